@@ -1,0 +1,227 @@
+"""Named, versioned, registered parts of a run, and the identity they give it.
+
+A component (objective, schedule, corpus, quality, order ...) is a frozen pydantic model whose fields are its options and whose
+methods are its behaviour. It is written ``{"name": "masked_diffusion", "epsilon": 0.001}``, or just ``"masked_diffusion"``.
+Adding one is a new class with ``@registry.register``, here or in a user's package (found by entry point).
+
+Identity is the resolved config of the components in use, defaults included, with their versions. A field that cannot change
+the result is marked :data:`COSMETIC`; a field added after keys were published is marked :class:`Later` and is left out of the
+identity at the value that reproduces earlier behaviour, so that old keys stand.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib
+import json
+import pkgutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import Any, ClassVar, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import PydanticCustomError, core_schema
+
+
+class Frozen(BaseModel):
+    """A strict, immutable config: unknown fields are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def identity(self) -> Any:
+        """What of this config decides the result, as plain JSON values."""
+        return {
+            name: identity_of(value)
+            for name, info in type(self).model_fields.items()
+            for value in [getattr(self, name)]
+            if COSMETIC not in info.metadata
+            and not any(isinstance(m, Later) and m.reproduces == value for m in info.metadata)
+        }
+
+
+class Component(Frozen):
+    """A named, versioned part of a run. Raise ``version`` whenever the same fields give another result."""
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1
+
+    def identity(self) -> dict[str, Any]:
+        return {"name": self.name, "version": self.version, **super().identity()}
+
+
+C = TypeVar("C", bound=Component)
+
+
+class _Cosmetic:
+    def __repr__(self) -> str:
+        return "COSMETIC"
+
+
+COSMETIC = _Cosmetic()
+"""Field metadata: cannot change the result (paths, resources, logging), so no part of the identity."""
+
+
+@dataclass(frozen=True)
+class Later:
+    """Field metadata: added after keys were published; ``reproduces`` is the value that gives the earlier behaviour."""
+
+    reproduces: Any
+
+
+def identity_of(value: Any) -> Any:
+    """Identity of a field's value: configs recursively, everything else as its JSON form."""
+    if isinstance(value, Frozen):
+        return value.identity()
+    if isinstance(value, list | tuple):
+        return [identity_of(v) for v in value]
+    if isinstance(value, dict):
+        return {str(k): identity_of(v) for k, v in value.items()}
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    raise TypeError(f"{value!r} has no stable form and cannot be part of a run's identity")
+
+
+def digest(value: Any, length: int = 16) -> str:
+    """Hex digest of a JSON value that does not depend on key order or on the machine."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:length]
+
+
+class Registry(Generic[C]):
+    """The components of one kind, by name.
+
+    They are the modules of ``package`` (a new file there needs no other change), what a caller registers, and what
+    installed plug-ins offer under the entry point group ``crossover.<kind>``.
+    """
+
+    def __init__(self, kind: str, package: str | None = None) -> None:
+        self.kind = kind
+        self.package = package
+        self._classes: dict[str, type[C]] = {}
+        self._discovered = False
+
+    def register(self, cls: type[C]) -> type[C]:
+        """Class decorator. A second class of the same name is an error; registering a class again (a reload) is not."""
+        known = self._classes.get(cls.name)
+        if known is not None and known.__qualname__ != cls.__qualname__:
+            raise ValueError(f"{self.kind} {cls.name!r} is already registered by {known.__module__}.{known.__qualname__}")
+        self._classes[cls.name] = cls
+        return cls
+
+    def names(self) -> list[str]:
+        """Registered names, sorted, plug-ins included."""
+        self._discover()
+        return sorted(self._classes)
+
+    def __iter__(self) -> Iterator[type[C]]:
+        return iter([self._classes[name] for name in self.names()])
+
+    def __getitem__(self, name: str) -> type[C]:
+        if name not in self._classes:
+            self._discover()
+        if name not in self._classes:
+            raise KeyError(unknown(self.kind, name, self.names()))
+        return self._classes[name]
+
+    def validate(self, value: Any) -> C:
+        """A component from its written form: an instance, a name, or a mapping with ``name`` and options."""
+        if isinstance(value, Component):
+            if self._classes.get(value.name) is type(value):
+                return value  # type: ignore[return-value]
+            raise PydanticCustomError("component", "{why}", {"why": f"{value.name!r} is no registered {self.kind}"})
+        options = {"name": value} if isinstance(value, str) else value
+        if not isinstance(options, dict) or not isinstance(options.get("name"), str):
+            raise PydanticCustomError(
+                "component", "{why}", {"why": f"a {self.kind} is a name, or a mapping with a name; one of: {', '.join(self.names())}"}
+            )
+        try:
+            cls = self[options["name"]]
+        except KeyError as error:
+            raise PydanticCustomError("component", "{why}", {"why": error.args[0]}) from None
+        try:
+            return cls.model_validate({k: v for k, v in options.items() if k != "name"})
+        except ValidationError as error:
+            # pydantic flattens an error raised inside a validator; `problems` unpacks it from the context.
+            raise PydanticCustomError("component", "{why}", {"why": str(error), "nested": error, "model": cls}) from None
+
+    def _discover(self) -> None:
+        if not self._discovered:
+            self._discovered = True
+            if self.package is not None:
+                for module in pkgutil.iter_modules(importlib.import_module(self.package).__path__):
+                    importlib.import_module(f"{self.package}.{module.name}")
+            for found in entry_points(group=f"crossover.{self.kind}"):
+                found.load()
+
+@dataclass(frozen=True)
+class Choice:
+    """Field annotation: ``Annotated[Objective, Choice(objectives)]`` is a field that holds any registered objective."""
+
+    registry: Registry[Any]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
+        return core_schema.no_info_plain_validator_function(
+            self.registry.validate,
+            serialization=core_schema.plain_serializer_function_ser_schema(
+                lambda c: {"name": c.name, **c.model_dump(mode="json")}
+            ),
+        )
+
+    def __get_pydantic_json_schema__(self, core: Any, handler: Any) -> dict[str, Any]:
+        options: list[dict[str, Any]] = [{"enum": self.registry.names()}]
+        for cls in self.registry:
+            schema = cls.model_json_schema()
+            schema.pop("$defs", None)
+            schema["properties"] = {"name": {"const": cls.name}, **schema.get("properties", {})}
+            schema["required"] = ["name", *schema.get("required", [])]
+            options.append(schema)
+        return {"anyOf": options}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong with a config: where (key path), the value found there, and what is wrong and allowed."""
+
+    path: tuple[str | int, ...]
+    value: Any
+    message: str
+
+    def __str__(self) -> str:
+        where = ".".join(str(p) for p in self.path) or "(top level)"
+        shown = "" if isinstance(self.value, dict | list) else f" (found {self.value!r})"
+        return f"{where}: {self.message}{shown}"
+
+
+def problems(error: ValidationError, model: type[BaseModel] | None = None) -> list[Problem]:
+    """Every problem of a validation error, those inside components included, each with its whole key path.
+
+    ``model`` is the config that was validated: with it, an unknown field names the nearest valid one.
+    """
+    found: list[Problem] = []
+    for item in error.errors(include_url=False):
+        nested = item.get("ctx", {}).get("nested")
+        if isinstance(nested, ValidationError):
+            found += [Problem((*item["loc"], *p.path), p.value, p.message) for p in problems(nested, item["ctx"]["model"])]
+            continue
+        message = item["msg"].removeprefix("Value error, ")
+        if item["type"] == "extra_forbidden":
+            message = unknown("field", str(item["loc"][-1]), _fields_at(model, item["loc"][:-1]))
+        found.append(Problem(tuple(item["loc"]), item.get("input"), message))
+    return found
+
+
+def unknown(kind: str, name: str, known: list[str]) -> str:
+    """``unknown objective 'difusion'; did you mean ...? one of: ...``"""
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return f"unknown {kind} {name!r}{hint}" + (f" Known: {', '.join(known)}" if known else "")
+
+
+def _fields_at(model: type[BaseModel] | None, path: tuple[str | int, ...]) -> list[str]:
+    for part in path:
+        info = model.model_fields.get(str(part)) if model is not None else None
+        inner = info.annotation if info is not None else None
+        model = inner if isinstance(inner, type) and issubclass(inner, BaseModel) else None
+    return sorted(model.model_fields) if model is not None else []

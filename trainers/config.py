@@ -1,0 +1,153 @@
+"""A run's config: everything that decides its weights, what it is evaluated on, and how it is executed.
+
+Only the first decides the training key. Importing this needs no torch. Five lines train a run::
+
+    from trainers import RunConfig, train
+    config = RunConfig(objective="masked_diffusion", data={"unique_bytes": 10_000}, steps=200)
+    result = train(config, "runs/first")
+    print(result.final)
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from trainers.component import COSMETIC, Choice, Frozen, digest
+from trainers.data.base import Corpus, Order, Quality, Tokenizer, corpora, orders, qualities, tokenizers
+from trainers.models.base import Model, models
+from trainers.objectives.base import Objective, objectives
+from trainers.optimizer import Optimizer, optimizers
+from trainers.schedule import WSD, Constant, Schedule, schedules
+
+
+class DataConfig(Frozen):
+    """Which text, how much of it, and in what order. Identity is content: the corpus counts by its digest."""
+
+    corpus: Annotated[Corpus, Choice(corpora)] = Field(default="prose", validate_default=True, description="The text.")
+    tokenizer: Annotated[Tokenizer, Choice(tokenizers)] = Field(
+        default="bytes", validate_default=True, description="Text to tokens."
+    )
+    quality: Annotated[Quality, Choice(qualities)] = Field(
+        default="clean", validate_default=True, description="Filter or corruption of the training documents."
+    )
+    unique_tokens: int | None = Field(None, gt=0, description="U, unique training tokens; this or unique_bytes, or neither for all.")
+    unique_bytes: int | None = Field(None, gt=0, description="U in bytes of text, before any corruption.")
+    subset_seed: int = Field(0, ge=0, description="Which documents are in; nested: a larger budget holds the smaller.")
+    context: int = Field(128, ge=2, description="T, tokens a sequence.")
+    order: Annotated[Order, Choice(orders)] = Field(
+        default="shuffle", validate_default=True, description="Order of sequences over epochs."
+    )
+    repack: bool = Field(False, description="Give documents new neighbours in each epoch.")
+    crop: Literal["fixed", "random"] = Field(
+        "fixed", description="Fixed sequences, or random windows (moved the crossing by +39 % in prototypes)."
+    )
+
+    @model_validator(mode="after")
+    def _one_budget(self) -> DataConfig:
+        if self.unique_tokens is not None and self.unique_bytes is not None:
+            raise ValueError("give unique_tokens or unique_bytes, not both")
+        return self
+
+
+class Scratch(Frozen):
+    """Start from the initialiser."""
+
+    def identity(self) -> str:
+        return "scratch"
+
+
+class Parent(Frozen):
+    """Start from a checkpoint of another run."""
+
+    run: str = Field(description="Training key of the parent.")
+    step: int = Field(ge=1, description="Step of its checkpoint.")
+    load: Literal["weights", "all"] = Field("weights", description="Weights alone, or optimizer, counters and data position too.")
+
+
+class EvaluationConfig(Frozen):
+    """How a run is scored. Part of the evaluation key, never of the training key."""
+
+    sequences: int = Field(48, ge=2, description="Validation sequences in each of the halves A and B.")
+    draws: int = Field(2, ge=1, description="Monte-Carlo draws a sequence on curves, for objectives that need any.")
+    spacing: float = Field(1.1, gt=1, le=2, description="Ratio of consecutive evaluation steps, at most (below 10 steps: every step).")
+    first: int = Field(8, ge=1, description="First step evaluated.")
+    precise: float = Field(0.005, gt=0, description="Monte-Carlo standard error, nats, of values that a verdict rests on.")
+
+
+class Resources(Frozen):
+    """How a run is executed: the numerics class, recorded but no part of any key."""
+
+    device: str = Field("auto", description="auto, cpu, cuda or cuda:N.")
+    threads: int = Field(1, ge=1, description="CPU threads.")
+    micro_batch: int | None = Field(None, ge=1, description="Sequences a forward pass; None for the whole batch.")
+    compile: Literal["auto", "on", "off"] = Field("auto", description="torch.compile; auto: where it saves more than it costs.")
+    checkpoint_activations: bool = Field(False, description="Recompute activations in the backward pass.")
+    deterministic: bool = Field(False, description="Bitwise equality on CUDA too, slower.")
+    gpus: float = Field(0, ge=0, description="GPUs a run, fractions allowed below one.")
+
+
+class RunConfig(Frozen):
+    """One training run, resolved."""
+
+    model: Annotated[Model, Choice(models)] = Field(default="transformer", validate_default=True, description="The network.")
+    objective: Annotated[Objective, Choice(objectives)] = Field(
+        default="autoregressive", validate_default=True, description="How it learns."
+    )
+    optimizer: Annotated[Optimizer, Choice(optimizers)] = Field(
+        default="adamw", validate_default=True, description="Optimizer and its settings."
+    )
+    schedule: Annotated[Schedule, Choice(schedules)] = Field(
+        default="constant", validate_default=True, description="Learning rate over steps."
+    )
+    data: DataConfig = Field(default_factory=DataConfig, description="What it learns from.")
+    batch_size: int = Field(32, ge=1, description="Global batch, sequences.")
+    seed: int = Field(0, ge=0, description="Initialisation, order and noise.")
+    dtype: Literal["float32", "bfloat16"] = Field("float32", description="Arithmetic of forward and backward; weights stay float32.")
+    ema: float | None = Field(None, gt=0, lt=1, description="Decay of an average of the weights, which is then evaluated.")
+    init: Scratch | Parent = Field(default_factory=Scratch, description="scratch, or {run, step, load}.")
+    steps: Annotated[int, COSMETIC] = Field(200, ge=1, description="Optimizer steps: where training ends.")
+    evaluation: Annotated[EvaluationConfig, COSMETIC] = Field(default_factory=EvaluationConfig, description="How it is scored.")
+    keep: Annotated[Literal["last", "evals", "branches"], COSMETIC] = Field("evals", description="Which checkpoints stay.")
+    resources: Annotated[Resources, COSMETIC] = Field(default_factory=Resources, description="How it is executed.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _init_by_name(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("init") == "scratch":
+            return {**data, "init": {}}
+        return data
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the weights: the end only where the schedule depends on it."""
+        value = super().identity()
+        if self.schedule.depends_on_end:
+            value["steps"] = self.steps
+        return value
+
+    @property
+    def training_key(self) -> str:
+        """16 hex digits; equal keys are the same run, in any sweep."""
+        return digest(self.identity())
+
+    @property
+    def key(self) -> str:
+        """End-point key: the training key and where the run is read to."""
+        return f"{self.training_key}-{self.steps}"
+
+    def evaluation_key(self, step: int) -> str:
+        """Key of one evaluation: training key, step and evaluation config."""
+        return digest([self.training_key, step, self.evaluation.identity()])
+
+    def trunk(self) -> RunConfig | None:
+        """The shared constant-rate part of a WSD run, itself a run; None for other schedules."""
+        if not isinstance(self.schedule, WSD):
+            return None
+        constant = Constant(warmup=self.schedule.warmup)
+        return self.model_copy(update={"schedule": constant, "steps": self.schedule.trunk_steps(self.steps)})
+
+    @property
+    def tokens_per_step(self) -> int:
+        """Positions fed a step, padding included."""
+        return self.batch_size * self.data.context

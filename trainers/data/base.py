@@ -1,0 +1,88 @@
+"""What a corpus, a tokenizer, a quality and an order are. All are torch-free; text becomes arrays in `trainers.data.prepare`."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from trainers.component import Component, Registry
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+@dataclass(frozen=True)
+class Document:
+    """One document: its text, the source it came from (subsets are stratified by it), and the split it belongs to."""
+
+    text: str
+    source: str
+    split: Literal["train", "a", "b"]
+
+
+class Corpus(Component):
+    """Where documents come from. Its identity is its content, so a moved file gives the same keys."""
+
+    @abstractmethod
+    def digest(self) -> str:
+        """Digest of the content, without reading more than a cache and file stamps where it can."""
+
+    @abstractmethod
+    def documents(self) -> Iterator[Document]:
+        """Every document, in a fixed order, with its split."""
+
+    def identity(self) -> dict[str, Any]:
+        return {**super().identity(), "digest": self.digest()}
+
+
+class Tokenizer(Component):
+    """Text to ids 0..V-1 and back."""
+
+    @property
+    @abstractmethod
+    def vocab(self) -> int:
+        """V: how many tokens can be predicted."""
+
+    @abstractmethod
+    def fit(self, documents: Iterator[str], folder: Path) -> None:
+        """Learn what must be learned from the training split alone, and keep it in ``folder``; nothing for most."""
+
+    @abstractmethod
+    def encode(self, texts: Sequence[str], folder: Path) -> list[np.ndarray]:
+        """Token ids of each text, one integer array a text."""
+
+    @abstractmethod
+    def decode(self, ids: Sequence[int], folder: Path) -> str:
+        """Text of ids; bytes that are no text are replaced."""
+
+
+class Quality(Component):
+    """What is done to the training documents (never to validation). The default of both methods is nothing."""
+
+    def keeps(self, text: str) -> bool:
+        """False for a document that is dropped, before the subset is cut."""
+        return True
+
+    def alter(self, texts: list[str], seed: int) -> list[str]:
+        """The subset's documents altered, after it is cut, from their own material: noise brings in no unique data.
+
+        Nested: the change to a document depends on the seed and its place in the subset's order alone, as far as the kind allows.
+        """
+        return texts
+
+
+class Order(Component):
+    """In which order sequences come. A pure function of the sample counter."""
+
+    @abstractmethod
+    def sequence(self, counters: np.ndarray, sequences: int, seed: int) -> np.ndarray:
+        """Index in 0..sequences-1 of the sequence at each sample counter (int64 arrays of one shape)."""
+
+
+corpora: Registry[Corpus] = Registry("corpus", "trainers.data.corpora")
+tokenizers: Registry[Tokenizer] = Registry("tokenizer", "trainers.data.tokenizers")
+qualities: Registry[Quality] = Registry("quality", "trainers.data.qualities")
+orders: Registry[Order] = Registry("order", "trainers.data.orders")

@@ -1,0 +1,1 @@
+"""Objectives: how a model learns. One file each, registered with ``@objectives.register``."""
