@@ -1,0 +1,56 @@
+# Everything runs in .venv; no earlier command and no activated environment is needed.
+#   make setup TORCH_INDEX=URL   takes torch from URL first (the CPU-only builds, for instance)
+#   make bench ONLY=train        one group of benchmarks
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet
+DEMO := sweeps/quickstart.yaml
+
+.PHONY: setup demo test test-all lint format bench ui clean
+
+setup: .venv/.ready
+
+.venv/.ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "crossover needs Python 3.11 or newer; this is $$($(PYTHON) --version 2>&1). Try: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 2; }
+	@test -x $(BIN)/python || { echo "Creating .venv"; $(PYTHON) -m venv .venv; }
+	@echo "Installing crossover and what it needs (minutes, the first time)"
+	@if [ -n "$(TORCH_INDEX)" ]; then $(PIP) --constraint constraints.txt --index-url $(TORCH_INDEX) torch; \
+		else $(PIP) --constraint constraints.txt torch; fi
+	@$(PIP) --constraint constraints.txt --editable .
+	@touch $@
+
+.venv/.ready-dev: .venv/.ready
+	@echo "Installing what the tests need"
+	@$(PIP) --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: .venv/.ready
+	$(BIN)/crossover run $(DEMO)
+
+test: .venv/.ready-dev
+	$(BIN)/python -m pytest
+
+test-all: .venv/.ready-dev
+	$(BIN)/python -m pytest -m "slow or not slow"
+
+lint: .venv/.ready-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: .venv/.ready-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: .venv/.ready-dev
+	$(BIN)/python -m benchmarks $(if $(ONLY),--only $(ONLY))
+
+ui: .venv/.ready
+	$(BIN)/crossover ui
+
+# The store (trained runs) is not touched: remove it by hand if you mean to.
+clean:
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,48 @@
+"""The doors between the packages open one way, and planning stays light."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SHUT = {
+    "trainers": {"ray", "mlflow", "orchestrator", "analysis"},
+    "analysis": {"torch", "ray", "mlflow", "orchestrator", "trainers"},
+}
+DEFERRED = {"torch", "ray", "mlflow"}
+
+
+def imports(path: Path, top_level_only: bool = False) -> set[str]:
+    tree = ast.parse(path.read_text())
+    nodes = tree.body if top_level_only else ast.walk(tree)
+    found: set[str] = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            found.add(node.module.split(".")[0])
+    return found
+
+
+@pytest.mark.parametrize("package", SHUT)
+def test_doors_are_shut(package: str) -> None:
+    for path in (ROOT / package).rglob("*.py"):
+        crossed = imports(path) & SHUT[package]
+        assert not crossed, f"{path.relative_to(ROOT)} imports {crossed}"
+
+
+def test_orchestrator_imports_heavy_packages_only_inside_functions() -> None:
+    for path in (ROOT / "orchestrator").rglob("*.py"):
+        assert not imports(path, top_level_only=True) & DEFERRED, path
+
+
+@pytest.mark.parametrize("code", ["import trainers.config", "import orchestrator.cli", "import orchestrator.plan"])
+def test_planning_loads_neither_torch_nor_ray_nor_mlflow(code: str) -> None:
+    probe = f"{code}; import sys; print(sorted({DEFERRED!r} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.strip() == "[]"
