@@ -1,1 +1,31 @@
-"""Models: one file each, registered with ``@models.register``."""
+"""Models: one file each, registered with ``@models.register``. Importing this package needs no torch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from trainers.lazy import torch
+
+if TYPE_CHECKING:
+    from trainers.config import RunConfig
+
+
+def build(config: RunConfig, device: torch.device | str = "cpu") -> torch.nn.Module:
+    """The initialised module of a run: backbone, rows of the objective's extra tokens, and the objective's own modules."""
+    vocab = config.data.tokenizer.vocab
+    model = config.model.build(vocab, len(config.objective.extra_tokens), config.data.context)
+    model.objective = config.objective.modules(model.width, vocab)
+    model.checkpoint_activations = config.resources.checkpoint_activations
+    initialise(model, config.seed)
+    return model.to(device)
+
+
+def initialise(model: torch.nn.Module, seed: int) -> None:
+    """Set every parameter from hash(seed, its logical name), in place; the order of parameters and fusion do not matter.
+
+    A module with ``initial_parameters()`` names its tensors and their standard deviations (None: leave as built). Others
+    (an objective's extra modules): matrices are normal with standard deviation 0.02, biases zero, other vectors as built.
+    """
+    from trainers.models.network.initial import initialise as apply
+
+    apply(model, seed)

@@ -1,0 +1,1 @@
+"""Torch modules of the models; imported only when a model is built."""
