@@ -1,0 +1,56 @@
+"""Scaling laws, one file each. A new law is one new file in this folder, with one ``register(...)``.
+
+``get_law("chinchilla")`` gives a registered law, ``get_law("E + A/N**alpha")`` one's own, parsed safely.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import pkgutil
+import re
+
+from analysis.laws.base import Law, Parameter, register, registered
+from analysis.laws.formula import formula_law
+
+for _module in sorted(m.name for m in pkgutil.iter_modules(__path__)):
+    importlib.import_module(f"{__name__}.{_module}")
+
+__all__ = ["Law", "Parameter", "formula_law", "get_law", "law_names", "list_laws", "register"]
+
+
+def law_names() -> list[str]:
+    """Names of the registered laws."""
+    return sorted(registered())
+
+
+def list_laws() -> list[dict[str, str]]:
+    """One row a law (name, formula, variables, parameters, target, interval, source): ``crossover fit --list``."""
+    return [
+        {
+            "name": str(law.name), "formula": str(law.formula), "variables": ", ".join(law.variables),
+            "parameters": ", ".join(law.parameter_names), "target": str(law.target),
+            "interval": str(law.interval), "source": str(law.source),
+        }
+        for _, law in sorted(registered().items())
+    ]
+
+
+def get_law(spec: str | Law) -> Law:
+    """A law by name (``chinchilla``, ``bnsl3`` for any number of breaks) or from a formula string."""
+    if isinstance(spec, Law):
+        return spec
+    laws = registered()
+    if spec in laws:
+        return laws[spec]
+    breaks = re.fullmatch(r"bnsl(\d+)", spec)
+    if breaks:
+        from analysis.laws.broken import broken_law
+
+        return broken_law(int(breaks.group(1)))
+    if re.search(r"[-+*/(=]", spec):
+        return formula_law(spec)
+    near = difflib.get_close_matches(spec, laws, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise ValueError(f"no law named {spec!r}{hint} Laws: {', '.join(sorted(laws))}; or give a formula such as "
+                     f"'E + A/N**alpha + B/D**beta'")

@@ -1,0 +1,114 @@
+"""A fitting problem: a law on data, with some parameters fixed, as a function of the free coordinates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from analysis.estimands import Estimand
+from analysis.laws.base import Array, Law
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Residuals of ``law`` on ``x`` (centred by ``log_units``) and ``y``, with ``fixed`` parameters frozen.
+
+    Vectors ``phi`` (S, F) hold the free parameters in internal coordinates. ``weights`` (n,) multiply the loss.
+    """
+
+    law: Law
+    x: Mapping[str, Array]
+    y: Array
+    weights: Array
+    estimand: Estimand
+    log_units: Mapping[str, float] = field(default_factory=dict)
+    fixed: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        names = self.law.parameter_names
+        free = np.array([j for j, n in enumerate(names) if n not in self.fixed], dtype=int)
+        template = np.zeros(len(names))
+        if self.fixed:
+            natural = np.array([[self.fixed.get(n, 1.0) for n in names]])
+            template = self.law.to_internal(natural, self.log_units)[0]
+        limits = np.array([self.law.parameters[j].limits() for j in free]).reshape(-1, 2)
+        object.__setattr__(self, "free", free)
+        object.__setattr__(self, "_template", template)
+        object.__setattr__(self, "lower", limits[:, 0])
+        object.__setattr__(self, "upper", limits[:, 1])
+        object.__setattr__(self, "target", np.log(self.y) if self.estimand.log else self.y)
+
+    free: Array = field(init=False, repr=False)
+    lower: Array = field(init=False, repr=False)
+    upper: Array = field(init=False, repr=False)
+    target: Array = field(init=False, repr=False)
+    _template: Array = field(init=False, repr=False)
+
+    @property
+    def free_names(self) -> tuple[str, ...]:
+        return tuple(self.law.parameter_names[j] for j in self.free)
+
+    def theta(self, phi: Array) -> Array:
+        """Free coordinates (S, F) -> all internal coordinates (S, P)."""
+        phi = np.atleast_2d(phi)
+        theta = np.repeat(self._template[None], len(phi), axis=0)
+        theta[:, self.free] = phi
+        return theta
+
+    def natural(self, phi: Array) -> Array:
+        """Free coordinates (S, F) -> all parameters in original units (S, P)."""
+        return self.law.to_natural(self.theta(phi), self.log_units)
+
+    def phi(self, natural: Array) -> Array:
+        """Parameters in original units (S, P) -> free coordinates (S, F)."""
+        return self.law.to_internal(natural, self.log_units)[:, self.free]
+
+    def residuals(self, phi: Array, rows: Array | slice = slice(None)) -> Array:
+        """(S, n) residuals; infinite where the law has no (positive) value."""
+        x = self.x if isinstance(rows, slice) else {k: v[rows] for k, v in self.x.items()}
+        with np.errstate(all="ignore"):
+            value, _ = self.law.evaluate(self.theta(phi), x, jac=False)
+            r = self.target[rows] - (np.log(value) if self.estimand.log else value)
+        return np.where(np.isfinite(r), r, np.inf)
+
+    def linearised(self, phi: Array) -> tuple[Array, Array]:
+        """Residuals (S, n) and the derivative of the *prediction* (log prediction) by phi (S, F, n)."""
+        with np.errstate(all="ignore"):
+            value, jac = self.law.evaluate(self.theta(phi), self.x, jac=True)
+            slopes = jac if len(self.free) == jac.shape[1] else jac[:, self.free]  # type: ignore[union-attr,index]
+            if self.estimand.log:
+                return self.target - np.log(value), slopes / value[:, None, :]
+            return self.target - value, slopes
+
+    def objective(self, phi: Array, weights: Array | None = None, estimand: Estimand | None = None) -> Array:
+        """(S,) weighted sum of losses; infinite where the law has no value. ``weights`` (n,), (1, n) or (S, n)."""
+        w = self.weights if weights is None else weights
+        rho = (estimand or self.estimand).rho
+        with np.errstate(all="ignore"):
+            value = np.sum(w * rho(self.residuals(phi)), axis=1)
+        return np.where(np.isfinite(value), value, np.inf)
+
+    def gradient(self, phi: Array, weights: Array | None = None, estimand: Estimand | None = None) -> Array:
+        """(S, F) derivative of ``objective``."""
+        w = self.weights if weights is None else weights
+        r, jac = self.linearised(phi)
+        with np.errstate(all="ignore"):
+            return -np.einsum("sfn,sn->sf", jac, w * (estimand or self.estimand).psi(r))
+
+    def subset(self, rows: Array) -> Problem:
+        """The same problem on some rows (indices or mask)."""
+        return Problem(self.law, {k: v[rows] for k, v in self.x.items()}, self.y[rows], self.weights[rows],
+                       self.estimand, self.log_units, self.fixed)
+
+    def freeze(self, fixed: Mapping[str, float]) -> Problem:
+        """The same problem with more parameters fixed (natural values)."""
+        return Problem(self.law, self.x, self.y, self.weights, self.estimand, self.log_units, {**self.fixed, **fixed})
+
+    def with_estimand(self, estimand: Estimand) -> Problem:
+        return Problem(self.law, self.x, self.y, self.weights, estimand, self.log_units, self.fixed)
+
+    def with_data(self, y: Array) -> Problem:
+        """The same problem with other observed values (n,)."""
+        return Problem(self.law, self.x, y, self.weights, self.estimand, self.log_units, self.fixed)
