@@ -1,7 +1,8 @@
 """The interface of an objective: what it feeds, what it scores, and what its numbers may be called.
 
 Most objectives write :meth:`Objective.corrupt` alone; one forward pass and a weighted cross-entropy follow. One that needs
-several passes, or another loss, overrides :meth:`Objective.terms` and owns all of its forwards.
+several passes, or another loss, overrides :meth:`Objective.terms` and owns all of its forwards. `docs/write-your-own-objective.md`
+builds three of them.
 """
 
 from __future__ import annotations
@@ -11,15 +12,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from trainers.component import Component, Registry
+from trainers.lazy import torch
+from trainers.noise import Noise
 
 if TYPE_CHECKING:
-    import torch
-
     from trainers.batch import Batch
-    from trainers.noise import Noise
 
 Likelihood = Literal["exact", "upper_bound", "pseudo", "none"]
 """What a reported loss is: the NLL itself, an upper bound of it, a pseudo-likelihood, or nothing of the kind."""
+
+EVALUATION_SEED = 0
+"""Seed of all evaluation noise, the same for every run, so that runs are compared under equal masks."""
 
 
 @dataclass(frozen=True)
@@ -51,10 +54,10 @@ class Corruption:
 
 @dataclass(frozen=True)
 class Scores:
-    """Nats per token of each validation sequence, once per Monte-Carlo draw: ``values`` [sequences, draws] float32.
+    """Nats per token of each validation sequence, once per Monte-Carlo draw: ``values`` [sequences, draws] float64.
 
-    The mean over both axes estimates the loss; the draws are independent of each other and shared by all runs and steps.
-    ``tokens`` [sequences]: scored positions of each, the weights of the mean over sequences.
+    The mean over draws, and over sequences weighted by ``tokens`` [sequences] (scored positions of each, int64), estimates the
+    loss. Draws are independent of each other and shared by all runs and steps.
     """
 
     values: torch.Tensor
@@ -62,14 +65,22 @@ class Scores:
 
 
 class Objective(Component):
-    """How a model learns. Subclasses declare the class variables below; they are torch-free, for planning needs them."""
+    """How a model learns. What planning reads (the declarations) is torch-free."""
 
-    extra_tokens: ClassVar[tuple[str, ...]] = ()
-    """Tokens fed but never predicted; each gets a row of the extra embedding, in this order."""
     likelihood: ClassVar[Likelihood] = "none"
     """What :meth:`score` returns."""
     training_forwards: ClassVar[float] = 1.0
-    """Forward-backward passes over the backbone a step, for FLOPs."""
+    """Forward-backward passes over the backbone a step, for FLOPs (a forward without gradient counts a third)."""
+
+    @property
+    def extra_tokens(self) -> tuple[str, ...]:
+        """Tokens fed but never predicted; each gets a row of the extra embedding: ids V, V+1, ... in this order."""
+        return ()
+
+    @property
+    def training_likelihood(self) -> Likelihood:
+        """What the expected *training* loss is; all but ``exact`` and ``upper_bound`` are labelled `not a likelihood`."""
+        return "none"
 
     def modules(self, width: int, vocab: int) -> torch.nn.Module | None:
         """Extra modules (heads, time embeddings) that ``terms`` finds as ``model.objective``; None for none.
@@ -79,25 +90,41 @@ class Objective(Component):
         return None
 
     @abstractmethod
-    def corrupt(self, batch: Batch, noise: Noise, step: int, vocab: int) -> Corruption:
-        """Inputs, targets and weights of one training forward."""
+    def corrupt(self, model: Any, batch: Batch, noise: Noise, step: int) -> Corruption:
+        """Inputs, targets and weights of one training forward.
+
+        ``model`` gives ``vocab`` (V), ``width`` (d), ``embed(ids)`` and ``objective`` (what :meth:`modules` returned). All
+        randomness comes from ``noise``, so that it depends on the sample counter alone.
+        """
 
     def terms(self, model: Any, batch: Batch, noise: Noise, step: int) -> dict[str, Term]:
         """Named loss terms of a (micro-)batch; the training loss is the sum of numerator/denominator over terms."""
-        c = self.corrupt(batch, noise, step, model.vocab)
-        total = model.weighted_cross_entropy(c)
-        return {"loss": Term(total, c.normaliser)}
+        c = self.corrupt(model, batch, noise, step)
+        return {"loss": Term(model.weighted_cross_entropy(c, noise.derive("model")), c.normaliser)}
 
-    @abstractmethod
+    def fed(self, batch: Batch, noise: Noise, step: int) -> torch.Tensor:
+        """Non-padding positions of the batch that the model is fed, 0-d int64: what D counts."""
+        return batch.loss_mask.sum()
+
     def score(self, model: Any, batch: Batch, draws: range, micro_batch: int) -> Scores:
         """Score validation sequences (``batch.counters`` are validation positions), Monte-Carlo draws ``draws``.
 
-        Draw j of position i is the same for every run, step, batch size and number of draws asked for.
+        Draw j of position i is the same for every run, step, batch size and number of draws asked for. Called without
+        gradients, in eval mode. The default is the training loss under fixed noise, one sequence at a time; it is as much of a
+        likelihood as that is.
         """
+        values = torch.zeros(len(batch), len(draws), dtype=torch.float64)
+        for i in range(len(batch)):
+            row = batch.rows(i, i + 1)
+            for j, draw in enumerate(draws):
+                noise = Noise(EVALUATION_SEED, row.counters, 1, f"evaluation/{draw}/")
+                terms = self.terms(model, row, noise, 0).values()
+                values[i, j] = sum(float(t.numerator) / max(float(t.denominator), 1e-30) for t in terms)
+        return Scores(values, batch.loss_mask.sum(1).cpu())
 
-    @abstractmethod
     def sample(self, model: Any, prompt: torch.Tensor, length: int, seed: int, **options: Any) -> torch.Tensor:
-        """Continue ``prompt`` [P] to ``length`` tokens; [length] int64."""
+        """Continue ``prompt`` [P] int64 to ``length`` tokens in all; [length] int64. An error where there is no sampler."""
+        raise ValueError(f"objective {self.name!r} has no sampler")
 
 
 objectives: Registry[Objective] = Registry("objective", "trainers.objectives")

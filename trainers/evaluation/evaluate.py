@@ -1,0 +1,150 @@
+"""Scoring a model on both validation halves, with its errors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import ceil
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+
+from trainers.objectives.base import Likelihood, Objective, Scores
+
+if TYPE_CHECKING:
+    from trainers.batch import Batch
+    from trainers.config import EvaluationConfig
+
+HALVES = ("a", "b")
+"""Half A selects (the best step), half B is reported."""
+
+
+class Validation(Protocol):
+    """What evaluation needs of a dataset: the first ``sequences`` of a half, their counters being validation positions."""
+
+    def validation(self, half: str, sequences: int) -> Batch: ...
+
+
+@dataclass(frozen=True)
+class Half:
+    """One half's loss in nats per token, and its errors.
+
+    ``se``: standard error over validation sequences, of the mean over draws (the masks of these draws are part of it). ``mc_se``: standard
+    error over draws at these sequences alone; None for one draw, rough (a few degrees of freedom) below 8, zero where exact.
+    """
+
+    nll: float
+    se: float
+    mc_se: float | None
+    scores: Scores
+
+    @classmethod
+    def of(cls, scores: Scores, exact: bool) -> Half:
+        values, tokens = scores.values.to(torch.float64), scores.tokens.to(torch.float64)
+        share = tokens / tokens.sum()
+        n, draws = values.shape
+        by_sequence = values.mean(1)
+        nll = float(share @ by_sequence)
+        se = float(((share * (by_sequence - nll)) ** 2).sum().mul(n / (n - 1)).sqrt()) if n > 1 else float("inf")
+        if exact:
+            return cls(nll, se, 0.0, scores)
+        return cls(nll, se, float((share @ values).std() / draws**0.5) if draws > 1 else None, scores)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Both halves of one evaluation; ``kind`` is what its numbers may be called."""
+
+    kind: Likelihood
+    draws: int
+    a: Half
+    b: Half
+
+    @property
+    def mc_se(self) -> float | None:
+        """The larger half's Monte-Carlo standard error."""
+        found = [half.mc_se for half in (self.a, self.b)]
+        return None if None in found else max(x for x in found if x is not None)
+
+    def event(self) -> dict[str, Any]:
+        """As plain JSON values, for the history of a run. ``scores`` and ``sequence_tokens`` hold one row a sequence."""
+        halves = {"a": self.a, "b": self.b}
+        return {
+            "kind": self.kind,
+            "draws": self.draws,
+            **{name: {"nll": half.nll, "se": half.se, "mc_se": half.mc_se} for name, half in halves.items()},
+            "scores": {name: half.scores.values.tolist() for name, half in halves.items()},
+            "sequence_tokens": {name: half.scores.tokens.tolist() for name, half in halves.items()},
+        }
+
+
+@contextmanager
+def scoring(model: torch.nn.Module) -> Iterator[torch.device]:
+    """Eval mode, no gradients, no autocast (weights are float32, so scores are); yields the model's device."""
+    was_training = model.training
+    device = next(model.parameters()).device
+    model.eval()
+    try:
+        with torch.no_grad(), torch.autocast(device.type, enabled=False):
+            yield device
+    finally:
+        model.train(was_training)
+
+
+def evaluate(
+    model: torch.nn.Module,
+    objective: Objective,
+    dataset: Validation,
+    config: EvaluationConfig,
+    draws: int | None = None,
+    micro_batch: int = 64,
+) -> Evaluation:
+    """Score ``config.sequences`` sequences of each half with ``draws`` (default ``config.draws``) Monte-Carlo draws.
+
+    ``micro_batch``, sequences a forward pass, moves the result by less than 1e-6.
+    """
+    asked = range(config.draws if draws is None else draws)
+    return _assemble(objective, _score(model, objective, dataset, config, asked, micro_batch))
+
+
+def to_precision(
+    model: torch.nn.Module,
+    objective: Objective,
+    dataset: Validation,
+    config: EvaluationConfig,
+    standard_error: float | None = None,
+    minimum: int = 16,
+    maximum: int = 1024,
+    micro_batch: int = 64,
+) -> Evaluation:
+    """Score with as many draws as it takes for both halves' Monte-Carlo standard error to be ``standard_error`` nats at most.
+
+    Default ``config.precise``. ``minimum`` draws tell the error to about 20 %; at ``maximum`` it stops, and ``mc_se`` of the result tells
+    what it reached. Draws already made are kept, so the result is that of `evaluate` with its number of draws.
+    """
+    target = config.precise if standard_error is None else standard_error
+    scores = _score(model, objective, dataset, config, range(minimum), micro_batch)
+    while True:
+        result = _assemble(objective, scores)
+        reached = result.mc_se
+        if reached is None or reached <= target or result.draws >= maximum:
+            return result
+        needed = min(maximum, max(result.draws + 1, ceil(result.draws * (reached / target) ** 2)))
+        more = _score(model, objective, dataset, config, range(result.draws, needed), micro_batch)
+        scores = {h: Scores(torch.cat([scores[h].values, more[h].values], 1), scores[h].tokens) for h in HALVES}
+
+
+def _score(
+    model: torch.nn.Module, objective: Objective, dataset: Validation, config: EvaluationConfig, draws: range, micro_batch: int
+) -> dict[str, Scores]:
+    with scoring(model) as device:
+        return {
+            half: objective.score(model, dataset.validation(half, config.sequences).to(device), draws, micro_batch) for half in HALVES
+        }
+
+
+def _assemble(objective: Objective, scores: dict[str, Scores]) -> Evaluation:
+    exact = objective.likelihood == "exact"
+    a, b = (Half.of(scores[half], exact) for half in HALVES)
+    return Evaluation(objective.likelihood, a.scores.values.shape[1], a, b)
