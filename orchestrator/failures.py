@@ -1,0 +1,142 @@
+"""Failure classes, and the one policy of each. The only place that says what a failure leads to."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import re
+import traceback
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Literal
+
+
+class Failure(StrEnum):
+    """Why something did not finish."""
+
+    OUT_OF_MEMORY = "out of memory"
+    PREEMPTED = "preempted"
+    DIVERGED = "diverged"
+    USER_ERROR = "user error"
+    CODE_ERROR = "code error"
+    HANG = "hang"
+    DISK_FULL = "disk full"
+    TRACKER_AWAY = "tracker away"
+    BLOCKED = "blocked"
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What a failure leads to.
+
+    ``attempts``: how often in a row a task may end this way *without a newer commit* before it counts as failed (a task that
+    gets further each time is never given up); None for no bound. ``delay``: seconds before the next attempt, doubled each
+    time up to ``longest_delay``. ``halve_micro_batch``: the next attempt holds half as many sequences at once. ``halts``:
+    after this many identical ones in a sweep nothing more is started; None for never. ``result``: the run's history is a
+    result and stays in the tables.
+    """
+
+    attempts: int | None
+    meaning: str
+    delay: float = 0.0
+    longest_delay: float = 60.0
+    halve_micro_batch: bool = False
+    halts: int | None = None
+    result: bool = False
+
+    def wait(self, failures: int) -> float:
+        """Seconds before the next attempt, after ``failures`` (1, 2, ...) in a row."""
+        return min(self.delay * 2 ** (failures - 1), self.longest_delay)
+
+
+POLICIES: dict[Failure, Policy] = {
+    Failure.OUT_OF_MEMORY: Policy(
+        attempts=None, halve_micro_batch=True, meaning="tried again with half the micro-batch, until that is one sequence"
+    ),
+    Failure.PREEMPTED: Policy(
+        attempts=4, delay=1.0, meaning="goes on from its newest commit; given up after four deaths without progress"
+    ),
+    Failure.DIVERGED: Policy(attempts=1, result=True, meaning="kept as a result, not tried again"),
+    Failure.USER_ERROR: Policy(attempts=1, halts=None, meaning="not tried again: the sweep or its data must change"),
+    Failure.CODE_ERROR: Policy(
+        attempts=1, halts=3, meaning="not tried again; after three identical ones nothing more is started"
+    ),
+    Failure.HANG: Policy(attempts=2, delay=1.0, meaning="killed and tried once more"),
+    Failure.DISK_FULL: Policy(attempts=1, halts=1, meaning="nothing more is started; free some space and run again"),
+    Failure.TRACKER_AWAY: Policy(
+        attempts=None, delay=1.0, meaning="training goes on; the mirror tries again and can be replayed at any time"
+    ),
+    Failure.BLOCKED: Policy(attempts=1, meaning="a run it starts from failed; retry that one"),
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one attempt at a task ended; plain JSON values, so that it crosses processes.
+
+    ``progress`` is the step of the newest commit afterwards; ``fingerprint`` is equal for identical tracebacks.
+    """
+
+    task: str
+    state: Literal["done", "stopped", "failed"]
+    failure: Failure | None = None
+    message: str = ""
+    traceback: str = ""
+    fingerprint: str = ""
+    progress: int = 0
+    seconds: float = 0.0
+    details: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if (self.state == "failed") != (self.failure is not None):
+            raise ValueError(f"an outcome names its failure exactly where it failed: {self.state}, {self.failure}")
+
+
+_ANSI = re.compile(r"\x1b\[[0-9;]*m")
+_DISK = {errno.ENOSPC, errno.EDQUOT}
+_CONFIG_ERRORS = {"ValidationError", "ConfigError", "DataError", "UserError"}
+_NO_MEMORY = ("out of memory", "not enough memory", "cannot allocate memory")
+
+
+def classify(error: BaseException) -> Failure:
+    """Class of an exception that left a task."""
+    chain: list[BaseException] = []
+    current: BaseException | None = error
+    while current is not None and current not in chain:
+        chain.append(current)
+        current = current.__cause__ or current.__context__
+    for e in chain:
+        kinds = {cls.__name__ for cls in type(e).__mro__}
+        if isinstance(e, MemoryError) or "OutOfMemoryError" in kinds:
+            return Failure.OUT_OF_MEMORY
+        if isinstance(e, OSError) and e.errno in _DISK:
+            return Failure.DISK_FULL
+        if isinstance(e, OSError) and e.errno == errno.ENOMEM:
+            return Failure.OUT_OF_MEMORY
+        if isinstance(e, RuntimeError) and any(words in str(e).lower() for words in _NO_MEMORY):
+            return Failure.OUT_OF_MEMORY
+    kinds = {cls.__name__ for cls in type(error).__mro__}
+    if kinds & {"NodeDiedError", "WorkerCrashedError", "ActorDiedError", "TaskCancelledError", "KeyboardInterrupt"}:
+        return Failure.PREEMPTED
+    if kinds & _CONFIG_ERRORS or "RuntimeEnvSetupError" in kinds or isinstance(error, FileNotFoundError | PermissionError):
+        return Failure.USER_ERROR
+    return Failure.CODE_ERROR
+
+
+def failed(task: str, error: BaseException, progress: int = 0, seconds: float = 0.0) -> Outcome:
+    """The outcome of a task that raised ``error``."""
+    frames = traceback.extract_tb(error.__traceback__)
+    places = [f"{f.name}:{f.line}" for f in frames]
+    fingerprint = hashlib.sha256("\n".join([type(error).__name__, *places]).encode()).hexdigest()[:16]
+    text = _ANSI.sub("", "".join(traceback.format_exception(error)))
+    message = _ANSI.sub("", str(error)).strip() or type(error).__name__
+    return Outcome(
+        task,
+        "failed",
+        failure=classify(error),
+        message=f"{type(error).__name__}: {message}" if not message.startswith(type(error).__name__) else message,
+        traceback=text[-20_000:],
+        fingerprint=fingerprint,
+        progress=progress,
+        seconds=seconds,
+    )

@@ -1,0 +1,136 @@
+"""What a worker does with a task. It never raises: what went wrong comes back as an :class:`Outcome`, as plain JSON.
+
+A worker talks to its driver through two small files, which work in one process, on one machine and on a shared file
+system alike: a stop flag that it looks for, and a progress file that it replaces.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from orchestrator.failures import Failure, Outcome, failed
+from orchestrator.store import write_atomic
+
+PROGRESS_EVERY = 0.5
+STOP_EVERY = 0.1
+
+
+def execute(payload: dict[str, Any]) -> dict[str, Any]:
+    """Do one task; the outcome as a dict (see :func:`outcome`)."""
+    begin = time.monotonic()
+    try:
+        result = HANDLERS[payload["kind"]](payload)
+    except BaseException as error:  # SystemExit and KeyboardInterrupt too: the driver decides what follows
+        result = failed(payload["task"], error, progress=_committed(payload))
+    return {**asdict(result), "seconds": time.monotonic() - begin}
+
+
+def outcome(result: dict[str, Any]) -> Outcome:
+    """The outcome that :func:`execute` returned as a dict."""
+    failure = result["failure"]
+    return Outcome(**{**result, "failure": Failure(failure) if failure else None})
+
+
+def warm() -> int:
+    """Import what training needs, so that a waiting worker is ready; its process id."""
+    import trainers.train  # noqa: F401
+
+    return os.getpid()
+
+
+def _train(payload: dict[str, Any]) -> Outcome:
+    from trainers.config import RunConfig
+    from trainers.train import train
+
+    config = RunConfig.model_validate(payload["config"])
+    if payload.get("micro_batch"):
+        resources = config.resources.model_copy(update={"micro_batch": payload["micro_batch"]})
+        config = config.model_copy(update={"resources": resources})
+    _limit_threads(config.resources.threads)
+    progress = _Progress(Path(payload["progress"]))
+    result = train(
+        config,
+        payload["folder"],
+        data_root=payload["data_root"],
+        report=progress,
+        stop=_StopFlags(payload["flags"]),
+    )
+    if result.state == "diverged":
+        return Outcome(payload["task"], "failed", Failure.DIVERGED, f"diverged at step {result.step}", progress=result.step)
+    return Outcome(payload["task"], "done" if result.state == "done" else "stopped", progress=result.step)
+
+
+def _prepare(payload: dict[str, Any]) -> Outcome:
+    from trainers.config import DataConfig
+    from trainers.data import prepare
+
+    dataset = prepare(DataConfig.model_validate(payload["data"]), Path(payload["data_root"]))
+    return Outcome(payload["task"], "done", details={"unique_tokens": dataset.unique_tokens})
+
+
+def _rescore(payload: dict[str, Any]) -> Outcome:
+    from trainers.rescore import rescore
+
+    _limit_threads(payload["threads"])
+    rescore(payload["folder"], payload["step"], data_root=payload["data_root"])
+    return Outcome(payload["task"], "done", progress=payload["step"])
+
+
+HANDLERS: dict[str, Callable[[dict[str, Any]], Outcome]] = {"train": _train, "prepare": _prepare, "rescore": _rescore}
+
+
+def _limit_threads(threads: int) -> None:
+    import torch
+
+    torch.set_num_threads(threads)
+
+
+def _committed(payload: dict[str, Any]) -> int:
+    """Step of the newest commit of the task's run, 0 if there is none."""
+    if payload["kind"] != "train":
+        return 0
+    try:
+        from trainers.folder import RunFolder
+
+        commit = RunFolder(payload["folder"]).last_commit()
+        return int(commit["step"]) if commit else 0
+    except Exception:  # the failure itself matters more than how far the run was
+        return 0
+
+
+class _StopFlags:
+    """True once one of the files exists; looks at most every ``STOP_EVERY`` seconds."""
+
+    def __init__(self, paths: list[str]) -> None:
+        self._paths = paths
+        self._next = 0.0
+        self._set = False
+
+    def __call__(self) -> bool:
+        now = time.monotonic()
+        if not self._set and now >= self._next:
+            self._next = now + STOP_EVERY
+            self._set = any(os.path.exists(path) for path in self._paths)
+        return self._set
+
+
+class _Progress:
+    """Writes the newest event for the driver, at most every ``PROGRESS_EVERY`` seconds. Losing one is harmless."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._next = 0.0
+        self._seen: dict[str, Any] = {}
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        self._seen |= {k: v for k, v in event.items() if isinstance(v, int | float | str) and k != "event"}
+        now = time.monotonic()
+        if now >= self._next:
+            self._next = now + PROGRESS_EVERY
+            write_atomic(self._path, json.dumps({**self._seen, "written": time.time()}))
