@@ -1,0 +1,307 @@
+"""A sweep to its end points: pure; the same file gives the same list and the same keys, whatever the order of its keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import product
+from typing import Any
+
+from pydantic import ValidationError
+
+from orchestrator import fields, layers
+from orchestrator.architectures import reshape
+from orchestrator.budget import BudgetError, horizon, solve
+from orchestrator.ladders import size
+from orchestrator.numbers import number
+from orchestrator.source import Issue, Node, SpecError
+from orchestrator.spec import SweepSpec
+from trainers.component import problems, unknown
+from trainers.config import RunConfig
+from trainers.models.base import Model
+
+Labels = dict[str, Any]
+"""Axis -> value, as a table shows it: a number, a bool or a short text."""
+
+MOST_ISSUES = 40
+
+
+@dataclass(frozen=True)
+class EndPoint:
+    """One row of a plan: a run, read up to where this sweep asks for it."""
+
+    sweep: str
+    config: RunConfig
+    axes: Labels
+    """Every axis of the sweep, seeds left out."""
+    seed: int
+    """The replicate, as listed in ``seeds``."""
+    subset_pinned: bool = False
+    """Whether replicates share one subset, so that intervals are conditional on it."""
+    warnings: tuple[str, ...] = field(default=(), compare=False)
+
+    @cached_property
+    def run(self) -> str:
+        """The training key."""
+        return self.config.training_key
+
+    @cached_property
+    def key(self) -> str:
+        """The end point's key: training key and steps."""
+        return f"{self.run}-{self.config.steps}"
+
+    @property
+    def cell(self) -> str:
+        """The cell's name: its axes, sorted; replicates share it."""
+        return " ".join(f"{name}={_text(value)}" for name, value in sorted(self.axes.items())) or "base"
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """A point of the axes before it is resolved: the layers' sum, and what the axes were set to."""
+
+    run: Node
+    set: dict[str, Node]
+
+
+def expand(spec: SweepSpec) -> list[EndPoint]:
+    """Every end point of the sweep: cells by axis (sorted by name, values as listed), replicates innermost.
+
+    Raises SpecError with all errors of all cells.
+    """
+    issues: list[Issue] = []
+    found: list[EndPoint] = []
+    names = spec.axis_names
+    pinned = spec.base.at(("data", "subset_seed")).path != spec.base.at(("data",)).path
+    seeded = spec.base.get("seed")
+    if seeded is not None and spec.source.get("seeds") is not None:
+        issues.append(seeded.issue("`seeds` sets the seed of every replicate; leave one of them out"))
+    seeds = (seeded.value,) if seeded is not None and isinstance(seeded.value, int) else spec.seeds
+    for cell in _cells(spec):
+        if any(matches(condition, cell) for condition in spec.exclude):
+            continue
+        if not all(matches(condition, cell, skip="seed") for condition in spec.only):
+            continue
+        before = len(issues)
+        config = resolve(cell.run, issues)
+        if config is None or len(issues) > before:
+            if len(issues) > MOST_ISSUES:
+                break
+            continue
+        axes = {name: label(name, written(cell, name).plain) for name in names}
+        for seed in seeds:
+            if all(_seed_matches(condition, seed) for condition in spec.only):
+                found.append(EndPoint(spec.name, _replicate(config, seed, pinned), axes, seed, pinned, _warnings(config)))
+    if not found and not issues:
+        issues.append(_nothing_left(spec))
+    if issues:
+        raise SpecError(list(dict.fromkeys(issues)))
+    return _without_horizons(found)
+
+
+def _without_horizons(found: list[EndPoint]) -> list[EndPoint]:
+    """A horizon that follows another axis (zipped with it) is no axis of a cell, where runs do not depend on their end."""
+    if any(point.config.schedule.depends_on_end for point in found):
+        return found
+    bare = [
+        replace(point, axes={k: v for k, v in point.axes.items() if k != "steps" and not k.startswith("budget.")})
+        for point in found
+    ]
+    return bare if len({(point.cell, point.seed) for point in bare}) == len(found) else found
+
+
+def _replicate(config: RunConfig, seed: int, pinned: bool) -> RunConfig:
+    data = config.data if pinned else config.data.model_copy(update={"subset_seed": seed})
+    return config.model_copy(update={"seed": seed, "data": data})
+
+
+def _warnings(config: RunConfig) -> tuple[str, ...]:
+    if config.schedule.name == "cosine":
+        return ("a cosine run cannot be extended, and where it crosses depends on its horizon (measured: +18 %)",)
+    return ()
+
+
+def _cells(spec: SweepSpec) -> Iterator[_Cell]:
+    """The product of axes and zip groups, conditional axes included, laid over the base; `when` applies in its order."""
+    axes = [[{name: node} for node in values] for name, values in sorted(spec.axes.items())]
+    for combination in product(*axes, *spec.zip):
+        point = {name: node for part in combination for name, node in part.items()}
+        yield from _conditional(_lay(spec.base, point), spec.when)
+
+
+def _conditional(cell: _Cell, rest: list[tuple[Node, Node, dict[str, list[Node]]]]) -> Iterator[_Cell]:
+    if not rest:
+        yield cell
+        return
+    (condition, over, axes), *others = rest
+    if not matches(condition, cell):
+        yield from _conditional(cell, others)
+        return
+    # An axis is closer to a cell than what a condition sets, so that a tuned field that is an axis stays one.
+    cell = _Cell(_lay(layers.merge(cell.run, over), cell.set).run, cell.set)
+    for values in product(*([(name, node) for node in nodes] for name, nodes in sorted(axes.items()))):
+        yield from _conditional(_lay(cell.run, dict(values), cell.set), others)
+
+
+def _lay(run: Node, point: Mapping[str, Node], before: Mapping[str, Node] | None = None) -> _Cell:
+    """Axis values over a run. A component's name goes before its options, whatever the order they are written in."""
+    for name, node in sorted(point.items(), key=lambda item: item[0].count(".")):
+        run = layers.merge(run, layers.nest(name, node, run))
+    return _Cell(run, {**(before or {}), **point})
+
+
+def written(cell: _Cell, name: str) -> Node:
+    """What a cell has at a dotted name: the axis's value, else the run's as written, else the default."""
+    if name in cell.set:
+        return cell.set[name]
+    node = cell.run
+    for part in layers.canonical(name).split("."):
+        child = node.get(part)
+        if child is None:
+            if part == "name" and isinstance(node.value, str):
+                return node
+            return Node(fields.default(name))
+        node = child
+    return node
+
+
+def label(name: str, value: Any) -> Any:
+    """A value as a table shows it: numbers read, a component by its name and options."""
+    if isinstance(value, Mapping):
+        kind = value.get("name", value.get("rule", ""))
+        options = ",".join(f"{k}={_text(label(k, v))}" for k, v in sorted(value.items()) if k not in ("name", "rule"))
+        return f"{kind}({options})" if options else kind
+    if isinstance(value, list):
+        return f"[{','.join(_text(v) for v in value)}]"
+    if isinstance(value, str) and fields.numeric(name):
+        try:
+            return number(value)
+        except ValueError:
+            return value
+    return int(value) if isinstance(value, float) and value.is_integer() and fields.numeric(name) else value
+
+
+def _text(value: Any) -> str:
+    return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def matches(condition: Node, cell: _Cell, skip: str = "") -> bool:
+    """Whether a cell has every value that a condition names; a list means any of its values."""
+    return all(name == skip or _matches(name, wanted, cell) for name, wanted in condition.items())
+
+
+def _matches(name: str, wanted: Node, cell: _Cell) -> bool:
+    value = written(cell, name).plain
+    options = wanted.plain if isinstance(wanted.plain, list) else [wanted.plain]
+    shown = label(name, value)
+    bare = value.get("name") if isinstance(value, Mapping) else None
+    return any(label(name, option) == shown or (bare is not None and option == bare) for option in options)
+
+
+def _seed_matches(condition: Node, seed: int) -> bool:
+    wanted = condition.get("seed")
+    return wanted is None or seed in (wanted.plain if isinstance(wanted.plain, list) else [wanted.plain])
+
+
+def _nothing_left(spec: SweepSpec) -> Issue:
+    """Why a sweep has no cell: a condition of --only that nothing meets, or exclusions."""
+    everything = list(_cells(spec))
+    for condition in spec.only:
+        for name, wanted in condition.items():
+            if name == "seed":
+                continue
+            if not any(_matches(name, wanted, cell) for cell in everything):
+                values = sorted({_text(label(name, written(cell, name).plain)) for cell in everything})
+                near = unknown("value", ",".join(map(_text, wanted.plain)), values)
+                return Issue(condition.file, 0, name, near)
+    return spec.source.issue("no cell is left: `exclude`, or --only, leaves all of them out")
+
+
+def resolve(run: Node, issues: list[Issue]) -> RunConfig | None:
+    """A partial run, with sugar, as a config; None where it is wrong, with the issues."""
+    before = len(issues)
+    run, sugar = _without_sugar(run)
+    data = fields.coerce(run, RunConfig, issues)
+    if sugar.size is not None:
+        try:
+            named = size(sugar.size.plain)
+        except ValueError as error:
+            issues.append(sugar.size.issue(str(error)))
+        else:
+            model = data.get("model", {})
+            data["model"] = {**named, **(model if isinstance(model, dict) else {"name": model})}
+            data["model"].setdefault("name", fields.default("model"))
+    ends = None
+    try:
+        ends = horizon(sugar.budget.plain if sugar.budget is not None else None)
+    except BudgetError as error:
+        issues.append(_blame(error, run, sugar).issue(str(error)))
+    try:
+        config = RunConfig.model_validate(data)
+    except ValidationError as error:
+        for problem in problems(error, RunConfig):
+            issues.append(_issue(run, problem.path, problem.message))
+        return None
+    if len(issues) > before:
+        return None
+    try:
+        if sugar.architecture is not None:
+            model = reshape(config.model, sugar.architecture.plain)
+            config = config.model_copy(update={"model": model})
+    except ValueError as error:
+        issues.append(sugar.architecture.issue(str(error)))  # type: ignore[union-attr]
+        return None
+    try:
+        return solve(config, ends, *(node.plain if node is not None else None for node in (sugar.batch_size, sugar.lr)))
+    except BudgetError as error:
+        issues.append(_blame(error, run, sugar).issue(str(error)))
+        return None
+
+
+@dataclass(frozen=True)
+class _Sugar:
+    size: Node | None
+    architecture: Node | None
+    budget: Node | None
+    batch_size: Node | None
+    lr: Node | None
+
+
+def _without_sugar(run: Node) -> tuple[Node, _Sugar]:
+    """A partial run less what the language adds to its fields, and that."""
+
+    def take(*path: str, only_rules: bool = False) -> Node | None:
+        nonlocal run
+        parent = run if len(path) == 1 else run.get(path[0])
+        found = parent.get(path[-1]) if parent is not None else None
+        if found is None or parent is None or (only_rules and not (isinstance(found.value, dict) and "rule" in found.value)):
+            return None
+        rest = replace(parent, value={k: v for k, v in parent.value.items() if k != path[-1]})
+        run = rest if len(path) == 1 else run.put(path[0], rest)
+        return found
+
+    taken = _Sugar(
+        take("model", "size"),
+        take("model", "architecture"),
+        take("budget"),
+        take("batch_size", only_rules=True),
+        take("optimizer", "lr", only_rules=True),
+    )
+    return run, taken
+
+
+def _blame(error: BudgetError, run: Node, sugar: _Sugar) -> Node:
+    """The node that a budget error is about."""
+    if error.path[0] == "budget" and sugar.budget is not None:
+        return sugar.budget.at(error.path[1:])
+    if error.path[0] == "batch_size" and sugar.batch_size is not None:
+        return sugar.batch_size
+    return sugar.lr if sugar.lr is not None else run
+
+
+def _issue(run: Node, path: tuple[str | int, ...], message: str) -> Issue:
+    """A problem of the resolved config at the deepest place that was written."""
+    node = run.at(path)
+    missing = path[-1:] if node.path[-1:] != path[-1:] and message.startswith("unknown field") else ()
+    return (replace(node, value={}) if missing else node).issue(message)

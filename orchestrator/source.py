@@ -1,0 +1,188 @@
+"""YAML read with positions: every value knows its file, line and key path, and YAML's traps are errors.
+
+PyYAML alone reads ``1e18`` as text, ``on`` as true, ``010`` as 8, ``1:30`` as 90, and lets the last of two equal keys win.
+Here a scalar is a number, ``true``/``false``, null or text, and what could be meant in two ways is an error that names the fix.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+KeyPath = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, order=True)
+class Issue:
+    """One error of a file: where, under which key, and what is wrong, what is allowed."""
+
+    file: str
+    line: int
+    key: str
+    message: str
+
+    def __str__(self) -> str:
+        where = f"{self.file}:{self.line}" if self.line else self.file
+        return f"{where}: {self.key}: {self.message}" if self.key else f"{where}: {self.message}"
+
+
+class SpecError(Exception):
+    """All errors of one or more sweep files at once, in the order of their lines."""
+
+    def __init__(self, issues: Sequence[Issue]) -> None:
+        self.issues = sorted(set(issues))
+        super().__init__("\n".join(map(str, self.issues)))
+
+
+@dataclass(frozen=True)
+class Node:
+    """A YAML value with its place. ``value`` is a scalar, a list of nodes or a dict of nodes; ``path`` as it was written."""
+
+    value: Any
+    file: str = ""
+    line: int = 0
+    path: KeyPath = ()
+
+    @property
+    def plain(self) -> Any:
+        """The value without places."""
+        if isinstance(self.value, dict):
+            return {key: node.plain for key, node in self.value.items()}
+        if isinstance(self.value, list):
+            return [node.plain for node in self.value]
+        return self.value
+
+    @property
+    def key(self) -> str:
+        """The written key path, ``axes.model.size[2]``."""
+        return "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in self.path).removeprefix(".")
+
+    def issue(self, message: str) -> Issue:
+        """An issue at this place; a scalar value is shown."""
+        shown = "" if isinstance(self.value, dict | list) else f" (found {self.value!r})"
+        return Issue(self.file, self.line, self.key, message + shown)
+
+    def at(self, path: Sequence[str | int]) -> Node:
+        """The deepest node that exists along ``path``."""
+        node = self
+        for part in path:
+            value = node.value
+            if isinstance(value, dict) and part in value:
+                node = value[part]
+            elif isinstance(value, list) and isinstance(part, int) and part < len(value):
+                node = value[part]
+            else:
+                break
+        return node
+
+    def get(self, name: str) -> Node | None:
+        """The child of that name, if this is a mapping that has one."""
+        return self.value.get(name) if isinstance(self.value, dict) else None
+
+    def items(self) -> Iterator[tuple[str, Node]]:
+        """Children of a mapping, sorted by name, so that the order of keys in a file decides nothing."""
+        return iter(sorted(self.value.items()) if isinstance(self.value, dict) else ())
+
+    def put(self, name: str, child: Node) -> Node:
+        """This mapping with one more child, or another one."""
+        return replace(self, value={**self.value, name: child})
+
+
+def read(file: Path | str) -> Node:
+    """The mapping in a YAML file. Raises SpecError (also where the file is missing or no mapping)."""
+    try:
+        text = Path(file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise SpecError([Issue(str(file), 0, "", f"cannot be read: {reason}")]) from None
+    node = parse(text, str(file))
+    if not isinstance(node.value, dict):
+        raise SpecError([Issue(str(file), 1, "", "a sweep is a mapping of keys to values")])
+    return node
+
+
+def parse(text: str, file: str) -> Node:
+    """The value that YAML ``text`` holds, with ``file`` as the name in messages. Raises SpecError with every error found."""
+    try:
+        found = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise SpecError([Issue(file, line, "", f"no valid YAML: {error.problem or error.context}")]) from None
+    except yaml.YAMLError as error:
+        raise SpecError([Issue(file, 1, "", f"no valid YAML: {error}")]) from None
+    issues: list[Issue] = []
+    node = Node(None, file, 1) if found is None else _convert(found, file, (), issues, ())
+    if issues:
+        raise SpecError(issues)
+    return node
+
+
+def _convert(found: yaml.Node, file: str, path: KeyPath, issues: list[Issue], above: tuple[int, ...]) -> Node:
+    place = Node(None, file, found.start_mark.line + 1, path)
+    if id(found) in above:
+        issues.append(place.issue("an alias must not hold itself"))
+        return place
+    above = (*above, id(found))
+    if isinstance(found, yaml.SequenceNode):
+        items = [_convert(item, file, (*path, i), issues, above) for i, item in enumerate(found.value)]
+        return replace(place, value=items)
+    if isinstance(found, yaml.MappingNode):
+        children: dict[str, Node] = {}
+        lines: dict[str, int] = {}
+        for key, value in found.value:
+            line = key.start_mark.line + 1
+            if not isinstance(key, yaml.ScalarNode):
+                issues.append(Issue(file, line, place.key, "a key must be text"))
+                continue
+            name = key.value
+            inner = (*path, name)
+            if name == "<<":
+                issues.append(Issue(file, line, place.key, "merge keys are not supported; use `extends`, or an alias as a whole value"))
+            elif name in children:
+                message = f"duplicate key {name!r}, first on line {lines[name]}; YAML would silently keep the last"
+                issues.append(Issue(file, line, Node(None, path=inner).key, message))
+            else:
+                child = _convert(value, file, inner, issues, above)
+                children[name] = replace(child, line=line) if isinstance(child.value, dict | list) else child
+                lines[name] = line
+        return replace(place, value=children)
+    assert isinstance(found, yaml.ScalarNode)
+    if not found.tag.startswith("tag:yaml.org,2002:") or "python" in found.tag:
+        issues.append(place.issue(f"tag {found.tag!r} is not allowed"))
+        return place
+    if found.style is not None:
+        return replace(place, value=found.value)
+    try:
+        return replace(place, value=scalar(found.value))
+    except ValueError as error:
+        issues.append(replace(place, value=found.value).issue(str(error)))
+        return place
+
+
+_INT = re.compile(r"[-+]?(0|[1-9][0-9_]*)")
+_FLOAT = re.compile(r"[-+]?([0-9][0-9_]*\.?[0-9_]*|\.[0-9][0-9_]*)([eE][-+]?[0-9]+)?")
+
+
+def scalar(text: str) -> Any:
+    """What plain (unquoted) text stands for: null, a bool, an int, a float, or text. ValueError where it is ambiguous."""
+    if text in ("", "~", "null", "Null", "NULL"):
+        return None
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    if text.lower() in ("yes", "no", "on", "off"):
+        truth = "true" if text.lower() in ("yes", "on") else "false"
+        raise ValueError(f"YAML 1.1 reads this as {truth}; write {truth}, or '{text}' in quotes for the word")
+    if _INT.fullmatch(text):
+        return int(text.replace("_", ""))
+    if re.fullmatch(r"[-+]?0[0-9_]+", text):
+        raise ValueError("a leading zero means octal in YAML 1.1; drop it, or put it in quotes for text")
+    if re.fullmatch(r"[-+]?\.(inf|nan)", text, re.IGNORECASE):
+        raise ValueError("a finite number is needed")
+    if _FLOAT.fullmatch(text):
+        return float(text.replace("_", ""))
+    return text

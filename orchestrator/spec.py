@@ -1,0 +1,347 @@
+"""The sweep language: a YAML file (and what it extends) to a `SweepSpec`. Strict, and all errors of a file at once.
+
+    spec, = load(["sweeps/quickstart.yaml"], set=["base.optimizer.lr=1e-3"], only=["objective=autoregressive"])
+    for end_point in orchestrator.expand.expand(spec): ...
+
+`docs/sweeps.md` is the manual; `SweepFile` is the structure, with one sentence a key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, ValidationError
+
+from orchestrator import fields, layers
+from orchestrator.numbers import count
+from orchestrator.source import Issue, KeyPath, Node, SpecError, parse, read
+from trainers.component import Frozen, problems, unknown
+
+Partial = dict[str, Any]
+Seed = Annotated[int, BeforeValidator(count), Field(ge=0)]
+
+
+class AnalysisSpec(Frozen):
+    """What the report compares."""
+
+    pair: tuple[str, str] = Field(("autoregressive", "masked_diffusion"), description="The two objectives of a pair, baseline first.")
+    pair_over: tuple[str, ...] = Field((), description="Axes in which the two of a pair may differ: fields tuned for each; the best is taken.")
+    metric: Literal["nll"] = Field("nll", description="What is compared: NLL, nats per token.")
+    x: tuple[Literal["tokens", "epochs", "flops"], ...] = Field(
+        ("tokens", "epochs", "flops"), description="Units that crossovers are given in; figures use the first."
+    )
+
+
+class When(Frozen):
+    """What holds only for the cells that match."""
+
+    match: Partial = Field(description="Field or axis -> value, or a list of values; all must match.")
+    set: Partial = Field(default_factory=dict, description="A partial run laid over the matching cells.")
+    axes: dict[str, list[Any]] = Field(default_factory=dict, description="Further axes, of the matching cells alone.")
+
+
+class SweepFile(Frozen):
+    """One sweep file."""
+
+    name: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="Name of the sweep; the file's, if left out.")
+    description: str = Field("", description="The question it asks, for the report.")
+    extends: str | list[str] = Field(default_factory=list, description="Sweep files that this one is laid over, relative to it.")
+    base: Partial = Field(default_factory=dict, description="A partial run, common to all.")
+    axes: dict[str, list[Any] | None] = Field(default_factory=dict, description="Field -> values; the sweep is their product.")
+    zip: list[dict[str, list[Any]] | list[Partial]] = Field(
+        default_factory=list, description="Groups of fields that vary together: lists of equal length, or a list of points."
+    )
+    exclude: list[Partial] = Field(default_factory=list, description="Cells that are left out: all of a mapping's fields match.")
+    when: list[When] = Field(default_factory=list, description="What holds only for some cells.")
+    seeds: Annotated[int, BeforeValidator(count), Field(ge=1)] | list[Seed] = Field(
+        default_factory=lambda: [0], description="Replicates, or their number: each moves seed and data.subset_seed together."
+    )
+    resources: Partial = Field(default_factory=dict, description="How each run is executed; short for base.resources.")
+    analysis: AnalysisSpec = Field(default_factory=AnalysisSpec, description="What the report compares.")
+
+
+@dataclass(frozen=True)
+class SweepSpec:
+    """A valid sweep: its layers, with positions, and what is wanted of it. `orchestrator.expand` makes runs of it."""
+
+    name: str
+    file: str
+    description: str
+    base: Node
+    axes: dict[str, list[Node]]
+    zip: list[list[dict[str, Node]]]
+    exclude: list[Node]
+    when: list[tuple[Node, Node, dict[str, list[Node]]]]
+    seeds: tuple[int, ...]
+    analysis: AnalysisSpec
+    only: tuple[Node, ...]
+    source: Node
+    """The whole file, `extends` and `--set` applied."""
+
+    @property
+    def axis_names(self) -> list[str]:
+        """Every field that varies, sorted, seeds left out."""
+        zipped = {name for group in self.zip for point in group for name in point}
+        conditional = {name for _, _, axes in self.when for name in axes}
+        return sorted({*self.axes, *zipped, *conditional})
+
+    def snapshot(self) -> dict[str, Any]:
+        """The sweep as plain values, self-contained: what was read, `extends` and `--set` applied."""
+        return {"name": self.name, **{k: v for k, v in self.source.plain.items() if k not in ("name", "extends")}}
+
+
+def load(
+    paths: Sequence[str | Path], set: Sequence[str] = (), only: Sequence[str] = ()
+) -> list[SweepSpec]:
+    """The sweeps in these files.
+
+    ``set``: ``"base.optimizer.lr=1e-3"``, laid over each file; ``only``: ``"axis=value"`` or ``"axis=value,value"``, cells kept.
+    Raises SpecError with every error of every file.
+    """
+    from orchestrator.expand import expand
+
+    specs: list[SweepSpec] = []
+    issues: list[Issue] = []
+    for path in paths:
+        try:
+            spec, found = _one(Path(path), set, only)
+        except SpecError as error:
+            issues += error.issues
+            continue
+        if found:
+            issues += found
+            try:
+                expand(spec)
+            except SpecError as error:
+                issues += error.issues
+        specs.append(spec)
+    names = [spec.name for spec in specs]
+    for spec in specs:
+        if names.count(spec.name) > 1:
+            issues.append(spec.source.issue(f"two of the sweeps are named {spec.name!r}; give one another `name`"))
+    if issues:
+        raise SpecError(issues)
+    return specs
+
+
+def _one(path: Path, settings: Sequence[str], only: Sequence[str]) -> tuple[SweepSpec, list[Issue]]:
+    """A file's spec without what is wrong in it, and what is wrong."""
+    issues: list[Issue] = []
+    source = _extended(path, (), issues)
+    for setting in settings:
+        source = _overlay(source, _setting(setting, issues), issues)
+    source = _structure(source, issues)
+    conditions = [node for text in only if (node := _only(text, issues)) is not None]
+
+    def part(name: str, empty: Any) -> Node:
+        return source.get(name) or Node(empty, source.file, source.line, (name,))
+
+    base = layers.undot(_known(part("base", {}), issues), issues)
+    resources = source.get("resources")
+    if resources is not None:
+        layer = layers.nest("resources", resources, base)
+        twice = layers.overlap(base, layer)
+        if twice is not None:
+            issues.append(twice.issue("`resources` at the top level sets the same field"))
+        base = layers.merge(base, _known(layer, issues))
+    when = []
+    for node in part("when", []).value:
+        match = _known(node.get("match") or Node({}), issues, conditions=True)
+        over = layers.undot(_known(node.get("set") or Node({}, node.file, node.line, node.path), issues), issues)
+        when.append((match, over, _axes(node.get("axes"), issues)))
+    seeds = source.get("seeds")
+    numbers = tuple(range(count(seeds.value)) if not isinstance(seeds.value, list) else map(count, seeds.plain)) if seeds else (0,)
+    if len({*numbers}) < len(numbers) and seeds:
+        issues.append(seeds.issue("a seed is listed twice"))
+    spec = SweepSpec(
+        name=(source.get("name") or Node(path.stem)).value,
+        file=str(path),
+        description=str(part("description", "").value),
+        base=base,
+        axes=_axes(source.get("axes"), issues),
+        zip=[points for group in part("zip", []).value if (points := _points(group, issues))],
+        exclude=[_known(node, issues, conditions=True) for node in part("exclude", []).value],
+        when=when,
+        seeds=numbers,
+        analysis=AnalysisSpec.model_validate(part("analysis", {}).plain),
+        only=tuple(conditions),
+        source=source,
+    )
+    _clashes(spec, issues)
+    return spec, issues
+
+
+def _structure(source: Node, issues: list[Issue]) -> Node:
+    """The source less the top-level keys that are wrong; each error is an issue."""
+    try:
+        SweepFile.model_validate(source.plain)
+    except ValidationError as error:
+        for problem in problems(error, SweepFile):
+            node = source.at(problem.path)
+            message = problem.message
+            if message.startswith("unknown field"):
+                message = message.replace("unknown field", "unknown key")
+            if problem.path[0] in ("axes", "zip") and "list" in message:
+                message = "an axis is a list of values" if problem.path[0] == "axes" else _ZIP
+            issues.append(node.issue(message))
+            source = _prune(source, problem.path)
+    return source
+
+
+def _prune(source: Node, path: KeyPath) -> Node:
+    """``source`` less what an error is about: one axis, else the whole top-level key."""
+    top = str(path[0]) if path else ""
+    child = source.get(top)
+    if child is None:
+        return source
+    if top == "axes" and len(path) > 1 and isinstance(child.value, dict):
+        return source.put(top, replace(child, value={k: v for k, v in child.value.items() if k != path[1]}))
+    return replace(source, value={k: v for k, v in source.value.items() if k != top})
+
+
+_ZIP = "zip is a list of groups, each a mapping of fields to lists of equal length, or a list of points"
+
+
+def _extended(path: Path, above: tuple[Path, ...], issues: list[Issue]) -> Node:
+    """A file laid over those it extends."""
+    node = read(path)
+    extends = node.get("extends")
+    if extends is None:
+        return node
+    parents = extends.value if isinstance(extends.value, list) else [extends]
+    lower: Node | None = None
+    for parent in parents:
+        if not isinstance(parent.value, str):
+            continue
+        file = path.parent / parent.value
+        if file.resolve() in {p.resolve() for p in (*above, path)}:
+            issues.append(parent.issue("a sweep must not extend itself"))
+            continue
+        if not file.is_file():
+            issues.append(parent.issue("no such file"))
+            continue
+        found = _extended(file, (*above, path), issues)
+        found = replace(found, value={k: v for k, v in found.value.items() if k not in ("name", "extends")})
+        lower = found if lower is None else _overlay(lower, found, issues)
+    return node if lower is None else _overlay(lower, node, issues)
+
+
+def _overlay(lower: Node, upper: Node, issues: list[Issue]) -> Node:
+    """One file over another: runs merge, axes by name (null removes one), every other key is replaced."""
+    done = dict(lower.value)
+    for key, child in upper.value.items():
+        old = done.get(key)
+        if old is None or not isinstance(old.value, dict) or not isinstance(child.value, dict):
+            done[key] = child
+        elif key == "axes":
+            done[key] = replace(child, value={**old.value, **child.value})
+        elif key in ("base", "resources"):
+            done[key] = layers.merge(layers.undot(old, issues), layers.undot(child, issues))
+        else:
+            done[key] = replace(child, value={**old.value, **child.value})
+    return replace(upper, value=done)
+
+
+def _setting(text: str, issues: list[Issue]) -> Node:
+    """``KEY.PATH=VALUE`` of ``--set`` as a one-value file; the value is YAML."""
+    key, equals, value = text.partition("=")
+    place = Node(None, f"--set {text}")
+    if not equals:
+        issues.append(place.issue("write --set KEY=VALUE, for example --set base.optimizer.lr=1e-3"))
+        return replace(place, value={})
+    top, _, rest = key.strip().partition(".")
+    node = parse(value, place.file)
+    node = replace(node, line=0, path=tuple(key.strip().split(".")))
+    if rest and top == "axes":
+        node = Node({rest: node}, place.file, 0, (top,))
+    else:
+        for part in reversed(rest.split(".") if rest else []):
+            node = Node({part: node}, place.file, 0, (top,))
+    return replace(place, value={top: node})
+
+
+def _only(text: str, issues: list[Issue]) -> Node | None:
+    """``AXIS=VALUE[,VALUE]`` of ``--only`` as a condition."""
+    key, equals, value = text.partition("=")
+    place = Node(None, f"--only {text}")
+    if not equals or not key.strip():
+        issues.append(place.issue("write --only AXIS=VALUE, for example --only objective=autoregressive"))
+        return None
+    values = parse(f"[{value}]", place.file)
+    node = Node({key.strip(): replace(values, line=0)}, place.file, 0)
+    return node if _known(node, issues, conditions=True).value else None
+
+
+def _known(node: Node, issues: list[Issue], conditions: bool = False, prefix: str = "") -> Node:
+    """A partial run (or condition) less the keys that name no field; each is an issue that names the nearest."""
+    if not isinstance(node.value, dict):
+        return node
+    known = fields.table()
+    kept = {}
+    for key, child in node.value.items():
+        dotted = prefix + key
+        if conditions and not prefix and dotted == "seed":
+            kept[key] = child
+        elif dotted not in known:
+            siblings = {name[len(prefix) :] for name in known if name.startswith(prefix)}
+            near = sorted(siblings if "." in key else {s.split(".")[0] for s in siblings})
+            message = unknown("field", key, near)
+            where = f" in {prefix.removesuffix('.')}" if prefix else ""
+            text = message if len(near) < 25 else message.split(" Known:")[0]
+            issues.append(replace(child, value={}).issue(text.replace("unknown field", f"unknown field{where}", 1)))
+        elif isinstance(child.value, dict) and "rule" not in child.value and not conditions:
+            kept[key] = _known(child, issues, prefix=f"{dotted}.")
+        else:
+            kept[key] = child
+    return replace(node, value=kept)
+
+
+def _axes(node: Node | None, issues: list[Issue]) -> dict[str, list[Node]]:
+    """Axis -> values, without unknown names, removed axes and repeated values."""
+    if node is None:
+        return {}
+    done: dict[str, list[Node]] = {}
+    for name, child in _known(node, issues).items():
+        if child.value is None:
+            continue
+        if name in ("seed", "data.subset_seed"):
+            issues.append(child.issue(f"{name} is no axis: use `seeds`, which moves it for replicates"))
+        elif not child.value:
+            issues.append(child.issue("an axis needs at least one value"))
+        else:
+            plain = [item.plain for item in child.value]
+            for i, item in enumerate(child.value):
+                if item.plain in plain[:i]:
+                    issues.append(item.issue("this value is listed twice"))
+            done[name] = list(child.value)
+    return done
+
+
+def _points(group: Node, issues: list[Issue]) -> list[dict[str, Node]]:
+    """The points of a zip group, each field -> value."""
+    if isinstance(group.value, list):
+        return [dict(_known(point, issues, conditions=True).items()) for point in group.value]
+    axes = _axes(group, issues)
+    lengths = {name: len(values) for name, values in axes.items()}
+    if len({*lengths.values()}) > 1:
+        issues.append(group.issue(f"the lists of a group have equal length; here {lengths}"))
+        return []
+    return [dict(zip(axes, values, strict=True)) for values in zip(*axes.values(), strict=True)]
+
+
+def _clashes(spec: SweepSpec, issues: list[Issue]) -> None:
+    """Two axes that set one field, or a field within the other's."""
+    seen: dict[str, Node] = {}
+    groups = [{name: values[0] for name, values in spec.axes.items()}]
+    groups += [{name: node for point in group for name, node in point.items()} for group in spec.zip]
+    for group in groups:
+        for name, node in group.items():
+            for other, first in seen.items():
+                a, b = layers.canonical(name), layers.canonical(other)
+                alike = a == b or a.startswith(f"{b}.") or b.startswith(f"{a}.")
+                if alike or {a.split(".")[0], b.split(".")[0]} == {"budget"}:
+                    issues.append(node.issue(f"sets the same field as {first.key} on line {first.line}"))
+        seen |= group
