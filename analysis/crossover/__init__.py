@@ -1,0 +1,12 @@
+"""Same-N crossovers: where one paradigm's curve passes below its twin's, with what that does and does not show.
+
+``locate(runs, curves, scores)`` gives every crossover of a study; ``wanted_precision`` the evaluations that its
+verdicts rest on and that want more Monte-Carlo draws.
+"""
+
+from __future__ import annotations
+
+from analysis.crossover.locate import Crossovers, allows, locate
+from analysis.crossover.precision import wanted_precision
+
+__all__ = ["Crossovers", "allows", "locate", "wanted_precision"]

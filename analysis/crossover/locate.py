@@ -1,0 +1,270 @@
+"""Same-N crossovers of a study: every pair, every replicate, raw and best so far, on every unit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.crossover.arms import UNITS, Arm, arms
+from analysis.crossover.outcome import DEFINITIONS, Definition, Outcome, outcomes
+from analysis.crossover.pairs import Pair, Twins, find_pairs, short, usable
+from analysis.crossover.pool import Interval, interval, places, pooled
+from analysis.tables import TableError, Tables, load
+
+PAIR = ("autoregressive", "masked_diffusion")
+
+
+@dataclass(frozen=True)
+class CellOutcome:
+    """One pair: its replicates' outcomes by definition, each a list in the order of its twins."""
+
+    pair: Pair
+    outcomes: Mapping[Definition, tuple[Outcome, ...]]
+    arms: tuple[tuple[Arm, Arm], ...]
+
+
+@dataclass(frozen=True)
+class Crossovers:
+    """Every same-N crossover of a study. ``records`` follow the report's schema; ``cells`` hold the curves behind
+    them; ``excluded`` says which runs took no part, and why; ``notes`` what was assumed."""
+
+    pair: tuple[str, str]
+    metric: str
+    records: list[dict[str, Any]]
+    cells: tuple[CellOutcome, ...]
+    tables: Tables
+    confidence: float
+    excluded: list[dict[str, str]] = field(default_factory=list)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """Both objectives as figures call them."""
+        return short(self.pair[0]), short(self.pair[1])
+
+    def frame(self) -> pd.DataFrame:
+        """The records as a table, axes in columns of their own."""
+        rows = [{**{k: v for k, v in r.items() if k not in ("axes", "replicate_values")}, **r["axes"]} for r in self.records]
+        return pd.DataFrame(rows)
+
+    def select(self, definition: str, unit: str) -> list[dict[str, Any]]:
+        """The records of one definition and unit, one a cell."""
+        return [r for r in self.records if r["definition"] == definition and r["unit"] == unit]
+
+
+def locate(
+    runs: pd.DataFrame | str | Path | Tables,
+    curves: pd.DataFrame | str | Path | None = None,
+    scores: pd.DataFrame | str | Path | None = None,
+    *,
+    pair: tuple[str, str] | None = None,
+    pair_over: Iterable[str] = (),
+    axes: Iterable[str] | None = None,
+    metric: str = "nll",
+    higher_is_better: bool = False,
+    minima: str = "passed",
+    confidence: float = 0.95,
+    columns: Mapping[str, str] | None = None,
+) -> Crossovers:
+    """Locate the crossovers of ``pair`` (first: ahead early; second: expected to pass it) in three tables.
+
+    ``pair_over``: axes that may differ within a pair (tuned per objective). ``axes``, ``columns``: see
+    :func:`analysis.tables.load`. ``metric``: ``nll``, or any column pair ``<metric>_a``/``<metric>_b`` of curves.
+    ``minima``: see :func:`analysis.crossover.outcome.outcomes`. Raises :class:`analysis.tables.TableError`.
+    """
+    tables = runs if isinstance(runs, Tables) else _load(runs, curves, scores, metric, columns, axes)
+    if metric != "nll" and not {f"{metric}_a", f"{metric}_b"} <= set(tables.curves.columns):
+        raise TableError(f"metric {metric!r}: curves has no columns {metric}_a and {metric}_b")
+    if minima not in ("passed", "each"):
+        raise TableError(f"minima: {minima!r} is not one of passed, each")
+    first, second = chosen = pair or _pair_of(tables.runs)
+    every = arms(tables, metric, higher_is_better)
+    rows, excluded = usable(tables)
+    rows = rows.assign(best_a=[_best(every, r) for _, r in rows.iterrows()])
+    pairs, lonely = find_pairs(rows, tables.axes, first, second, pair_over)
+    cells = []
+    for p in pairs:
+        cell, refused = _cell(p, every, minima, plateau=metric == "nll")
+        excluded += refused
+        if cell is not None:
+            cells.append(cell)
+    records = _records(cells, metric, confidence)
+    excluded = [*tables.excluded, *excluded, *lonely]
+    return Crossovers(chosen, metric, records, tuple(cells), tables, confidence, excluded, _notes(tables, cells))
+
+
+def _load(runs: Any, curves: Any, scores: Any, metric: str, columns: Any, axes: Any) -> Tables:
+    if curves is None:
+        raise TableError("locate needs the curves beside the runs")
+    table = load(runs, curves, scores, columns=columns, axes=axes)
+    return table
+
+
+def _pair_of(runs: pd.DataFrame) -> tuple[str, str]:
+    """The usual pair, or the only two objectives that there are."""
+    have = list(dict.fromkeys(runs["objective"]))
+    if set(PAIR) <= set(have):
+        return PAIR
+    if len(have) == 2:
+        return have[0], have[1]
+    raise TableError(f"pair: which two objectives? The runs have: {', '.join(have)}")
+
+
+def _best(every: Mapping[str, Arm], row: pd.Series) -> float:
+    arm = every[row["run"]].until(_limit(row))
+    return float(arm.a.value.min()) if len(arm) else math.inf
+
+
+def _limit(row: pd.Series) -> float:
+    return float(row["steps"]) if math.isfinite(row["steps"]) else math.inf
+
+
+def _comparable(twins: Twins) -> str | None:
+    """Why two twins cannot be compared; None if they can."""
+    one, two = twins.first, twins.second
+    if one["vocab"] != two["vocab"] and not (pd.isna(one["vocab"]) or pd.isna(two["vocab"])):
+        return "twins have different vocabularies: nats per token do not compare"
+    if abs(one["U"] / two["U"] - 1) > 0.01:
+        return f"twins have different unique data ({one['U']:g} and {two['U']:g} tokens)"
+    return None
+
+
+def _cell(
+    pair: Pair, every: Mapping[str, Arm], minima: str, plateau: bool
+) -> tuple[CellOutcome | None, list[dict[str, str]]]:
+    found: list[dict[Definition, Outcome]] = []
+    used: list[tuple[Arm, Arm]] = []
+    kept: list[Twins] = []
+    refused = []
+    for twins in pair.twins:
+        a, b = (every[r["run"]].until(_limit(r)) for r in (twins.first, twins.second))
+        reason = _comparable(twins) or ("fewer than two evaluations" if min(len(a), len(b)) < 2 else None)
+        if reason:
+            refused += [{"run": str(r["run"]), "reason": reason} for r in (twins.first, twins.second)]
+            continue
+        entropy = twins.entropy if plateau else math.nan
+        found.append(_outcomes(a, b, twins.seed, entropy, minima))
+        used.append((a, b))
+        kept.append(twins)
+    if not found:
+        return None, refused
+    grouped = {d: tuple(f[d] for f in found) for d in DEFINITIONS}
+    return CellOutcome(Pair(pair.axes, tuple(kept), pair.tuned), grouped, tuple(used)), refused
+
+
+def _outcomes(a: Arm, b: Arm, seed: Any, entropy: float, minima: str) -> dict[Definition, Outcome]:
+    """On equal tokens; where the arms' FLOPs per token differ, the FLOPs come from curves at equal FLOPs."""
+    out = outcomes(a, b, seed, entropy=entropy, minima=minima)
+    cost_a, cost_b = (arm.x["flops"][-1] / arm.x["tokens"][-1] for arm in (a, b))
+    if np.isfinite([cost_a, cost_b]).all() and abs(cost_a / cost_b - 1) > 1e-3:
+        other = outcomes(a, b, seed, axis="flops", entropy=entropy, minima=minima)
+        for definition, outcome in out.items():
+            equal = other[definition]
+            if equal.censored == outcome.censored:
+                outcome.x["flops"] = equal.x["flops"]
+            else:
+                outcome.x["flops"] = math.nan
+    return out
+
+
+def _records(cells: list[CellOutcome], metric: str, confidence: float) -> list[dict[str, Any]]:
+    records = []
+    for definition in DEFINITIONS:
+        for unit in UNITS:
+            spread = pooled([places(c.outcomes[definition], unit) for c in cells])
+            for cell in cells:
+                where = interval(cell.outcomes[definition], unit, spread, confidence)
+                records.append(_record(cell, definition, unit, where, metric, confidence))
+    return records
+
+
+def _natural(value: float) -> float | None:
+    return float(np.exp(value)) if math.isfinite(value) else None
+
+
+def _record(
+    cell: CellOutcome, definition: Definition, unit: str, where: Interval, metric: str, confidence: float
+) -> dict[str, Any]:
+    found = cell.outcomes[definition]
+    rows = cell.pair.rows
+    sides = {o.censored for o in found}
+    censored = "right" if "right" in sides else "left" if "left" in sides else None
+    words = where.assumption
+    if unit == "flops" and any(math.isnan(o.x["flops"]) for o in found):
+        words += "; crossed on tokens or on FLOPs, not on both"
+    pinned = any(bool(r.get("subset_pinned")) and not pd.isna(r.get("subset_pinned")) for r in rows)
+    if pinned:
+        words += "; conditional on this subset, which all replicates share"
+    if any(str(r.get("schedule", "")).startswith("cosine") for r in rows):
+        words += "; cosine schedule: the place depends on the horizon"
+    if metric == "nll" and not any(math.isfinite(t.entropy) for t in cell.pair.twins):
+        words += "; no unigram entropy given, so the start-up plateau was not excluded"
+    numerics = sorted({str(r["numerics"]) for r in rows if not pd.isna(r.get("numerics"))})
+    return {
+        "cell": cell.pair.name,
+        "axes": {k: _plain(v) for k, v in cell.pair.axes.items()},
+        "metric": metric,
+        "definition": definition,
+        "unit": unit,
+        "value": _natural(where.value),
+        "low": _natural(where.low),
+        "high": _natural(where.high),
+        "censored": censored,
+        "replicates": len(found),
+        "assumption": words,
+        "confidence": confidence,
+        "df": where.df if math.isfinite(where.df) else None,
+        "robust": all(o.robust for o in found),
+        "crossed": sum(o.censored is None for o in found),
+        "settled": all(o.settled for o in found),
+        "past_minimum": all(o.past_minimum for o in found if o.censored is None) and None in sides,
+        "N": _finite(cell.pair.mean("N")),
+        "U": _finite(cell.pair.mean("U")),
+        "tuned": {o: {k: _plain(v) for k, v in s.items()} for o, s in cell.pair.tuned.items()},
+        "mixed_numerics": len(numerics) > 1,
+        "likelihood": {str(r["objective"]): str(r["likelihood"]) for r in rows[:2]},
+        "allows": allows(str(rows[0]["likelihood"]), str(rows[1]["likelihood"])),
+        "replicate_values": [o.record() for o in found],
+    }
+
+
+def allows(first: str, second: str) -> str:
+    """What the kinds of two losses permit one to conclude about the models."""
+    if first == "exact" and second == "upper_bound":
+        return (
+            "where the second's bound lies below the first's exact loss, the second model is better; where it "
+            "lies above, nothing follows about the second model"
+        )
+    if first == "upper_bound" and second == "exact":
+        return (
+            "where the second's exact loss lies above the first's bound, the first model is better; where it "
+            "lies below, nothing follows about the first model"
+        )
+    if first == second == "exact":
+        return "both losses are exact: the lower one is the better model on this text"
+    if first == second == "upper_bound":
+        return "both losses are upper bounds: their order proves nothing about the models' own likelihoods"
+    return "the kind of a loss is unknown: the order of the curves is all that is shown"
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _notes(tables: Tables, cells: list[CellOutcome]) -> tuple[str, ...]:
+    notes = list(tables.notes)
+    if any(c.pair.tuned for c in cells):
+        notes.append("tuned fields were selected on validation half A, per objective and cell")
+    return tuple(notes)
