@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     import numpy as np
 
 
+SELECTION = 1
+"""Version of how subsets and validation sets are cut (`trainers.data.subset`): raise it when the same config gives others."""
+
+
 @dataclass(frozen=True)
 class Document:
     """One document: its text, the source it came from (subsets are stratified by it), and the split it belongs to."""
@@ -26,29 +30,46 @@ class Document:
 class Corpus(Component):
     """Where documents come from. Its identity is its content, so a moved file gives the same keys."""
 
+    distinct: ClassVar[bool] = True
+    """Drop exact repetitions of training documents, for U counts unique text."""
+
     @abstractmethod
     def digest(self) -> str:
-        """Digest of the content, without reading more than a cache and file stamps where it can."""
+        """Digest of the content, without reading more than a cache and file stamps where it can.
+
+        ``pending-...`` where the content has not been seen yet; :meth:`resolve` then makes it final.
+        """
 
     @abstractmethod
     def documents(self) -> Iterator[Document]:
         """Every document, in a fixed order, with its split."""
 
+    def resolve(self) -> None:
+        """See the content, so that :meth:`digest` is final from now on. May download; nothing for most."""
+        return None
+
+    def apart(self) -> int | None:
+        """Drop validation documents that share a run of so many bytes with training text; None drops none."""
+        return 50
+
     def identity(self) -> dict[str, Any]:
-        return {**super().identity(), "digest": self.digest()}
+        return {**super().identity(), "digest": self.digest(), "selection": SELECTION}
 
 
 class Tokenizer(Component):
-    """Text to ids 0..V-1 and back."""
+    """Text to ids 0..V-1 and back. Newline must have ids of its own: it joins documents."""
 
     @property
     @abstractmethod
     def vocab(self) -> int:
         """V: how many tokens can be predicted."""
 
-    @abstractmethod
     def fit(self, documents: Iterator[str], folder: Path) -> None:
-        """Learn what must be learned from the training split alone, and keep it in ``folder``; nothing for most."""
+        """Learn what must be learned from the training split alone, and keep it in ``folder``; nothing for most.
+
+        ``documents`` come in an order whose every prefix holds the corpus's mix of sources.
+        """
+        return None
 
     @abstractmethod
     def encode(self, texts: Sequence[str], folder: Path) -> list[np.ndarray]:
@@ -62,6 +83,9 @@ class Tokenizer(Component):
 class Quality(Component):
     """What is done to the training documents (never to validation). The default of both methods is nothing."""
 
+    alters: ClassVar[bool] = True
+    """Whether :meth:`alter` does anything; where not, documents need not be held in memory."""
+
     def keeps(self, text: str) -> bool:
         """False for a document that is dropped, before the subset is cut."""
         return True
@@ -69,7 +93,8 @@ class Quality(Component):
     def alter(self, texts: list[str], seed: int) -> list[str]:
         """The subset's documents altered, after it is cut, from their own material: noise brings in no unique data.
 
-        Nested: the change to a document depends on the seed and its place in the subset's order alone, as far as the kind allows.
+        Nested as far as the kind allows: what is changed in a document depends on the seed and on its place in the subset's
+        order alone, though what replaces it may depend on the subset.
         """
         return texts
 
@@ -80,6 +105,14 @@ class Order(Component):
     @abstractmethod
     def sequence(self, counters: np.ndarray, sequences: int, seed: int) -> np.ndarray:
         """Index in 0..sequences-1 of the sequence at each sample counter (int64 arrays of one shape)."""
+
+    def turn(self, counters: np.ndarray, sequences: int, seed: int) -> np.ndarray:
+        """Which visit to its sequence each counter is (0, 1, ...), up to order: repacked data differs between visits."""
+        return counters // sequences
+
+    def period(self, sequences: int) -> int:
+        """Counters in a block (from a multiple of it) that visits every sequence equally often."""
+        return sequences
 
 
 corpora: Registry[Corpus] = Registry("corpus", "trainers.data.corpora")

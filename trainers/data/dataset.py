@@ -1,0 +1,142 @@
+"""Prepared data, as a training loop reads it: memory-mapped tokens, and batches that are pure functions of the step."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from trainers.batch import Batch
+from trainers.data import hashing
+from trainers.data.base import Order, Tokenizer
+from trainers.lazy import torch
+
+HALF_B_COUNTER = 1 << 20
+"""Validation position of half B's first sequence, so that the two halves never share a mask."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A subset of a corpus as sequences of ``context`` tokens, and the corpus's validation sequences.
+
+    ``tokens`` [U]: the subset's documents, each followed by a newline, except the last one if the budget cut it short;
+    ``starts`` [documents]: where each begins.
+    ``validation_tokens``: one array [sequences, context] a half, and ``validation_lengths`` [sequences] a half, its tokens
+    that are no padding. ``manifest``: asked and real size, documents, sources' shares, digest of the text.
+    """
+
+    tokens: np.ndarray
+    starts: np.ndarray
+    validation_tokens: dict[str, np.ndarray]
+    validation_lengths: dict[str, np.ndarray]
+    unigram_entropy: float
+    manifest: dict[str, Any]
+    tokenizer: Tokenizer
+    tokenizer_folder: Path
+    context: int
+    order: Order
+    repack: bool = False
+    crop: Literal["fixed", "random"] = "fixed"
+    _layouts: Any = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_layouts", functools.lru_cache(maxsize=4)(self._layout))
+
+    @property
+    def vocab(self) -> int:
+        """V, what can be predicted."""
+        return self.tokenizer.vocab
+
+    @property
+    def unique_tokens(self) -> int:
+        """U, tokens that the subset really holds."""
+        return len(self.tokens)
+
+    @property
+    def unique_bytes(self) -> int:
+        """Bytes of the subset's clean text, newlines included."""
+        return int(self.manifest["bytes"])
+
+    @property
+    def sequences(self) -> int:
+        """Sequences an epoch; the last one may be padded."""
+        return -(-len(self.tokens) // self.context)
+
+    def batch(self, step: int, batch_size: int, seed: int) -> Batch:
+        """The batch of a step (0, 1, ...): sample counters step x batch_size + 0..batch_size-1."""
+        counters = np.arange(batch_size, dtype=np.int64) + step * batch_size
+        tokens, mask = self.rows(counters, seed)
+        return Batch(torch.from_numpy(tokens), torch.from_numpy(mask), torch.from_numpy(counters))
+
+    def rows(self, counters: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """Tokens [B, T] int64 and loss mask [B, T] bool at sample counters [B]."""
+        total = len(self.tokens)
+        if self.crop == "random":
+            start = hashing.integers(hashing.key(seed, "crop"), counters, max(total - self.context, 0) + 1)
+        else:
+            start = self.order.sequence(counters, self.sequences, seed) * self.context
+        positions = start[:, None] + np.arange(self.context)
+        mask = positions < total
+        positions = np.minimum(positions, total - 1)
+        if self.repack:
+            turns = self.order.turn(counters, self.sequences, seed)
+            for turn in np.unique(turns).tolist():
+                rows = turns == turn
+                positions[rows] = self._repacked(positions[rows], *self._layouts(turn, seed))
+        tokens = self.tokens[positions].astype(np.int64)
+        if not mask.all():
+            tokens[~mask] = 0
+        return tokens, mask
+
+    def tokens_until(self, step: int, batch_size: int, seed: int) -> int:
+        """D: positions fed in the first ``step`` steps, padding not counted. Exact, for any order."""
+        counters, total, n = step * batch_size, len(self.tokens), self.sequences
+        if self.crop == "random":
+            return counters * min(self.context, total)
+        padding = n * self.context - total
+        if not padding:
+            return counters * self.context
+        period = self.order.period(n)
+        blocks, rest = divmod(counters, period)
+        tail = self.order.sequence(np.arange(rest, dtype=np.int64) + blocks * period, n, seed)
+        padded = blocks * (period // n) + int((tail == n - 1).sum())
+        return counters * self.context - padded * padding
+
+    def validation(self, half: Literal["a", "b"], sequences: int) -> Batch:
+        """The first ``sequences`` validation sequences of a half: the same for every run of corpus, tokenizer and context.
+
+        Counters are validation positions (those of B from ``HALF_B_COUNTER``). Raises ValueError where there are fewer.
+        """
+        tokens, lengths = self.validation_tokens[half], self.validation_lengths[half]
+        if sequences > len(tokens):
+            raise ValueError(
+                f"evaluation.sequences: {sequences} asked, and half {half!r} of the validation data holds {len(tokens)} "
+                f"sequences of {self.context} tokens"
+            )
+        mask = np.arange(self.context) < lengths[:sequences, None]
+        counters = np.arange(sequences, dtype=np.int64) + (HALF_B_COUNTER if half == "b" else 0)
+        return Batch(
+            torch.from_numpy(tokens[:sequences].astype(np.int64)), torch.from_numpy(mask), torch.from_numpy(counters)
+        )
+
+    def encode(self, text: str) -> np.ndarray:
+        """Token ids of a text, int64."""
+        return self.tokenizer.encode([text], self.tokenizer_folder)[0].astype(np.int64)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of token ids."""
+        return self.tokenizer.decode(list(map(int, ids)), self.tokenizer_folder)
+
+    def _layout(self, turn: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """Where each document begins when the documents are shuffled for a turn, and which document that is."""
+        order = hashing.permutation(hashing.key(seed, "repack", turn), len(self.starts))
+        sizes = np.diff(self.starts, append=len(self.tokens))[order]
+        return np.concatenate([[0], np.cumsum(sizes)[:-1]]), order
+
+    def _repacked(self, positions: np.ndarray, begins: np.ndarray, order: np.ndarray) -> np.ndarray:
+        rank = np.searchsorted(begins, positions, side="right") - 1
+        return np.asarray(self.starts[order[rank]] + positions - begins[rank])

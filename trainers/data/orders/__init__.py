@@ -1,0 +1,1 @@
+"""Orders of sequences over epochs, one file each."""

@@ -1,0 +1,192 @@
+"""From a data config to a :class:`Dataset`: every stage is stored under the digest of what decides it, and done once.
+
+::
+
+    root/corpora/<digest>/      documents, split (text.npy, ends.npy, source.npy, split.npy, corpus.json)
+    root/tokenizers/<digest>/   what a tokenizer learned
+    root/validation/<digest>/   validation sequences of corpus, tokenizer and context
+    root/subsets/<digest>/      tokens.npy, starts.npy and manifest.json of one subset
+
+A folder is complete once its JSON file, written last, is there. Stored data needs no file of the corpus any more.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from trainers.component import digest
+from trainers.data import files, hashing
+from trainers.data.base import Quality, Tokenizer
+from trainers.data.dataset import Dataset
+from trainers.data.store import Documents, open_documents
+from trainers.data.subset import Selection, select, stratified
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trainers.config import DataConfig
+
+VALIDATION_SEQUENCES = 1024
+"""Validation sequences kept of each half, at most."""
+_BATCH = 512
+
+
+def prepare(data: DataConfig, root: Path | str) -> Dataset:
+    """The dataset of a config, prepared under ``root`` where it is not there yet. Safe to call from several processes at once.
+
+    Raises ValueError for a corpus without text, a filter that keeps nothing, or too little validation text.
+    """
+    root = Path(root)
+    if data.corpus.digest().startswith("pending-"):
+        data.corpus.resolve()
+    corpus = data.corpus.identity()
+    tokenizer = data.tokenizer.identity()
+    opened: Callable[[], Documents] = partial(open_documents, data.corpus, root)
+    fitted = root / "tokenizers" / digest([corpus, tokenizer])
+    validation = root / "validation" / digest([corpus, tokenizer, data.context])
+    subset = root / "subsets" / subset_digest(data)
+    if files.read_json(fitted / "tokenizer_done.json") is None:
+        _fit(data.tokenizer, opened(), fitted)
+    held_out = files.read_json(validation / "validation.json")
+    if held_out is None:
+        held_out = _hold_out(opened(), data, fitted, validation)
+    manifest = files.read_json(subset / "manifest.json")
+    if manifest is None:
+        manifest = _cut(opened(), data, fitted, subset)
+    return Dataset(
+        tokens=files.read_array(subset / "tokens.npy"),
+        starts=files.read_array(subset / "starts.npy"),
+        validation_tokens={half: files.read_array(validation / f"{half}.npy") for half in ("a", "b")},
+        validation_lengths={half: files.read_array(validation / f"{half}_lengths.npy") for half in ("a", "b")},
+        unigram_entropy=held_out["unigram_entropy"],
+        manifest=manifest,
+        tokenizer=data.tokenizer,
+        tokenizer_folder=fitted,
+        context=data.context,
+        order=data.order,
+        repack=data.repack,
+        crop=data.crop,
+    )
+
+
+def subset_digest(data: DataConfig) -> str:
+    """Digest of everything that decides a subset's tokens; context, order, repacking and crops do not."""
+    parts = [data.corpus, data.tokenizer, data.quality]
+    return digest([*(p.identity() for p in parts), data.unique_tokens, data.unique_bytes, data.subset_seed])
+
+
+def _fit(tokenizer: Tokenizer, documents: Documents, folder: Path) -> None:
+    order = stratified(documents, documents.of_split("train"), hashing.key("tokenizer"))
+    tokenizer.fit((documents[i] for i in order), folder)
+    files.write_json(folder / "tokenizer_done.json", {"tokenizer": tokenizer.identity()})
+
+
+def _hold_out(documents: Documents, data: DataConfig, fitted: Path, folder: Path) -> dict[str, Any]:
+    counts = np.zeros(data.tokenizer.vocab, np.int64)
+    result: dict[str, Any] = {"context": data.context}
+    for half in ("a", "b"):
+        order = stratified(documents, documents.of_split(half), hashing.key("validation", half))
+        texts = (documents[i] for i in order)
+        wanted, parts, total = VALIDATION_SEQUENCES * data.context, list[np.ndarray](), 0
+        for ids in _encoded(texts, data.tokenizer, fitted):
+            parts.append(ids)
+            total += len(ids)
+            if total >= wanted:
+                break
+        stream = np.concatenate(parts)[:wanted]
+        whole = max(len(stream) // data.context, 1)  # an incomplete sequence is kept only where there is no other
+        stream = stream[: whole * data.context]
+        lengths = np.minimum(np.full(whole, data.context), len(stream))
+        padded = np.pad(stream, (0, whole * data.context - len(stream))).reshape(whole, data.context)
+        counts += np.bincount(stream, minlength=len(counts))
+        files.write_array(folder / f"{half}.npy", padded.astype(_token_type(data.tokenizer)))
+        files.write_array(folder / f"{half}_lengths.npy", lengths)
+        result[half] = {"sequences": whole, "tokens": len(stream)}
+    p = counts[counts > 0] / counts.sum()
+    result["unigram_entropy"] = float(-(p * np.log(p)).sum())
+    files.write_json(folder / "validation.json", result)
+    return result
+
+
+def _cut(documents: Documents, data: DataConfig, fitted: Path, folder: Path) -> dict[str, Any]:
+    chosen = select(
+        documents,
+        data.quality,
+        data.tokenizer,
+        fitted,
+        seed=data.subset_seed,
+        unique_tokens=data.unique_tokens,
+        unique_bytes=data.unique_bytes,
+    )
+    starts: list[int] = []
+    exact = not data.quality.alters and data.unique_tokens is not None
+
+    def tokens() -> Iterator[np.ndarray]:
+        texts = (documents[i] for i in chosen.indices) if exact else _altered(chosen, documents, data.quality, data.subset_seed)
+        position, held = 0, None
+        for ids in _encoded(texts, data.tokenizer, fitted):
+            if held is not None:
+                yield held
+            starts.append(position)
+            held = ids[: data.unique_tokens - position] if exact and data.unique_tokens is not None else ids
+            position += len(held)
+        if held is not None:
+            newline = len(data.tokenizer.encode(["\n"], fitted)[0])
+            yield held if exact or chosen.whole else held[: len(held) - newline]
+
+    total = files.stream_array(folder / "tokens.npy", tokens(), _token_type(data.tokenizer))
+    files.write_array(folder / "starts.npy", np.array(starts, np.int64))
+    manifest = {
+        **describe(chosen, documents),
+        "tokens": total,
+        "asked": {"unique_tokens": data.unique_tokens, "unique_bytes": data.unique_bytes},
+        "subset_seed": data.subset_seed,
+        "corpus": data.corpus.identity(),
+        "tokenizer": data.tokenizer.identity(),
+        "quality": data.quality.identity(),
+    }
+    files.write_json(folder / "manifest.json", manifest)
+    return manifest
+
+
+def describe(chosen: Selection, documents: Documents) -> dict[str, Any]:
+    """A subset's documents, bytes (newlines included), sources' shares of them, and sha256 of the clean text."""
+    sha, total = hashlib.sha256(), 0
+    by_source = dict.fromkeys(documents.sources, 0)
+    for index, text in zip(chosen.indices, chosen.texts(documents), strict=True):
+        last = index == chosen.indices[-1]
+        piece = text.encode() + (b"" if last and not chosen.whole else b"\n")
+        sha.update(piece)
+        total += len(piece)
+        by_source[documents.sources[documents.source[index]]] += len(piece)
+    return {
+        "documents": len(chosen.indices),
+        "bytes": total,
+        "digest": sha.hexdigest(),
+        "shares": {s: round(n / max(total, 1), 6) for s, n in by_source.items()},
+    }
+
+
+def _altered(chosen: Selection, documents: Documents, quality: Quality, seed: int) -> Iterable[str]:
+    texts = chosen.texts(documents)
+    return quality.alter(list(texts), seed) if quality.alters else texts
+
+
+def _encoded(texts: Iterable[str], tokenizer: Tokenizer, folder: Path) -> Iterator[np.ndarray]:
+    """Ids of each text, those of a newline behind it."""
+    newline = tokenizer.encode(["\n"], folder)[0]
+    texts = iter(texts)
+    while batch := list(itertools.islice(texts, _BATCH)):
+        for ids in tokenizer.encode(batch, folder):
+            yield np.concatenate([ids, newline])
+
+
+def _token_type(tokenizer: Tokenizer) -> type[np.unsignedinteger[Any]]:
+    return np.uint8 if tokenizer.vocab <= 1 << 8 else np.uint16 if tokenizer.vocab <= 1 << 16 else np.uint32

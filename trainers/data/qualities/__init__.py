@@ -1,0 +1,1 @@
+"""Qualities, one file each: filters and corruptions of the training documents."""
