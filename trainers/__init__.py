@@ -1,1 +1,33 @@
-"""What one training run is, and how it trains. Needs torch; knows nothing of Ray, MLflow or the analysis."""
+"""What one run is, and how it trains. Importing this needs no torch; ``train`` brings it.
+
+>>> from trainers import RunConfig, train
+>>> config = RunConfig(objective="masked_diffusion", data={"unique_bytes": 10_000}, steps=200)
+>>> result = train(config, "runs/first")                       # doctest: +SKIP
+>>> result.final["b"]["nll"]                                   # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from trainers.config import RunConfig
+    from trainers.folder import RunFolder
+    from trainers.rescore import rescore
+    from trainers.train import Result, train
+
+_HOMES = {
+    "Result": "trainers.train",
+    "RunConfig": "trainers.config",
+    "RunFolder": "trainers.folder",
+    "rescore": "trainers.rescore",
+    "train": "trainers.train",
+}
+__all__ = ["Result", "RunConfig", "RunFolder", "rescore", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
 from trainers.component import Component, Registry
+from trainers.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.optim import Optimizer as TorchOptimizer
 
 
 class Optimizer(Component):
     """An optimizer's settings; ``clip`` is common to all."""
 
     lr: float = Field(2e-3, gt=0, description="Peak learning rate.")
-    clip: float | None = Field(1.0, gt=0, description="Global gradient norm is clipped to this; None for no clipping.")
+    clip: float | None = Field(
+        1.0, gt=0, description="Global gradient norm is clipped to this; None for no clipping."
+    )
+
+    @abstractmethod
+    def build(self, parameters: Sequence[Tensor]) -> TorchOptimizer:
+        """The torch optimizer of these parameters at the peak rate. Its state per parameter is tensors, all checkpointed."""
 
 
 class AdamW(Optimizer):
@@ -24,6 +37,17 @@ class AdamW(Optimizer):
     betas: tuple[float, float] = Field((0.9, 0.95), description="Decay of the moments.")
     eps: float = Field(1e-8, gt=0, description="Added to the root of the second moment.")
     weight_decay: float = Field(0.1, ge=0, description="Decoupled decay, on matrices only.")
+
+    def build(self, parameters: Sequence[Tensor]) -> TorchOptimizer:
+        matrices = [p for p in parameters if p.ndim >= 2]
+        others = [p for p in parameters if p.ndim < 2]
+        groups = [
+            {"params": matrices, "weight_decay": self.weight_decay},
+            {"params": others, "weight_decay": 0.0},
+        ]
+        return torch.optim.AdamW(
+            [g for g in groups if g["params"]], lr=self.lr, betas=self.betas, eps=self.eps, fused=True
+        )
 
 
 optimizers: Registry[Optimizer] = Registry("optimizer")

@@ -1,0 +1,347 @@
+"""The training loop: from a config and a folder to committed history and checkpoints.
+
+Kill the process at any moment and call :func:`train` again: it goes on from the newest commit, and the weights, the
+optimizer and the history are bit for bit those of a run that was never disturbed (within a numerics class).
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from trainers import flops
+from trainers.checkpoint import Keeper, Retention, Rhythm, Snapshot, read, resumable, resume_points
+from trainers.config import EvaluationConfig, Parent, RunConfig
+from trainers.data import prepare
+from trainers.evaluation.evaluate import evaluate
+from trainers.evaluation.grid import evaluation_steps
+from trainers.folder import Origin, RunFolder
+from trainers.learner import Learner, Window
+from trainers.numerics import describe, peak_memory, settle
+
+Event = dict[str, Any]
+Report = Callable[[Event], None]
+
+
+class MissingParent(RuntimeError):
+    """The checkpoint that a run starts from is not there."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a call of :func:`train` ended. ``stopped``: by ``stop``, at a checkpoint; the same call goes on from there."""
+
+    folder: RunFolder
+    key: str
+    state: Literal["done", "stopped", "diverged"]
+    step: int
+    history: list[Event]
+
+    @property
+    def evaluations(self) -> list[Event]:
+        """Evaluation events in order."""
+        return [e for e in self.history if e["event"] == "evaluation"]
+
+    @property
+    def final(self) -> Event | None:
+        """The last evaluation."""
+        return self.evaluations[-1] if self.evaluations else None
+
+
+def train(
+    config: RunConfig,
+    folder: str | os.PathLike[str] | RunFolder,
+    *,
+    data_root: str | os.PathLike[str] | None = None,
+    report: Report | None = None,
+    stop: Callable[[], bool] | None = None,
+    branch_steps: Iterable[int] = (),
+    rhythm: Rhythm | None = None,
+) -> Result:
+    """Train a run to ``config.steps``, from wherever its folder stands.
+
+    ``folder`` is the run's own; its siblings are searched for trunks and parents by training key. ``data_root`` holds
+    prepared data (default: ``data`` beside the folder, or beside ``runs`` where the folder is in one). ``report`` receives
+    every event as it happens, history and telemetry, before it is committed. ``stop`` is asked before each step; once true,
+    the run commits and returns. ``branch_steps`` are steps whose whole state is kept for runs that will start there.
+
+    The history's evaluations follow the evaluation config that the run was first started with; others are added by
+    `trainers.rescore`. Raises `WrongRun`, `Superseded`, :class:`MissingParent`, and ``OSError`` where a disk is full.
+    """
+    folder = RunFolder.of(folder)
+    folder.check(config)
+    commit = folder.last_commit()
+    if commit is None or (commit.step < config.steps and commit.state != "diverged"):
+        device = settle(config.resources)
+        dataset = prepare(config.data, Path(data_root) if data_root is not None else default_data_root(folder))
+        attempt = folder.begin(config)
+        learner = Learner(config, dataset, device)
+        evaluation = folder.config().evaluation
+        grid = evaluation_grid(config, evaluation)
+        retention = Retention(
+            config.keep, frozenset(grid), frozenset(branch_steps), frozenset(resume_points(sorted(grid)))
+        )
+        with Keeper(attempt, retention, rhythm or Rhythm()) as keeper:
+            run = _Run(config, folder, learner, keeper, report or (lambda event: None), evaluation, grid)
+            run.start()
+            run.go(stop or (lambda: False))
+            keeper.drain()
+    return result(config, folder)
+
+
+def result(config: RunConfig, folder: str | os.PathLike[str] | RunFolder) -> Result:
+    """What the folder holds of a run, up to ``config.steps``; ``FileNotFoundError`` where it holds nothing."""
+    folder = RunFolder.of(folder)
+    commit = folder.last_commit()
+    if commit is None:
+        raise FileNotFoundError(f"run {folder.name} has no commit")
+    state: Literal["done", "stopped", "diverged"] = "done" if commit.step >= config.steps else "stopped"
+    if commit.state == "diverged" and commit.step <= config.steps:
+        state = "diverged"
+    step = min(commit.step, config.steps)
+    return Result(folder, config.training_key, state, step, folder.history(until=step))
+
+
+def default_data_root(folder: RunFolder) -> Path:
+    """``<store>/data`` for ``<store>/runs/<key>``; else ``data`` beside the folder."""
+    root = Path(getattr(folder.storage, "root", "."))
+    return (root.parent if root.name == "runs" else root) / "data"
+
+
+def evaluation_grid(config: RunConfig, evaluation: EvaluationConfig) -> frozenset[int]:
+    """Steps at which a run is evaluated: the fixed grid, and the end where the weights depend on it."""
+    grid = set(evaluation_steps(evaluation, config.steps))
+    return frozenset(grid | ({config.steps} if config.schedule.depends_on_end else set()))
+
+
+def on_curve(step: int) -> bool:
+    """Whether the training curve has a point at ``step``: each up to 100, then 90 a decade, whatever the horizon."""
+    return step % 10 ** max(0, len(str(step)) - 2) == 0
+
+
+class Diverged(Exception):
+    """The loss is no number any more."""
+
+
+class _Run:
+    """One call's work on one run."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        folder: RunFolder,
+        learner: Learner,
+        keeper: Keeper,
+        report: Report,
+        evaluation: EvaluationConfig,
+        grid: frozenset[int],
+    ) -> None:
+        self.config, self.folder, self.learner, self.keeper = config, folder, learner, keeper
+        self.report, self.evaluation, self.grid = report, evaluation, grid
+        self.flops_per_token = flops.training_flops(config)
+        self.unique = learner.dataset.unique_tokens
+        self.began = self.mark = time.monotonic()
+        self.marked_tokens, self.evaluating = learner.tokens, 0.0
+
+    # --- where to start ------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Become what the newest commit holds, or the trunk, or the parent, or the initial state."""
+        self.telemetry(
+            {
+                "event": "attempt",
+                "step": self.keeper.attempt.newest.step,
+                "attempt": self.keeper.attempt.name,
+                "time": time.time(),
+                "numerics": describe(
+                    self.learner.device, self.config.resources, self.config.dtype, self.learner.compiled
+                ),
+            }
+        )
+        commit = self.keeper.attempt.newest
+        snapshot = resumable(self.folder, commit, self.config.steps)
+        if snapshot is not None:
+            self.learner.restore(snapshot)
+            if snapshot.step != commit.step:  # what lies behind a damaged checkpoint is done again
+                self.keeper.restart_history(self.folder.history(until=snapshot.step))
+        elif not self._start_from_trunk():
+            self.keeper.restart_history([])
+            inherits = isinstance(self.config.init, Parent)
+            if isinstance(self.config.init, Parent):
+                self._inherit(self.config.init)
+            self.history(self.description())
+            if inherits:
+                self.keeper.commit(self.learner.step, self._whole, "running")
+        self.marked_tokens = self.learner.tokens
+
+    def _start_from_trunk(self) -> bool:
+        """Go on from the trunk's newest usable checkpoint, with its history, where a sibling folder has one."""
+        trunk = self.config.trunk()
+        if trunk is None:
+            return False
+        folder = self.folder.sibling(trunk.training_key)
+        commit = folder.last_commit()
+        if commit is None or folder.config().evaluation != self.evaluation:
+            return False
+        snapshot = resumable(folder, commit, trunk.steps)
+        if snapshot is None:
+            return False
+        self.learner.restore(snapshot)
+        self.keeper.restart_history(folder.history(until=snapshot.step))
+        origin = Origin(run=trunk.training_key, step=snapshot.step)
+        self.keeper.commit(snapshot.step, self._whole, "running", trunk=origin)
+        return True
+
+    def _inherit(self, parent: Parent) -> None:
+        """Start from a checkpoint of another run of the store."""
+        folder = self.folder.sibling(parent.run)
+        commit = folder.last_commit()
+        kept = None if commit is None else commit.checkpoints.get(parent.step)
+        if commit is None or kept is None or (parent.load == "all" and kept.state is None):
+            raise MissingParent(f"run {parent.run} has no checkpoint at step {parent.step} to load {parent.load} from")
+        snapshot = read(folder, commit, parent.step)
+        other = folder.config()
+        if parent.load == "all":
+            self.learner.restore(snapshot)
+            self.learner.tokens = 0
+        else:
+            same = other.objective.name == self.config.objective.name
+            self.learner.load_weights(snapshot, fresh=() if same else ("extra", "objective."))
+        inherited, tokens = snapshot.counters["inherited"], snapshot.counters["tokens"]
+        self.learner.inherited = {
+            "tokens": inherited["tokens"] + tokens,
+            "flops": inherited["flops"] + tokens * flops.training_flops(other),
+        }
+
+    # --- the loop ------------------------------------------------------------------------------------------------------
+
+    def go(self, stop: Callable[[], bool]) -> None:
+        """Train until the end, ``stop``, or divergence."""
+        learner, keeper = self.learner, self.keeper
+        try:
+            while learner.step < self.config.steps:
+                if stop():
+                    if learner.step > keeper.committed:
+                        self._speed()
+                        keeper.commit(learner.step, self._whole, "running")
+                    return
+                learner.update()
+                self._after(learner.step)
+        except Diverged:
+            self.history({"event": "diverged", "step": learner.step})
+            keeper.commit(learner.step, None, "diverged")
+
+    def _after(self, step: int) -> None:
+        """What follows an update: a point of the curve, an evaluation, a checkpoint, a commit; each where it is due."""
+        keeper, last = self.keeper, step == self.config.steps
+        if on_curve(step):
+            self._curve()
+        evaluated = step in self.grid
+        if evaluated:
+            self._evaluate()
+        commits = last or step in keeper.retention.branch_steps or keeper.due(evaluated)
+        if evaluated or commits:
+            self._speed()
+        if commits:
+            keeper.commit(step, self._whole, "done" if last else "running")
+        elif keeper.retention.wants_weights(step):
+            keeper.write(lambda: self.learner.snapshot(keeper.retention.wants_state(step)))
+
+    def _whole(self) -> Snapshot:
+        return self.learner.snapshot(with_state=True)
+
+    # --- events --------------------------------------------------------------------------------------------------------
+
+    def history(self, event: Event) -> None:
+        """Record a deterministic event and report it."""
+        self.keeper.history(event)
+        self.report(event)
+
+    def telemetry(self, event: Event) -> None:
+        """Record an event of this attempt alone and report it."""
+        self.keeper.telemetry(event)
+        self.report(event)
+
+    def description(self) -> Event:
+        """The ``start`` event: what the run is made of, counted."""
+        dataset, config = self.learner.dataset, self.config
+        counts = config.model.parameters(dataset.vocab, len(config.objective.extra_tokens))
+        return {
+            "event": "start",
+            "step": self.learner.step,
+            "N": counts.total,
+            "N_embedding": counts.embedding,
+            "N_extra": counts.extra,
+            "vocab": dataset.vocab,
+            "unique_tokens": dataset.unique_tokens,
+            "unique_bytes": dataset.unique_bytes,
+            "sequences": dataset.sequences,
+            "unigram_entropy": dataset.unigram_entropy,
+            "manifest": dataset.manifest["digest"],
+            "flops_per_token": self.flops_per_token,
+            "inherited": self.learner.inherited,
+        }
+
+    def _position(self) -> Event:
+        tokens = self.learner.tokens
+        return {
+            "step": self.learner.step,
+            "tokens": tokens,
+            "epochs": tokens / self.unique,
+            "flops": tokens * self.flops_per_token,
+        }
+
+    def _curve(self) -> None:
+        """Mean loss and gradient norm since the last point."""
+        learner = self.learner
+        mean = learner.window.mean()
+        learner.window = Window()
+        if not all(math.isfinite(value) for value in mean.values()):
+            raise Diverged
+        terms = {n.removeprefix("term/"): v for n, v in mean.items() if n.startswith("term/")}
+        factor = self.config.schedule.factor(learner.step - 1, self.config.steps)
+        self.history(
+            {
+                "event": "train",
+                **self._position(),
+                "loss": mean["loss"],
+                "terms": terms,
+                "lr": self.config.optimizer.lr * factor,
+                "grad_norm": mean["grad_norm"],
+            }
+        )
+
+    def _evaluate(self) -> None:
+        began = time.monotonic()
+        learner = self.learner
+        found = evaluate(learner.evaluated, self.config.objective, learner.dataset, self.evaluation)
+        learner.model.train()
+        self.evaluating += time.monotonic() - began
+        if not (math.isfinite(found.a.nll) and math.isfinite(found.b.nll)):
+            raise Diverged
+        self.history({"event": "evaluation", **self._position(), **found.event()})
+
+    def _speed(self) -> None:
+        """Telemetry since the last of its kind."""
+        now, keeper = time.monotonic(), self.keeper
+        elapsed = max(now - self.mark - self.evaluating, 1e-9)
+        self.telemetry(
+            {
+                "event": "speed",
+                "step": self.learner.step,
+                "time": time.time(),
+                "tokens_per_second": (self.learner.tokens - self.marked_tokens) / elapsed,
+                "train_seconds": elapsed,
+                "evaluation_seconds": self.evaluating,
+                "checkpoint_stall_seconds": keeper.stalled,
+                "checkpoint_seconds": keeper.busy,
+                "peak_memory_bytes": peak_memory(self.learner.device),
+            }
+        )
+        self.mark, self.marked_tokens, self.evaluating = now, self.learner.tokens, 0.0
+
