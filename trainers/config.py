@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from trainers.component import COSMETIC, Choice, Frozen, digest
 from trainers.data.base import Corpus, Order, Quality, Tokenizer, corpora, orders, qualities, tokenizers
@@ -66,6 +67,18 @@ class Parent(Frozen):
     load: Literal["weights", "all"] = Field("weights", description="Weights alone, or optimizer, counters and data position too.")
 
 
+def _init(value: Any) -> Any:
+    """``scratch`` (or an empty mapping), or a parent; chosen here so that an error speaks of the one that was meant."""
+    if value == "scratch" or value == {}:
+        return Scratch()
+    if not isinstance(value, dict):
+        return value
+    try:
+        return Parent.model_validate(value)
+    except ValidationError as error:
+        raise PydanticCustomError("init", "{why}", {"why": str(error), "nested": error, "model": Parent}) from None
+
+
 class EvaluationConfig(Frozen):
     """How a run is scored. Part of the evaluation key, never of the training key."""
 
@@ -106,18 +119,13 @@ class RunConfig(Frozen):
     seed: int = Field(0, ge=0, description="Initialisation, order and noise.")
     dtype: Literal["float32", "bfloat16"] = Field("float32", description="Arithmetic of forward and backward; weights stay float32.")
     ema: float | None = Field(None, gt=0, lt=1, description="Decay of an average of the weights, which is then evaluated.")
-    init: Scratch | Parent = Field(default_factory=Scratch, description="scratch, or {run, step, load}.")
+    init: Annotated[Scratch | Parent, BeforeValidator(_init)] = Field(
+        default_factory=Scratch, description="scratch, or {run, step, load}."
+    )
     steps: Annotated[int, COSMETIC] = Field(200, ge=1, description="Optimizer steps: where training ends.")
     evaluation: Annotated[EvaluationConfig, COSMETIC] = Field(default_factory=EvaluationConfig, description="How it is scored.")
     keep: Annotated[Literal["last", "evals", "branches"], COSMETIC] = Field("evals", description="Which checkpoints stay.")
     resources: Annotated[Resources, COSMETIC] = Field(default_factory=Resources, description="How it is executed.")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _init_by_name(cls, data: Any) -> Any:
-        if isinstance(data, dict) and data.get("init") == "scratch":
-            return {**data, "init": {}}
-        return data
 
     def identity(self) -> dict[str, Any]:
         """What decides the weights: the end only where the schedule depends on it."""

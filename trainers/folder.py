@@ -29,6 +29,8 @@ from trainers.config import RunConfig
 from trainers.storage import Chunks, LocalStorage, Storage
 
 State = Literal["running", "done", "diverged"]
+Event = dict[str, Any]
+"""One line of a history or of telemetry."""
 
 
 class Superseded(RuntimeError):
@@ -87,12 +89,12 @@ class Commit(Frozen):
         return self.model_copy(update={"objects": {k: v for k, v in self.objects.items() if k in self.names()}})
 
 
-def json_line(event: dict[str, Any]) -> bytes:
+def json_line(event: Event) -> bytes:
     """One event as a line; the same event gives the same bytes."""
     return json.dumps(event, separators=(",", ":"), allow_nan=False).encode() + b"\n"
 
 
-def step_of(event: dict[str, Any]) -> int:
+def step_of(event: Event) -> int:
     """The step that an event belongs to."""
     return int(event["step"])
 
@@ -160,13 +162,13 @@ class RunFolder:
             return None
         return Commit.model_validate_json(self.get(f"commits/{max(numbers):08d}.json"))
 
-    def history(self, until: int | None = None) -> list[dict[str, Any]]:
+    def history(self, until: int | None = None) -> list[Event]:
         """Committed history events in order, those after step ``until`` left out."""
         commit = self.last_commit()
         events = [] if commit is None else self._events(commit.history)
         return [e for e in events if until is None or step_of(e) <= until]
 
-    def telemetry(self) -> list[dict[str, Any]]:
+    def telemetry(self) -> list[Event]:
         """Committed telemetry events in order."""
         commit = self.last_commit()
         return [] if commit is None else self._events(commit.telemetry)
@@ -187,7 +189,7 @@ class RunFolder:
         """Bytes that the folder holds."""
         return sum(sum(self.list(part).values()) for part in ("", "objects", "events", "commits", "scores"))
 
-    def _events(self, segments: Iterable[str]) -> list[dict[str, Any]]:
+    def _events(self, segments: Iterable[str]) -> list[Event]:
         return [json.loads(line) for name in segments for line in self.get(name).splitlines()]
 
     # --- writing -------------------------------------------------------------------------------------------------------

@@ -202,6 +202,7 @@ class Learner:
     def load_state(self, snapshot: Snapshot) -> None:
         """Take the optimizer's moments and the window over."""
         state = snapshot.state or {}
+        self.optimizer.state.clear()
         for name, parameter in self.parameters.items():
             prefix = f"optimizer.{name}/"
             mine = {n.removeprefix(prefix): t for n, t in state.items() if n.startswith(prefix)}

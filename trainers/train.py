@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from trainers import flops
 from trainers.checkpoint import Keeper, Retention, Rhythm, Snapshot, read, resumable, resume_points
@@ -20,11 +20,10 @@ from trainers.config import EvaluationConfig, Parent, RunConfig
 from trainers.data import prepare
 from trainers.evaluation.evaluate import evaluate
 from trainers.evaluation.grid import evaluation_steps
-from trainers.folder import Origin, RunFolder
+from trainers.folder import Event, Origin, RunFolder
 from trainers.learner import Learner, Window
 from trainers.numerics import describe, peak_memory, settle
 
-Event = dict[str, Any]
 Report = Callable[[Event], None]
 
 

@@ -1,0 +1,124 @@
+"""``python -m trainers CONFIG``: train one run alone, without Ray and MLflow."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from trainers.component import problems
+from trainers.config import RunConfig
+
+EXIT_DIVERGED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
+
+
+class UsageError(Exception):
+    """What the user gave cannot be run; the message says why."""
+
+
+def load_config(path: Path) -> RunConfig:
+    """The run config in a YAML or JSON file. Raises :class:`UsageError` with every problem that it has."""
+    try:
+        written = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: {error}") from None
+    if not isinstance(written, dict):
+        raise UsageError(f"{path}: a run is a mapping of fields, such as 'steps: 200'")
+    try:
+        return RunConfig.model_validate(written)
+    except ValidationError as error:
+        found = problems(error, RunConfig)
+        raise UsageError("\n".join(f"{path}: {problem}" for problem in found)) from None
+
+
+class Lines:
+    """Prints a run's events as aligned lines, one an evaluation."""
+
+    header = f"{'step':>8} {'tokens':>12} {'epochs':>8} {'train':>8} {'A':>8} {'B':>8} {'tokens/s':>10}"
+
+    def __init__(self) -> None:
+        self.loss = float("nan")
+        self.waiting: dict[str, Any] | None = None
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        """Take an event; print when a line is complete."""
+        kind = event["event"]
+        if kind == "start":
+            print(f"N {event['N']:,}  U {event['unique_tokens']:,} tokens  V {event['vocab']}")
+            print(self.header, flush=True)
+        elif kind == "train":
+            self.loss = event["loss"]
+        elif kind == "evaluation":
+            self.waiting = event
+        elif kind == "speed" and self.waiting is not None:
+            e, self.waiting = self.waiting, None
+            print(
+                f"{e['step']:>8} {e['tokens']:>12,} {e['epochs']:>8.2f} {self.loss:>8.4f} "
+                f"{e['a']['nll']:>8.4f} {e['b']['nll']:>8.4f} {event['tokens_per_second']:>10,.0f}",
+                flush=True,
+            )
+        elif kind == "diverged":
+            print(f"{event['step']:>8} diverged", flush=True)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; the exit code: 0, 1 diverged, 2 usage, 130 interrupted (the same command goes on from there)."""
+    parser = argparse.ArgumentParser("python -m trainers", description="Train one run.")
+    parser.add_argument("config", type=Path, help="a run's config, YAML or JSON")
+    parser.add_argument("--folder", type=Path, help="the run's folder (default: store/runs/<training key>)")
+    parser.add_argument("--data", type=Path, help="where prepared data is kept (default: data in the store)")
+    parser.add_argument("--json", action="store_true", help="print events as JSON lines instead of a table")
+    options = parser.parse_args(arguments)
+    try:
+        config = load_config(options.config)
+        return _run(config, options)
+    except (UsageError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return EXIT_USAGE
+
+
+def _run(config: RunConfig, options: argparse.Namespace) -> int:
+    from trainers.train import train
+
+    folder = options.folder or Path("store/runs") / config.training_key
+    interrupted = False
+
+    def interrupt(*_: object) -> None:
+        nonlocal interrupted
+        interrupted = True
+
+    before = signal.signal(signal.SIGINT, interrupt)
+    report = _print_json if options.json else Lines()
+    try:
+        result = train(config, folder, data_root=options.data, report=report, stop=lambda: interrupted)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if not options.json:
+        print(_summary(result, config))
+    return {"done": 0, "diverged": EXIT_DIVERGED, "stopped": EXIT_INTERRUPTED}[result.state]
+
+
+def _summary(result: Any, config: RunConfig) -> str:
+    words = {"exact": "NLL", "upper_bound": "bound of the NLL"}
+    text = f"{result.state} at step {result.step}, {result.folder.name}"
+    if result.final is None:
+        return text
+    final = result.final
+    name = words.get(final["kind"], "loss (not a likelihood)")
+    return f"{text}; {name} {final['b']['nll']:.4f} ± {final['b']['se']:.4f} nats per token on half B at step {final['step']}"
+
+
+def _print_json(event: dict[str, Any]) -> None:
+    print(json.dumps(event), flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
