@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
+from trainers.models.network import kernels, plain
 from trainers.noise import Noise
 
 if TYPE_CHECKING:
@@ -29,7 +32,7 @@ class Cache:
         return self.layers[0][0].shape[2] if self.layers else 0
 
     def extend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """All keys and values [B, H, T, e] of a layer, the new ones appended."""
+        """All keys and values [B, G, S, e] of a layer, the new ones appended."""
         if layer in self.layers:
             old_k, old_v = self.layers[layer]
             k, v = torch.cat([old_k, k], 2), torch.cat([old_v, v], 2)
@@ -37,35 +40,33 @@ class Cache:
         return k, v
 
 
-def rotary(positions: Tensor, head_width: int, base: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Cosine and sine [..., T, e/2] of RoPE (arXiv 2104.09864) in the half-split layout, computed in float64."""
-    rate = base ** (-torch.arange(0, head_width, 2, dtype=torch.float64, device=positions.device) / head_width)
-    angle = positions.to(torch.float64)[..., None] * rate
-    return angle.cos().to(dtype), angle.sin().to(dtype)
+@dataclass(frozen=True)
+class Shared:
+    """What all layers of one forward pass share. ``dtype`` is that of matrix products."""
 
-
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    a, b = x.chunk(2, -1)
-    return torch.cat([a * cos - b * sin, b * cos + a * sin], -1)
-
-
-def dropout(x: Tensor, p: float, noise: Noise | None, name: str) -> Tensor:
-    """Inverted dropout of [B, ...] from counter noise."""
-    if noise is None:
-        raise ValueError("dropout while training needs the batch's noise: model(..., noise=noise)")
-    keep = noise.uniform(name, *x.shape[1:]) >= p
-    return x * (keep * (1 / (1 - p))).to(x.dtype)
+    ops: ModuleType
+    dtype: torch.dtype
+    rotation: Tensor
+    bias: Tensor | None
+    causal: bool
+    noise: Noise | None
+    cache: Cache | None
 
 
 class Layer(nn.Module):
-    """Attention and SwiGLU, each after a norm, added to the residual stream. Matrices are [out, in]; q, k, v are one matrix."""
+    """Attention and SwiGLU, each behind a norm, added to the residual stream.
+
+    Matrices are [out, in]. ``qkv`` stacks queries, keys and values; ``gate_up`` stacks SwiGLU's two inputs. Within a
+    head of queries or keys, the two rows that RoPE turns together are neighbours.
+    """
 
     def __init__(self, config: Transformer) -> None:
         super().__init__()
         d, e, f = config.width, config.head_width, config.ffn_width
-        self.heads, self.kv_heads, self.config = config.n_heads, config.n_kv_heads, config
+        self.config = config
+        self.heads = (config.n_heads, config.n_kv_heads)
         self.attention_norm = nn.Parameter(torch.ones(d))
-        self.qkv = nn.Parameter(torch.empty((self.heads + 2 * self.kv_heads) * e, d))
+        self.qkv = nn.Parameter(torch.empty((config.n_heads + 2 * config.n_kv_heads) * e, d))
         self.q_norm = nn.Parameter(torch.ones(e)) if config.qk_norm else None
         self.k_norm = nn.Parameter(torch.ones(e)) if config.qk_norm else None
         self.output = nn.Parameter(torch.empty(d, d))
@@ -73,31 +74,46 @@ class Layer(nn.Module):
         self.gate_up = nn.Parameter(torch.empty(2 * f, d))
         self.down = nn.Parameter(torch.empty(d, f))
 
-    def forward(self, x, cos, sin, mask, causal, noise, cache=None, index=0):  # type: ignore[no-untyped-def]
-        c = self.config
-        B, T, d = x.shape
-        h, g, e = self.heads, self.kv_heads, c.head_width
-        n = F.rms_norm(x, (d,), self.attention_norm, c.norm_eps)
-        q, k, v = F.linear(n, self.qkv).split([h * e, g * e, g * e], -1)
-        q, k, v = (t.view(B, T, -1, e).transpose(1, 2) for t in (q, k, v))
-        if c.qk_norm:
-            q, k = F.rms_norm(q, (e,), self.q_norm, c.norm_eps), F.rms_norm(k, (e,), self.k_norm, c.norm_eps)
-        q, k = rotate(q, cos, sin), rotate(k, cos, sin)
-        if cache is not None:
-            k, v = cache.extend(index, k, v)
+    def forward(self, x: Tensor, shared: Shared, index: int) -> Tensor:
+        """The residual stream [B, T, d] after this layer, the ``index``-th."""
+        c, ops = self.config, shared.ops
+        qkv = ops.norm_linear(x, self.attention_norm, self.qkv, c.norm_eps, 1, shared.dtype)[0]
+        q, k, v = ops.split_heads(qkv, self.q_norm, self.k_norm, shared.rotation, self.heads, c.norm_eps)
+        if shared.cache is not None:
+            k, v = shared.cache.extend(index, k, v)
         p = c.dropout_attention if self.training else 0.0
-        o = F.scaled_dot_product_attention(q, k, v, mask, p, causal, enable_gqa=g != h)
-        x = x + F.linear(o.transpose(1, 2).reshape(B, T, d), self.output)
-        n = F.rms_norm(x, (d,), self.mlp_norm, c.norm_eps)
-        gate, up = F.linear(n, self.gate_up).chunk(2, -1)
-        y = F.linear(F.silu(gate) * up, self.down)
+        x = ops.linear_add(x, ops.attend(q, k, v, shared.bias, shared.causal, p), self.output)
+        gate_up = ops.norm_linear(x, self.mlp_norm, self.gate_up, c.norm_eps, 2, shared.dtype)
         if c.dropout_mlp and self.training:
-            y = dropout(y, c.dropout_mlp, noise, f"dropout/mlp/{index}")
-        return x + y
+            y = ops.swiglu_linear_add(torch.zeros_like(x), gate_up, self.down)
+            return x + _dropout(y, c.dropout_mlp, shared.noise, f"dropout/mlp/{index}")
+        return ops.swiglu_linear_add(x, gate_up, self.down)
+
+    def logical_parameters(self) -> Iterator[tuple[str, Tensor]]:
+        """Names and values without fusion. Rows of wq and wk are in the order of Llama's weights, where the rows that
+        RoPE turns together are half a head apart: [heads, 2, e/2, d] is that order, as a view."""
+        H, G = self.heads
+        wq, wk, wv = self.qkv.detach().unflatten(0, (H + 2 * G, -1)).split([H, G, G])
+        yield "attention_norm", self.attention_norm.detach()
+        yield "wq", wq.unflatten(1, (-1, 2)).transpose(1, 2)
+        yield "wk", wk.unflatten(1, (-1, 2)).transpose(1, 2)
+        yield "wv", wv
+        if self.q_norm is not None and self.k_norm is not None:
+            yield "q_norm", self.q_norm.detach().unflatten(0, (-1, 2)).t()
+            yield "k_norm", self.k_norm.detach().unflatten(0, (-1, 2)).t()
+        yield "wo", self.output.detach()
+        yield "mlp_norm", self.mlp_norm.detach()
+        gate, up = self.gate_up.detach().chunk(2)
+        yield "gate", gate
+        yield "up", up
+        yield "down", self.down.detach()
 
 
 class Decoder(nn.Module):
-    """Tokens or embeddings in, hidden states out; ``logits`` are over the V tokens that can be predicted."""
+    """Tokens or embeddings in, hidden states out; ``logits`` are over the V tokens that can be predicted.
+
+    Matrix products run in the dtype of an enclosing ``torch.autocast``, else in that of the weights.
+    """
 
     objective: nn.Module | None
 
@@ -113,21 +129,17 @@ class Decoder(nn.Module):
         self.head = None if config.tied else nn.Parameter(torch.empty(vocab, config.width))
 
     def logical_parameters(self) -> Iterator[tuple[str, Tensor]]:
-        """Every tensor of the backbone under the name that it has without fusion, as views: ``layers.0.wq``, ..."""
-        e = self.config.head_width
-        yield "embedding", self.embedding
-        yield "extra", self.extra
+        """Every tensor of the backbone under the name that it has without fusion (``layers.0.wq``), as a view.
+
+        A view may have more dimensions than the tensor; flattened to [out, in] it has the order of Llama's weights.
+        """
+        yield "embedding", self.embedding.detach()
+        yield "extra", self.extra.detach()
         for i, layer in enumerate(self.layers):
-            wq, wk, wv = layer.qkv.detach().split([self.width, layer.kv_heads * e, layer.kv_heads * e])
-            gate, up = layer.gate_up.detach().chunk(2)
-            named = {
-                "attention_norm": layer.attention_norm, "wq": wq, "wk": wk, "wv": wv, "q_norm": layer.q_norm, "k_norm": layer.k_norm,
-                "wo": layer.output, "mlp_norm": layer.mlp_norm, "gate": gate, "up": up, "down": layer.down,
-            }
-            yield from ((f"layers.{i}.{name}", tensor) for name, tensor in named.items() if tensor is not None)
-        yield "norm", self.norm
+            yield from ((f"layers.{i}.{name}", tensor) for name, tensor in layer.logical_parameters())
+        yield "norm", self.norm.detach()
         if self.head is not None:
-            yield "head", self.head
+            yield "head", self.head.detach()
 
     def initial_parameters(self) -> Iterator[tuple[str, Tensor, float | None]]:
         """Logical name, view and initial standard deviation of each tensor (None: norms, which start at one).
@@ -137,13 +149,12 @@ class Decoder(nn.Module):
         std = self.config.init_std
         residual = std / math.sqrt(2 * self.config.layers)
         for name, tensor in self.logical_parameters():
-            ends = name.rpartition(".")[2]
-            yield name, tensor, None if tensor.ndim == 1 else residual if ends in ("wo", "down") else std
+            kind = name.rpartition(".")[2]
+            yield name, tensor, None if kind.endswith("norm") else residual if kind in ("wo", "down") else std
 
     def embed(self, ids: Tensor) -> Tensor:
         """Embeddings [..., d] of ids, extra tokens (V, V + 1, ...) included."""
-        table = torch.cat([self.embedding, self.extra]) if len(self.extra) else self.embedding
-        return F.embedding(ids, table)
+        return self._ops(ids).embed(ids, self.embedding, self.extra)
 
     def forward(
         self,
@@ -156,49 +167,102 @@ class Decoder(nn.Module):
     ) -> Tensor:
         """Hidden states [B, T, d], after the last norm.
 
-        ``inputs`` ids [B, T] or embeddings [B, T, d]; ``attention`` ``causal``, ``full`` or a bool mask [B, 1, T, T], true where
-        attention is allowed; ``positions`` [B, T]; ``conditioning`` [B, d] joins every embedding; ``noise`` drives dropout.
-        With ``cache`` (causal only), inputs continue the positions that it holds, and it is extended.
+        ``inputs`` ids [B, T] or embeddings [B, T, d]; ``attention`` ``causal``, ``full`` or a bool mask [B, 1, T, T],
+        true where attention is allowed; ``positions`` [B, T]; ``conditioning`` [B, d] joins every embedding; ``noise``
+        drives dropout. With ``cache`` (causal only), inputs continue the positions that it holds, and extend it.
         """
         c = self.config
-        x = self.embed(inputs) if not inputs.is_floating_point() else inputs
-        if conditioning is not None:
-            x = x + conditioning[:, None, :]
-        if c.dropout_embedding and self.training:
-            x = dropout(x, c.dropout_embedding, noise, "dropout/embedding")
-        past = cache.length if cache is not None else 0
-        T = x.shape[1]
-        if positions is None:
-            positions = torch.arange(past, past + T, device=x.device)
-            cos, sin = rotary(positions, c.head_width, c.rope_base, x.dtype)
-        else:
-            cos, sin = (t[:, None] for t in rotary(positions, c.head_width, c.rope_base, x.dtype))
-        mask = attention if isinstance(attention, Tensor) else None
-        causal = isinstance(attention, str) and attention == "causal"
-        if causal and past:
-            mask = torch.ones(T, past + T, dtype=torch.bool, device=x.device).tril(past)
-            causal = False
-        for i, layer in enumerate(self.layers):
-            x = layer(x, cos, sin, mask, causal, noise, cache, i)
-        return F.rms_norm(x, (self.width,), self.norm, c.norm_eps)
-
-    def head_weight(self) -> Tensor:
-        """The head's matrix [V, d]."""
-        return self.embedding if self.head is None else self.head
+        x = inputs if inputs.is_floating_point() else self.embed(inputs)
+        dtype = self._dtype(x)
+        with torch.autocast(x.device.type, enabled=False):
+            if conditioning is not None:
+                x = x + conditioning.to(x.dtype)[:, None, :]
+            if c.dropout_embedding and self.training:
+                x = _dropout(x, c.dropout_embedding, noise, "dropout/embedding")
+            shared = self._shared(x, attention, positions, noise, cache, dtype)
+            for i, layer in enumerate(self.layers):
+                if self.checkpoint_activations and self.training and torch.is_grad_enabled():
+                    x = checkpoint(layer, x, shared, i, use_reentrant=False)
+                else:
+                    x = layer(x, shared, i)
+            return shared.ops.rms_norm(x, self.norm, c.norm_eps)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """[..., V]: extra tokens cannot be predicted."""
-        return F.linear(hidden, self.head_weight())
+        return hidden @ self._head().t()
 
     def token_nll(self, hidden: Tensor, targets: Tensor) -> Tensor:
-        """Nats of each target, [...], float32."""
-        logits = self.logits(hidden).float()
-        return logits.logsumexp(-1) - logits.gather(-1, targets[..., None])[..., 0]
+        """Nats of each target, in the shape of ``targets`` [...]; not for training. Holds a piece of the logits at a time."""
+        with torch.no_grad():
+            pieces = max(1, kernels.LOGITS_VALUES // self.vocab)
+            rows = zip(hidden.flatten(0, -2).split(pieces), targets.flatten().split(pieces), strict=True)
+            nll = [torch.nn.functional.cross_entropy(self.logits(h), t, reduction="none") for h, t in rows]
+            return torch.cat(nll).view_as(targets)
 
     def weighted_cross_entropy(self, corruption: Corruption, noise: Noise | None = None) -> Tensor:
         """Sum over scored positions of weight x cross-entropy, 0-d. Only positions with a weight reach the head."""
         c = corruption
-        hidden = self(c.inputs, c.attention, c.positions, c.conditioning, noise)
-        scored = c.weights.flatten().nonzero()[:, 0]
-        hidden, targets, weights = (t.flatten(0, 1)[scored] for t in (hidden, c.targets, c.weights))
-        return (F.cross_entropy(self.logits(hidden), targets, reduction="none") * weights).sum()
+        hidden = self(c.inputs, c.attention, c.positions, c.conditioning, noise).flatten(0, 1)
+        dtype = self._dtype(hidden)
+        with torch.autocast(hidden.device.type, enabled=False):
+            loss = self._ops(hidden).linear_cross_entropy
+            return loss(hidden, self._head(), c.targets.flatten(), c.weights.flatten(), dtype)
+
+    def _head(self) -> Tensor:
+        return self.embedding if self.head is None else self.head
+
+    @staticmethod
+    def _ops(x: Tensor) -> ModuleType:
+        """Written-out kernels on the CPU; plain operations where a compiler or CUDA's own kernels fuse them."""
+        return kernels if x.device.type == "cpu" and not torch.compiler.is_compiling() else plain
+
+    @staticmethod
+    def _dtype(x: Tensor) -> torch.dtype:
+        kind = x.device.type
+        return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
+
+    def _shared(
+        self,
+        x: Tensor,
+        attention: str | Tensor,
+        positions: Tensor | None,
+        noise: Noise | None,
+        cache: Cache | None,
+        dtype: torch.dtype,
+    ) -> Shared:
+        T, past = x.shape[1], cache.length if cache is not None else 0
+        c, ops, causal = self.config, self._ops(x), False
+        allowed = None
+        if isinstance(attention, Tensor):
+            allowed = attention
+        elif attention == "causal":
+            causal = past == 0
+            if past:
+                allowed = torch.ones(T, past + T, dtype=torch.bool, device=x.device).tril(past)[None, None]
+        elif attention != "full":
+            raise ValueError(f"attention is 'causal', 'full' or a bool mask, not {attention!r}")
+        bias = None
+        if allowed is not None:
+            bias = torch.zeros(allowed.shape, dtype=dtype, device=x.device)
+            bias.masked_fill_(~allowed, plain.forbidden(dtype))
+        if positions is None:
+            positions = torch.arange(past, past + T, device=x.device)
+        else:
+            positions = positions[:, None]
+        rotation = _rotation(positions, c.head_width, c.rope_base, x.dtype)
+        return Shared(ops, dtype, rotation, bias, causal, noise, cache)
+
+
+def _rotation(positions: Tensor, head_width: int, base: float, dtype: torch.dtype) -> Tensor:
+    """[..., T, e/2, 2]: cosine and sine of RoPE's angles (arXiv 2104.09864), computed in float64."""
+    exponents = torch.arange(0, head_width, 2, dtype=torch.float64, device=positions.device) / head_width
+    angle = positions.to(torch.float64)[..., None] * base**-exponents
+    return torch.stack([angle.cos(), angle.sin()], -1).to(dtype)
+
+
+def _dropout(x: Tensor, p: float, noise: Noise | None, stream: str) -> Tensor:
+    """Inverted dropout of [B, ...] from counter noise."""
+    if noise is None:
+        raise ValueError("dropout while training needs the noise of the batch: model(..., noise=noise)")
+    keep = noise.uniform(stream, *x.shape[1:]) >= p
+    return x * (keep.to(x.dtype) / (1 - p))
