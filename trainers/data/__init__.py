@@ -1,4 +1,6 @@
-"""Text to sequences: corpora, tokenizers, qualities and orders, one file each, and the nested subsets cut from them."""
+"""Text to sequences: corpora, tokenizers, qualities and orders, one file each, and the nested subsets cut
+from them.
+"""
 
 from __future__ import annotations
 

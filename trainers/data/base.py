@@ -1,4 +1,6 @@
-"""What a corpus, a tokenizer, a quality and an order are. All are torch-free; text becomes arrays in `trainers.data.prepare`."""
+"""What a corpus, a tokenizer, a quality and an order are. All are torch-free; text becomes arrays in
+`trainers.data.prepare`.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +17,16 @@ if TYPE_CHECKING:
 
 
 SELECTION = 1
-"""Version of how subsets and validation sets are cut (`trainers.data.subset`): raise it when the same config gives others."""
+"""Version of how subsets and validation sets are cut (`trainers.data.subset`): raise it when the same
+config gives others.
+"""
 
 
 @dataclass(frozen=True)
 class Document:
-    """One document: its text, the source it came from (subsets are stratified by it), and the split it belongs to."""
+    """One document: its text, the source it came from (subsets are stratified by it), and the split it
+    belongs to.
+    """
 
     text: str
     source: str
@@ -48,6 +54,10 @@ class Corpus(Component):
         """See the content, so that :meth:`digest` is final from now on. May download; nothing for most."""
         return None
 
+    def pinned(self) -> Corpus:
+        """The same corpus with its digest declared, to be sent to a machine that may lack the files."""
+        return self
+
     def apart(self) -> int | None:
         """Drop validation documents that share a run of so many bytes with training text; None drops none."""
         return 50
@@ -65,7 +75,8 @@ class Tokenizer(Component):
         """V: how many tokens can be predicted."""
 
     def fit(self, documents: Iterator[str], folder: Path) -> None:
-        """Learn what must be learned from the training split alone, and keep it in ``folder``; nothing for most.
+        """Learn what must be learned from the training split alone, and keep it in ``folder``; nothing for
+        most.
 
         ``documents`` come in an order whose every prefix holds the corpus's mix of sources.
         """
@@ -81,7 +92,9 @@ class Tokenizer(Component):
 
 
 class Quality(Component):
-    """What is done to the training documents (never to validation). The default of both methods is nothing."""
+    """What is done to the training documents (never to validation). The default of both methods is
+    nothing.
+    """
 
     alters: ClassVar[bool] = True
     """Whether :meth:`alter` does anything; where not, documents need not be held in memory."""
@@ -91,10 +104,11 @@ class Quality(Component):
         return True
 
     def alter(self, texts: list[str], seed: int) -> list[str]:
-        """The subset's documents altered, after it is cut, from their own material: noise brings in no unique data.
+        """The subset's documents altered, after it is cut, from their own material: noise brings in no unique
+        data.
 
-        Nested as far as the kind allows: what is changed in a document depends on the seed and on its place in the subset's
-        order alone, though what replaces it may depend on the subset.
+        Nested as far as the kind allows: what is changed in a document depends on the seed and on its place
+        in the subset's order alone, though what replaces it may depend on the subset.
         """
         return texts
 
@@ -107,7 +121,9 @@ class Order(Component):
         """Index in 0..sequences-1 of the sequence at each sample counter (int64 arrays of one shape)."""
 
     def turn(self, counters: np.ndarray, sequences: int, seed: int) -> np.ndarray:
-        """Which visit to its sequence each counter is (0, 1, ...), up to order: repacked data differs between visits."""
+        """Which visit to its sequence each counter is (0, 1, ...), up to order: repacked data differs
+        between visits.
+        """
         return counters // sequences
 
     def period(self, sequences: int) -> int:

@@ -1,4 +1,6 @@
-"""Prepared data, as a training loop reads it: memory-mapped tokens, and batches that are pure functions of the step."""
+"""Prepared data, as a training loop reads it: memory-mapped tokens, and batches that are pure functions
+of the step.
+"""
 
 from __future__ import annotations
 
@@ -23,10 +25,10 @@ HALF_B_COUNTER = 1 << 20
 class Dataset:
     """A subset of a corpus as sequences of ``context`` tokens, and the corpus's validation sequences.
 
-    ``tokens`` [U]: the subset's documents, each followed by a newline, except the last one if the budget cut it short;
-    ``starts`` [documents]: where each begins.
-    ``validation_tokens``: one array [sequences, context] a half, and ``validation_lengths`` [sequences] a half, its tokens
-    that are no padding. ``manifest``: asked and real size, documents, sources' shares, digest of the text.
+    ``tokens`` [U]: the subset's documents, each followed by a newline, except the last one if the budget cut
+    it short; ``starts`` [documents]: where each begins. ``validation_tokens``: one array [sequences, context]
+    a half, and ``validation_lengths`` [sequences] a half, its tokens that are no padding. ``manifest``: asked
+    and real size, documents, sources' shares, digest of the text.
     """
 
     tokens: np.ndarray
@@ -107,20 +109,24 @@ class Dataset:
         return counters * self.context - padded * padding
 
     def validation(self, half: Literal["a", "b"], sequences: int) -> Batch:
-        """The first ``sequences`` validation sequences of a half: the same for every run of corpus, tokenizer and context.
+        """The first ``sequences`` validation sequences of a half: the same for every run of corpus, tokenizer
+        and context.
 
-        Counters are validation positions (those of B from ``HALF_B_COUNTER``). Raises ValueError where there are fewer.
+        Counters are validation positions (those of B from ``HALF_B_COUNTER``). Raises ValueError where there
+        are fewer.
         """
         tokens, lengths = self.validation_tokens[half], self.validation_lengths[half]
         if sequences > len(tokens):
             raise ValueError(
-                f"evaluation.sequences: {sequences} asked, and half {half!r} of the validation data holds {len(tokens)} "
-                f"sequences of {self.context} tokens"
+                f"evaluation.sequences: {sequences} asked, and half {half!r} of the validation data "
+                f"holds {len(tokens)} sequences of {self.context} tokens"
             )
         mask = np.arange(self.context) < lengths[:sequences, None]
         counters = np.arange(sequences, dtype=np.int64) + (HALF_B_COUNTER if half == "b" else 0)
         return Batch(
-            torch.from_numpy(tokens[:sequences].astype(np.int64)), torch.from_numpy(mask), torch.from_numpy(counters)
+            torch.from_numpy(tokens[:sequences].astype(np.int64)),
+            torch.from_numpy(mask),
+            torch.from_numpy(counters),
         )
 
     def encode(self, text: str) -> np.ndarray:
@@ -132,7 +138,9 @@ class Dataset:
         return self.tokenizer.decode(list(map(int, ids)), self.tokenizer_folder)
 
     def _layout(self, turn: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        """Where each document begins when the documents are shuffled for a turn, and which document that is."""
+        """Where each document begins when the documents are shuffled for a turn, and which document that
+        is.
+        """
         order = hashing.permutation(hashing.key(seed, "repack", turn), len(self.starts))
         sizes = np.diff(self.starts, append=len(self.tokens))[order]
         return np.concatenate([[0], np.cumsum(sizes)[:-1]]), order

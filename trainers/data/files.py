@@ -1,7 +1,9 @@
-"""Writing of immutable files: each appears whole or not at all, and a set of them is complete once its manifest is there.
+"""Writing of immutable files: each appears whole or not at all, and a set of them is complete once its
+manifest is there.
 
-Several processes may prepare the same data at once. What they write is equal, names are temporary until a file is whole,
-and ``os.replace`` is atomic, so that whoever comes last changes nothing; readers keep the file that they have mapped.
+Several processes may prepare the same data at once. What they write is equal, names are temporary until a
+file is whole, and ``os.replace`` is atomic, so that whoever comes last changes nothing; readers keep the file
+that they have mapped.
 """
 
 from __future__ import annotations
@@ -51,7 +53,9 @@ def write_array(path: Path, array: np.ndarray) -> None:
 
 
 def stream_array(path: Path, chunks: Iterable[np.ndarray], dtype: np.dtype[Any] | type) -> int:
-    """Write a one-dimensional .npy file atomically from chunks, never holding more than one; returns its length."""
+    """Write a one-dimensional .npy file atomically from chunks, never holding more than one; returns its
+    length.
+    """
     with replacing(path) as temporary, temporary.open("wb") as f:
         length = 0
         _header(f, 0, np.dtype(dtype))

@@ -1,7 +1,8 @@
-"""Counter-based randomness for data: every value is a hash of names and counters, so that nothing depends on call order.
+"""Counter-based randomness for data: every value is a hash of names and counters, so that nothing depends on
+call order.
 
-The mixing function is SplitMix64's finaliser (Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators",
-OOPSLA 2014), on numpy unsigned integers: the same values on every machine and numpy version.
+The mixing function is SplitMix64's finaliser (Steele, Lea and Flood, "Fast Splittable Pseudorandom Number
+Generators", OOPSLA 2014), on numpy unsigned integers: the same values on every machine and numpy version.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Which texts share a long run of bytes with another collection: the check that keeps validation apart from training."""
+"""Which texts share a long run of bytes with another collection: the check that keeps validation apart
+from training.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +10,8 @@ import numpy as np
 
 _BASE = 0x9E3779B97F4A7C15
 _TABLE_BITS = 24
+_SHIFT = np.uint64(64 - _TABLE_BITS)
+_MASK = np.uint64((1 << _TABLE_BITS) - 1)
 
 
 def windows(text: np.ndarray, length: int) -> np.ndarray:
@@ -17,7 +21,10 @@ def windows(text: np.ndarray, length: int) -> np.ndarray:
     """
     if len(text) < length:
         return np.zeros(0, np.uint64)
-    power, size = text.astype(np.uint64) + np.uint64(1), 1  # hashes of every run of `size` bytes, a power of two
+    power, size = (
+        text.astype(np.uint64) + np.uint64(1),
+        1,
+    )  # hashes of every run of `size` bytes, a power of two
     total, covered = np.zeros(len(text) + 1, np.uint64), 0  # hashes of every run of `covered` bytes
     while True:
         factor = np.uint64(pow(_BASE, size, 1 << 64))
@@ -32,20 +39,38 @@ def windows(text: np.ndarray, length: int) -> np.ndarray:
 
 
 def sharing(texts: np.ndarray, ends: np.ndarray, others: Iterable[np.ndarray], length: int) -> np.ndarray:
-    """For each text (``texts`` concatenated uint8, ``ends`` their ends): does it share ``length`` bytes with any of ``others``?
+    """For each text (``texts`` concatenated uint8, ``ends`` their ends): does it share ``length`` bytes with
+    any of ``others``?
 
-    [texts] bool. Runs across the border of two texts, or of two of ``others``, do not count. Time is linear in both; memory
-    is that of the hashes of ``texts`` and of one of ``others``.
+    [texts] bool. Runs across the border of two texts, or of two of ``others``, do not count. Time is linear
+    in both; memory is that of the hashes of ``texts`` and of one of ``others``.
     """
     hashes = windows(texts, length)
     owner = np.searchsorted(ends, np.arange(len(hashes)), side="right")
     inside = np.arange(len(hashes)) + length <= ends[owner]
     hashes, owner = hashes[inside], owner[inside]
-    shift = np.uint64(64 - _TABLE_BITS)
-    table = np.zeros(1 << _TABLE_BITS, bool)  # a first sieve: most runs of `others` occur nowhere in `texts`
-    table[hashes >> shift] = True
-    candidates = [found[table[found >> shift]] for other in others for found in [windows(other, length)]]
+    sieve = _Sieve(hashes)  # most runs of `others` occur nowhere in `texts`
+    candidates = [found[sieve(found)] for other in others for found in [windows(other, length)]]
     result = np.zeros(len(ends), bool)
     if candidates:
-        result[owner[np.isin(hashes, np.concatenate(candidates))]] = True
+        known = np.append(np.sort(np.concatenate(candidates)), np.uint64(0))
+        possible = _Sieve(known)(hashes)
+        hashes, owner = hashes[possible], owner[possible]
+        result[owner[known[np.searchsorted(known[:-1], hashes)] == hashes]] = True
     return result
+
+
+class _Sieve:
+    """A Bloom filter of two hash functions: true for every member, and for about a thirtieth of others at
+    3 million members.
+    """
+
+    def __init__(self, hashes: np.ndarray) -> None:
+        self.high, self.low = np.zeros(1 << _TABLE_BITS, bool), np.zeros(1 << _TABLE_BITS, bool)
+        self.high[hashes >> _SHIFT] = True
+        self.low[hashes & _MASK] = True
+
+    def __call__(self, hashes: np.ndarray) -> np.ndarray:
+        result = self.high[hashes >> _SHIFT]
+        result[result] = self.low[hashes[result] & _MASK]
+        return result

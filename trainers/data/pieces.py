@@ -14,8 +14,9 @@ _SENTENCE_END = re.compile(
 def cut(paragraphs: Iterable[bytes], limit: int) -> list[bytes]:
     """Documents of at most ``limit`` bytes of UTF-8 from the paragraphs of one work, in order.
 
-    Neighbouring paragraphs share a document, a line each, while they fit. A paragraph that is too long by itself is cut at
-    the last end of a sentence that fits, where there is none at the last space, and where there is none between characters.
+    Neighbouring paragraphs share a document, a line each, while they fit. A paragraph that is too long by
+    itself is cut at the last end of a sentence that fits, where there is none at the last space, and where
+    there is none between characters.
     """
     documents: list[bytes] = []
     current = b""

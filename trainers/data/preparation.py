@@ -1,4 +1,5 @@
-"""From a data config to a :class:`Dataset`: every stage is stored under the digest of what decides it, and done once.
+"""From a data config to a :class:`Dataset`: every stage is stored under the digest of what decides it, and
+done once.
 
 ::
 
@@ -7,7 +8,8 @@
     root/validation/<digest>/   validation sequences of corpus, tokenizer and context
     root/subsets/<digest>/      tokens.npy, starts.npy and manifest.json of one subset
 
-A folder is complete once its JSON file, written last, is there. Stored data needs no file of the corpus any more.
+A folder is complete once its JSON file, written last, is there. Stored data needs no file of the corpus any
+more.
 """
 
 from __future__ import annotations
@@ -39,7 +41,8 @@ _BATCH = 512
 
 
 def prepare(data: DataConfig, root: Path | str) -> Dataset:
-    """The dataset of a config, prepared under ``root`` where it is not there yet. Safe to call from several processes at once.
+    """The dataset of a config, prepared under ``root`` where it is not there yet. Safe to call from several
+    processes at once.
 
     Raises ValueError for a corpus without text, a filter that keeps nothing, or too little validation text.
     """
@@ -64,7 +67,9 @@ def prepare(data: DataConfig, root: Path | str) -> Dataset:
         tokens=files.read_array(subset / "tokens.npy"),
         starts=files.read_array(subset / "starts.npy"),
         validation_tokens={half: files.read_array(validation / f"{half}.npy") for half in ("a", "b")},
-        validation_lengths={half: files.read_array(validation / f"{half}_lengths.npy") for half in ("a", "b")},
+        validation_lengths={
+            half: files.read_array(validation / f"{half}_lengths.npy") for half in ("a", "b")
+        },
         unigram_entropy=held_out["unigram_entropy"],
         manifest=manifest,
         tokenizer=data.tokenizer,
@@ -101,7 +106,9 @@ def _hold_out(documents: Documents, data: DataConfig, fitted: Path, folder: Path
             if total >= wanted:
                 break
         stream = np.concatenate(parts)[:wanted]
-        whole = max(len(stream) // data.context, 1)  # an incomplete sequence is kept only where there is no other
+        whole = max(
+            len(stream) // data.context, 1
+        )  # an incomplete sequence is kept only where there is no other
         stream = stream[: whole * data.context]
         lengths = np.minimum(np.full(whole, data.context), len(stream))
         padded = np.pad(stream, (0, whole * data.context - len(stream))).reshape(whole, data.context)
@@ -129,7 +136,11 @@ def _cut(documents: Documents, data: DataConfig, fitted: Path, folder: Path) -> 
     exact = not data.quality.alters and data.unique_tokens is not None
 
     def tokens() -> Iterator[np.ndarray]:
-        texts = (documents[i] for i in chosen.indices) if exact else _altered(chosen, documents, data.quality, data.subset_seed)
+        texts = (
+            (documents[i] for i in chosen.indices)
+            if exact
+            else _altered(chosen, documents, data.quality, data.subset_seed)
+        )
         position, held = 0, None
         for ids in _encoded(texts, data.tokenizer, fitted):
             if held is not None:
@@ -157,7 +168,9 @@ def _cut(documents: Documents, data: DataConfig, fitted: Path, folder: Path) -> 
 
 
 def describe(chosen: Selection, documents: Documents) -> dict[str, Any]:
-    """A subset's documents, bytes (newlines included), sources' shares of them, and sha256 of the clean text."""
+    """A subset's documents, bytes (newlines included), sources' shares of them, and sha256 of the clean
+    text.
+    """
     sha, total = hashlib.sha256(), 0
     by_source = dict.fromkeys(documents.sources, 0)
     for index, text in zip(chosen.indices, chosen.texts(documents), strict=True):

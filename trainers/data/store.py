@@ -24,8 +24,9 @@ _CHUNK = 1 << 18
 class Documents:
     """Documents of one corpus in its own order, memory-mapped.
 
-    ``text`` [bytes] uint8, each document followed by one zero byte; ``ends`` [documents] int64, exclusive, the zero not counted;
-    ``source`` [documents] uint16 into ``sources``; ``split`` [documents] uint8 into ``SPLITS``.
+    ``text`` [bytes] uint8, each document followed by one zero byte; ``ends`` [documents] int64, exclusive,
+    the zero not counted; ``source`` [documents] uint16 into ``sources``; ``split`` [documents] uint8 into
+    ``SPLITS``.
     """
 
     text: np.ndarray
@@ -60,7 +61,9 @@ def open_documents(corpus: Corpus, root: Path) -> Documents:
     meta = files.read_json(folder / "corpus.json")
     if meta is None:
         meta = _build(corpus, folder)
-    text, ends, source, split = (files.read_array(folder / f"{n}.npy") for n in ("text", "ends", "source", "split"))
+    text, ends, source, split = (
+        files.read_array(folder / f"{n}.npy") for n in ("text", "ends", "source", "split")
+    )
     return Documents(text, ends, source, split, tuple(meta["sources"]))
 
 
@@ -89,7 +92,11 @@ def _build(corpus: Corpus, folder: Path) -> dict[str, object]:
 
     files.stream_array(folder / "text.npy", chunks(), np.uint8)
     documents = Documents(
-        files.read_array(folder / "text.npy"), *(np.array(x) for x in (ends, source, split)), tuple(sources)
+        files.read_array(folder / "text.npy"),
+        np.array(ends),
+        np.array(source),
+        np.array(split),
+        tuple(sources),
     )
     if not len(documents.of_split("train")):
         raise ValueError(f"data.corpus: {corpus.name} has no training documents")
@@ -100,11 +107,16 @@ def _build(corpus: Corpus, folder: Path) -> dict[str, object]:
         if not (index == SPLITS.index(half)).any():
             raise ValueError(
                 f"data.corpus: {corpus.name} leaves no validation documents in half {half!r} "
-                f"({int((documents.split == SPLITS.index(half)).sum())} before those that repeat training text were dropped)"
+                f"({int((documents.split == SPLITS.index(half)).sum())} before those that repeat training "
+                f"text were dropped)"
             )
     for name, value in (("ends", documents.ends), ("source", documents.source), ("split", index)):
         files.write_array(folder / f"{name}.npy", value)
-    meta: dict[str, object] = {"sources": list(sources), "identity": corpus.identity(), "dropped": len(dropped)}
+    meta: dict[str, object] = {
+        "sources": list(sources),
+        "identity": corpus.identity(),
+        "dropped": len(dropped),
+    }
     files.write_json(folder / "corpus.json", meta)
     return meta
 
@@ -117,7 +129,9 @@ def _kept_apart(documents: Documents, length: int | None) -> np.ndarray:
     lengths = documents.lengths
     starts = documents.ends - lengths
     text = np.concatenate([documents.text[starts[i] : documents.ends[i]] for i in held_out])
-    return held_out[overlap.sharing(text, np.cumsum(lengths[held_out]), _training_text(documents, starts), length)]
+    return held_out[
+        overlap.sharing(text, np.cumsum(lengths[held_out]), _training_text(documents, starts), length)
+    ]
 
 
 def _training_text(documents: Documents, starts: np.ndarray) -> Iterator[np.ndarray]:

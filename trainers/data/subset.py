@@ -1,4 +1,6 @@
-"""Nested, stratified subsets of a corpus: every prefix of one seeded order holds the corpus's mix of sources."""
+"""Nested, stratified subsets of a corpus: every prefix of one seeded order holds the corpus's mix of
+sources.
+"""
 
 from __future__ import annotations
 
@@ -17,16 +19,20 @@ _BATCH = 512
 
 
 def stratified(documents: Documents, candidates: np.ndarray, stream: int) -> Iterator[int]:
-    """Indices of ``candidates`` in a seeded order, sources interleaved: the next document is of the source that is furthest
-    behind its share of the corpus's training bytes, so a prefix's mix is off by about one document a source.
+    """Indices of ``candidates`` in a seeded order, sources interleaved: the next document is of the source
+    that is furthest behind its share of the corpus's training bytes, so a prefix's mix is off by about one
+    document a source.
 
-    Within a source the order is a permutation seeded by its name: leaving a source out does not move the others.
+    Within a source the order is a permutation seeded by its name: leaving a source out does not move the
+    others.
     """
     shares, lengths = documents.shares().tolist(), documents.lengths
     queues: dict[int, Iterator[int]] = {}
     for s in np.unique(documents.source[candidates]).tolist():
         own = candidates[documents.source[candidates] == s]
-        queues[s] = iter(own[hashing.permutation(hashing.key(stream, documents.sources[s]), len(own))].tolist())
+        queues[s] = iter(
+            own[hashing.permutation(hashing.key(stream, documents.sources[s]), len(own))].tolist()
+        )
     taken, total = dict.fromkeys(queues, 0), 0
     while queues:
         s = max(queues, key=lambda q: shares[q] * total - taken[q])
@@ -42,7 +48,8 @@ def stratified(documents: Documents, candidates: np.ndarray, stream: int) -> Ite
 
 @dataclass(frozen=True)
 class Selection:
-    """The documents of a subset in order: their indices, and the text of the last one, which the budget may cut short.
+    """The documents of a subset in order: their indices, and the text of the last one, which the budget may
+    cut short.
 
     ``whole``: the last document is not cut, and the newline that ends it is within the budget.
     """
@@ -69,9 +76,10 @@ def select(
 ) -> Selection:
     """The prefix of the seeded order that fills the budget, its last document cut to fill it exactly.
 
-    The budget counts the clean text, the newline that ends each document included, so subsets of one corpus and seed hold the same
-    text whatever alters it afterwards, and a smaller budget's stream is a prefix of a larger one's. Where the corpus holds
-    less than the budget, the subset is all of it. Raises ValueError if the filter keeps nothing.
+    The budget counts the clean text, the newline that ends each document included, so subsets of one corpus
+    and seed hold the same text whatever alters it afterwards, and a smaller budget's stream is a prefix of a
+    larger one's. Where the corpus holds less than the budget, the subset is all of it. Raises ValueError if
+    the filter keeps nothing.
     """
     order = stratified(documents, documents.of_split("train"), hashing.key("subset", seed))
     kept = (i for i in order if quality.keeps(documents[i]))
@@ -80,7 +88,9 @@ def select(
         newline = len(tokenizer.encode(["\n"], folder)[0])
         room = unique_tokens
         while batch := list(itertools.islice(kept, _BATCH)):
-            for index, ids in zip(batch, tokenizer.encode([documents[i] for i in batch], folder), strict=True):
+            for index, ids in zip(
+                batch, tokenizer.encode([documents[i] for i in batch], folder), strict=True
+            ):
                 indices.append(index)
                 if len(ids) >= room:
                     return Selection(indices, tokenizer.decode(ids[:room].tolist(), folder), whole=False)
@@ -93,7 +103,9 @@ def select(
             indices.append(index)
             size = int(documents.lengths[index])
             if size >= room:
-                return Selection(indices, documents[index].encode()[:room].decode(errors="ignore"), whole=False)
+                return Selection(
+                    indices, documents[index].encode()[:room].decode(errors="ignore"), whole=False
+                )
             room -= size + 1
             if room <= 0:
                 break

@@ -11,7 +11,9 @@ from trainers.data.base import Order, orders
 
 @orders.register
 class Fixed(Order):
-    """Sequences in the subset's own (seeded, stratified) order, the same in every epoch and for every run's seed."""
+    """Sequences in the subset's own (seeded, stratified) order, the same in every epoch and for every
+    run's seed.
+    """
 
     name: ClassVar[str] = "fixed"
 

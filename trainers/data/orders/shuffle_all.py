@@ -19,10 +19,11 @@ def _permutation(seed: int, block: int, length: int) -> np.ndarray:
 
 @orders.register
 class ShuffleAll(Order):
-    """``epochs`` copies of every sequence shuffled together, so that a sequence may return before others have come once.
+    """``epochs`` copies of every sequence shuffled together, so that a sequence may return before others have
+    come once.
 
-    The block of ``epochs`` epochs is fixed, not the end of training, so that a run can be extended: longer runs go on with
-    a new shuffled block. Over a block each sequence comes exactly ``epochs`` times.
+    The block of ``epochs`` epochs is fixed, not the end of training, so that a run can be extended: longer
+    runs go on with a new shuffled block. Over a block each sequence comes exactly ``epochs`` times.
     """
 
     name: ClassVar[str] = "shuffle_all"
