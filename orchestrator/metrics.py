@@ -69,6 +69,14 @@ def speeds(telemetry: Iterable[Mapping[str, Any]]) -> Iterator[Point]:
             yield Point("speed/tokens_per_second", float(value), int(event["step"]))
 
 
+def precise(event: Mapping[str, Any]) -> Iterator[Point]:
+    """Points of an evaluation that was added after training, with more Monte-Carlo draws."""
+    values = {"val/nll_precise": event["b"]["nll"], "val/nll_precise_mc_se": event["b"].get("mc_se")}
+    for key, value in values.items():
+        if isinstance(value, int | float) and math.isfinite(value):
+            yield Point(key, float(value), int(event["step"]))
+
+
 def params(identity: Mapping[str, Any]) -> dict[str, str]:
     """What is in the training key, flat: ``{"objective": "masked_diffusion", "objective.epsilon": "0.001", ...}``."""
     flat: dict[str, str] = {}

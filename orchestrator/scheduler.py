@@ -122,6 +122,12 @@ class Scheduler:
         for entry in self._entries.values():
             if entry.state is State.WAITING and any(self._dead(need) for need in entry.task.needs):
                 self._block(entry)
+        self.resize(self.available)
+
+    def resize(self, available: Resources) -> None:
+        """The backend has this much in all. What can never fit fails here, for Ray would let it wait for ever."""
+        self.available = available
+        for entry in self._entries.values():
             if entry.state is State.WAITING and not entry.task.resources.fits(self.available):
                 has, wants = self.available, entry.task.resources
                 reason = f"needs {wants.cpus:g} CPUs and {wants.gpus:g} GPUs; there are at most {has.cpus:g} and {has.gpus:g}"
@@ -154,8 +160,8 @@ class Scheduler:
 
     # ------------------------------------------------------------------ starting
 
-    def start(self, now: float, kinds: frozenset[str] | None = None) -> list[Attempt]:
-        """Tasks to start now, longest path first, as many as fit; they count as running from here on.
+    def start(self, now: float, kinds: frozenset[str] | None = None, most: int | None = None) -> list[Attempt]:
+        """Tasks to start now, longest path first, as many as fit (and at most ``most``); they count as running from here on.
 
         A task that does not fit claims what it lacks, so that smaller ones cannot starve it.
         """
@@ -166,6 +172,8 @@ class Scheduler:
         for entry in sorted(self._ready(now), key=lambda e: (-(e.priority or 0.0), e.task.key)):
             if kinds is not None and entry.task.kind not in kinds:
                 continue
+            if most is not None and len(started) >= most:
+                break
             wants = entry.task.resources
             if (wants.cpus and "cpus" in claimed) or (wants.gpus and "gpus" in claimed):
                 continue
@@ -212,8 +220,9 @@ class Scheduler:
         self._running(key).beat = now
 
     def hung(self, now: float) -> list[str]:
-        """Running tasks without a sign of life for longer than ``hang_after``. The driver kills them and says how they ended."""
-        return [k for k, e in self._entries.items() if e.state is State.RUNNING and now - e.beat > self.hang_after]
+        """Training tasks without a sign of life for longer than ``hang_after``; the driver kills them. (Others give none.)"""
+        running = [(k, e) for k, e in self._entries.items() if e.state is State.RUNNING and e.task.kind == "train"]
+        return [k for k, e in running if now - e.beat > self.hang_after]
 
     def stop(self) -> None:
         """Start nothing more; what runs is asked to stop by the driver."""

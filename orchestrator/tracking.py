@@ -8,6 +8,7 @@ database can be made again from the folders.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -48,6 +49,12 @@ def uri(store: Store) -> str:
     return os.environ.get(URI_ENVIRONMENT) or f"sqlite:///{store.mlflow / 'mlflow.db'}"
 
 
+def markers(store: Store) -> Path:
+    """Folder that says how much of each run MLflow has; dropping it makes the next mirror pass write everything again."""
+    remote = os.environ.get(URI_ENVIRONMENT)
+    return store.mlflow / (f"mirrored-{hashlib.sha256(remote.encode()).hexdigest()[:8]}" if remote else "mirrored")
+
+
 def create_database(store: Store) -> None:
     """Make the store's database, whole or not at all, or bring an older one up to date. Any number of processes may.
 
@@ -59,8 +66,8 @@ def create_database(store: Store) -> None:
     quiet()
     database = store.mlflow / "mlflow.db"
     if not database.exists():
+        shutil.rmtree(markers(store), ignore_errors=True)
         create(database, template().read_bytes())
-        (store.mlflow / "mlflow.json").unlink(missing_ok=True)
     from mlflow.exceptions import MlflowException
     from mlflow.tracking import MlflowClient
 

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.failures import Failure, Outcome, failed
-from orchestrator.store import write_atomic
 
 PROGRESS_EVERY = 0.5
 STOP_EVERY = 0.1
@@ -52,14 +51,14 @@ def _train(payload: dict[str, Any]) -> Outcome:
     if payload.get("micro_batch"):
         resources = config.resources.model_copy(update={"micro_batch": payload["micro_batch"]})
         config = config.model_copy(update={"resources": resources})
-    _limit_threads(config.resources.threads)
-    progress = _Progress(Path(payload["progress"]))
+    contact = _Contact(Path(payload["progress"]), payload["flags"])
     result = train(
         config,
         payload["folder"],
         data_root=payload["data_root"],
-        report=progress,
-        stop=_StopFlags(payload["flags"]),
+        report=contact.report,
+        stop=contact.stop,
+        branch_steps=payload.get("branch_steps", ()),
     )
     if result.state == "diverged":
         return Outcome(payload["task"], "failed", Failure.DIVERGED, f"diverged at step {result.step}", progress=result.step)
@@ -77,18 +76,11 @@ def _prepare(payload: dict[str, Any]) -> Outcome:
 def _rescore(payload: dict[str, Any]) -> Outcome:
     from trainers.rescore import rescore
 
-    _limit_threads(payload["threads"])
-    rescore(payload["folder"], payload["step"], data_root=payload["data_root"])
-    return Outcome(payload["task"], "done", progress=payload["step"])
+    rescore(payload["folder"], payload["steps"], data_root=payload["data_root"])
+    return Outcome(payload["task"], "done")
 
 
 HANDLERS: dict[str, Callable[[dict[str, Any]], Outcome]] = {"train": _train, "prepare": _prepare, "rescore": _rescore}
-
-
-def _limit_threads(threads: int) -> None:
-    import torch
-
-    torch.set_num_threads(threads)
 
 
 def _committed(payload: dict[str, Any]) -> int:
@@ -99,38 +91,45 @@ def _committed(payload: dict[str, Any]) -> int:
         from trainers.folder import RunFolder
 
         commit = RunFolder(payload["folder"]).last_commit()
-        return int(commit["step"]) if commit else 0
+        return commit.step if commit else 0
     except Exception:  # the failure itself matters more than how far the run was
         return 0
 
 
-class _StopFlags:
-    """True once one of the files exists; looks at most every ``STOP_EVERY`` seconds."""
+class _Contact:
+    """What the training loop is given: ``report`` and ``stop``, and with them the signs of life.
 
-    def __init__(self, paths: list[str]) -> None:
-        self._paths = paths
-        self._next = 0.0
-        self._set = False
+    The progress file is replaced at most every ``PROGRESS_EVERY`` seconds, from either; losing one is harmless. The stop
+    flags are looked for at most every ``STOP_EVERY`` seconds.
+    """
 
-    def __call__(self) -> bool:
-        now = time.monotonic()
-        if not self._set and now >= self._next:
-            self._next = now + STOP_EVERY
-            self._set = any(os.path.exists(path) for path in self._paths)
-        return self._set
-
-
-class _Progress:
-    """Writes the newest event for the driver, at most every ``PROGRESS_EVERY`` seconds. Losing one is harmless."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._next = 0.0
+    def __init__(self, progress: Path, flags: list[str]) -> None:
+        self._progress = progress
+        self._flags = flags
+        self._next_look = self._next_write = 0.0
+        self._stop, self._beats = False, 0
         self._seen: dict[str, Any] = {}
 
-    def __call__(self, event: dict[str, Any]) -> None:
+    def report(self, event: dict[str, Any]) -> None:
         self._seen |= {k: v for k, v in event.items() if isinstance(v, int | float | str) and k != "event"}
+        self._write()
+
+    def stop(self) -> bool:
         now = time.monotonic()
-        if now >= self._next:
-            self._next = now + PROGRESS_EVERY
-            write_atomic(self._path, json.dumps({**self._seen, "written": time.time()}))
+        if not self._stop and now >= self._next_look:
+            self._next_look = now + STOP_EVERY
+            self._stop = any(os.path.exists(path) for path in self._flags)
+            self._write()
+        return self._stop
+
+    def _write(self) -> None:
+        now = time.monotonic()
+        if now >= self._next_write:
+            self._next_write = now + PROGRESS_EVERY
+            self._beats += 1
+            text = json.dumps({**self._seen, "beat": self._beats})
+            self._progress.parent.mkdir(parents=True, exist_ok=True)
+            temporary = self._progress.with_suffix(f".{os.getpid()}")
+            temporary.write_text(text)  # not synced: it is worth nothing after a crash
+            os.replace(temporary, self._progress)
+
