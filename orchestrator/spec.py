@@ -179,8 +179,9 @@ def _structure(source: Node, issues: list[Issue]) -> Node:
     try:
         SweepFile.model_validate(source.plain)
     except ValidationError as error:
+        whole = source
         for problem in problems(error, SweepFile):
-            node = source.at(problem.path)
+            node = whole.at(problem.path)
             message = problem.message
             if message.startswith("unknown field"):
                 message = message.replace("unknown field", "unknown key")

@@ -1,0 +1,402 @@
+"""What a set of sweeps takes: every end point with its counts and costs, and the tasks that are left, in a DAG.
+
+    plan = plan(load(["sweeps/quickstart.yaml"]), "store")
+    plan.rows      one an end point, shared ones once
+    plan.tasks     what `run` does: data to prepare, runs to train, evaluations to add; each after what it needs
+    plan.json()    {"runs": [...], "totals": {...}}
+
+Reads the store's run folders and writes nothing; needs neither torch nor Ray nor MLflow.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from orchestrator.budget import unique_tokens
+from orchestrator.estimate import Estimator, Sample, disk_bytes, grid, sample
+from orchestrator.expand import EndPoint, Labels, expand
+from orchestrator.source import Issue, SpecError
+from orchestrator.spec import SweepSpec
+from trainers.component import digest
+from trainers.config import Parent, RunConfig
+from trainers.flops import matmul_flops, six_nd
+from trainers.folder import Commit, RunFolder
+
+GONE = "retrain: checkpoint gone"
+CALIBRATION_RUNS = 60
+"""How many run folders' telemetry is read at most."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One end point. ``seconds``, ``disk_bytes`` are what it adds to the rows before it: shared parts are counted once."""
+
+    key: str
+    run: str
+    trunk: str | None
+    sweeps: tuple[str, ...]
+    cell: str
+    axes: Labels
+    seed: int
+    objective: str
+    steps: int
+    N: int
+    N_embedding: int
+    D: int
+    U: int | None
+    epochs: float | None
+    flops: float
+    flops_6nd: float
+    seconds: float
+    memory_bytes: int
+    disk_bytes: int
+    state: str
+    """new, partial, cached, diverged, blocked, or `retrain: checkpoint gone`."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One thing to do. ``config`` reaches to the furthest end point of its run; ``needs`` are keys of other tasks."""
+
+    key: str
+    kind: Literal["prepare", "train", "rescore"]
+    config: RunConfig
+    needs: tuple[str, ...] = ()
+    seconds: float = 0.0
+    memory_bytes: int = 0
+    run: str | None = None
+    """Training key, None for a data preparation."""
+    end_points: tuple[str, ...] = ()
+    """Keys of the rows that this serves."""
+    branch_steps: tuple[int, ...] = ()
+    """Steps whose whole state must stay, for branches and children that start there."""
+    step: int | None = None
+    """The step to score again."""
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Rows, tasks and warnings, for several sweeps at once. `points` maps each row's key to the end points of all sweeps."""
+
+    specs: tuple[SweepSpec, ...]
+    rows: tuple[Row, ...]
+    tasks: tuple[Task, ...]
+    points: dict[str, tuple[EndPoint, ...]]
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def totals(self) -> dict[str, Any]:
+        """Sums over the rows. ``flops`` and ``seconds`` are what is left to do; memory is of the largest run."""
+        states: dict[str, int] = defaultdict(int)
+        for row in self.rows:
+            states[row.state] += 1
+        training = [task for task in self.tasks if task.kind == "train"]
+        return {
+            "end_points": len(self.rows),
+            "runs": len({row.run for row in self.rows}),
+            "tasks": len(self.tasks),
+            "states": dict(sorted(states.items())),
+            "D": sum(row.D for row in self.rows),
+            "flops": sum(row.flops for row in self.rows),
+            "seconds": sum(task.seconds for task in self.tasks),
+            "longest_seconds": max((task.seconds for task in training), default=0.0),
+            "memory_bytes": max((row.memory_bytes for row in self.rows), default=0),
+            "disk_bytes": sum(row.disk_bytes for row in self.rows),
+        }
+
+    def json(self) -> dict[str, Any]:
+        """The plan as the command line prints it with ``--json``."""
+        runs = [{**vars(row), "sweeps": list(row.sweeps)} for row in self.rows]
+        return {"runs": runs, "totals": self.totals, "warnings": list(self.warnings)}
+
+
+@dataclass
+class _Run:
+    """One training, with everything that wants something of it."""
+
+    config: RunConfig
+    ends: dict[int, list[EndPoint]] = field(default_factory=dict)
+    branches: set[int] = field(default_factory=set)
+    trunk: str | None = None
+    commit: Commit | None = None
+    folder: RunFolder | None = None
+    missing: tuple[int, ...] = ()
+    """Evaluation steps that are wanted and can be scored from checkpoints."""
+    gone: tuple[int, ...] = ()
+    """Evaluation steps that are wanted and whose checkpoints are gone."""
+
+    @property
+    def furthest(self) -> int:
+        return max({*self.ends, *self.branches})
+
+    @property
+    def done(self) -> int:
+        """Steps that are on disk and need not be trained again."""
+        return 0 if self.commit is None or self.gone else self.commit.step
+
+    @property
+    def diverged(self) -> bool:
+        return self.commit is not None and self.commit.state == "diverged"
+
+
+def plan(specs: Sequence[SweepSpec], store: Any = None, estimator: Estimator | None = None) -> Plan:
+    """The plan of these sweeps against a store (a folder, or an object with ``root``; None for an empty one).
+
+    Raises SpecError with the errors of all of them.
+    """
+    points: list[EndPoint] = []
+    issues: list[Issue] = []
+    for spec in specs:
+        try:
+            points += expand(spec)
+        except SpecError as error:
+            issues += error.issues
+    if issues:
+        raise SpecError(issues)
+    root = None if store is None else Path(os.fspath(getattr(store, "root", store)))
+    runs = _collect(points)
+    for key, run in runs.items():
+        _read(run, None if root is None else root / "runs" / key)
+    estimator = estimator or Estimator(_samples(root, runs))
+    blocked = _blocked(runs, root)
+    by_key: dict[str, list[EndPoint]] = defaultdict(list)
+    for point in points:
+        by_key[point.key].append(point)
+    costs = {key: _Costs(run, estimator) for key, run in runs.items()}
+    rows = [_row(group, runs, costs, estimator, blocked) for group in by_key.values()]
+    warnings = dict.fromkeys(f"{point.sweep}: {text}" for point in points for text in point.warnings)
+    warnings |= dict.fromkeys(f"run {key}: blocked: {why}" for key, why in blocked.items())
+    tasks = tuple(_tasks(runs, estimator, blocked))
+    return Plan(tuple(specs), tuple(rows), tasks, {k: tuple(v) for k, v in by_key.items()}, tuple(warnings))
+
+
+def _collect(points: Iterable[EndPoint]) -> dict[str, _Run]:
+    """Distinct trainings by key, trunks included."""
+    runs: dict[str, _Run] = {}
+    for point in points:
+        run = runs.setdefault(point.run, _Run(point.config))
+        run.ends.setdefault(point.config.steps, []).append(point)
+        trunk = point.config.trunk()
+        if trunk is not None and run.trunk is None:
+            run.trunk = trunk.training_key
+            runs.setdefault(run.trunk, _Run(trunk)).branches.add(trunk.steps)
+    for run in list(runs.values()):
+        if isinstance(run.config.init, Parent) and run.config.init.run in runs:
+            parent = runs[run.config.init.run]
+            if run.config.init.step <= parent.furthest:
+                parent.branches.add(run.config.init.step)
+    for run in runs.values():
+        run.config = run.config.model_copy(update={"steps": run.furthest})
+    return runs
+
+
+def _read(run: _Run, path: Path | None) -> None:
+    """What the store holds of a run: its newest commit, and which wanted evaluations it lacks."""
+    if path is None or not path.is_dir():
+        return
+    folder = RunFolder(path)
+    run.commit, record = folder.last_commit(), folder.record()
+    if run.commit is None or record is None:
+        return
+    run.folder = folder
+    then, now = record["config"]["evaluation"], run.config.evaluation
+    kind = ("sequences", "draws")
+    had: set[int] = set()
+    if all(then[name] == getattr(now, name) for name in kind):
+        had = set(grid(run.config, type(now).model_validate(then)))
+    scored = {score["key"] for score in folder.scores()} if folder.list("scores") else set()
+    wanted = [s for s in _wanted(run) if s <= run.commit.step and s not in had and run.config.evaluation_key(s) not in scored]
+    run.missing = tuple(s for s in wanted if s in run.commit.checkpoints)
+    run.gone = tuple(s for s in wanted if s not in run.commit.checkpoints)
+
+
+def _wanted(run: _Run) -> list[int]:
+    return sorted({step for end in run.ends for step in grid(run.config.model_copy(update={"steps": end}))})
+
+
+def _blocked(runs: dict[str, _Run], root: Path | None) -> dict[str, str]:
+    """Runs that cannot start, by key, with the reason: their parent, or trunk, is dead or nowhere."""
+    blocked: dict[str, str] = {}
+
+    def why(key: str) -> str | None:
+        run = runs[key]
+        init = run.config.init
+        if not isinstance(init, Parent) or (run.commit is not None and run.commit.step >= run.furthest):
+            return None
+        parent = runs.get(init.run)
+        if parent is not None and init.step <= parent.furthest:
+            if parent.diverged and parent.done < init.step:
+                return f"its parent {init.run} diverged at step {parent.done}"
+            return f"its parent {init.run} is blocked" if init.run in blocked else None
+        folder = None if root is None else root / "runs" / init.run
+        commit = RunFolder(folder).last_commit() if folder is not None and folder.is_dir() else None
+        if commit is None:
+            return f"its parent {init.run} is neither in the store nor in these sweeps"
+        return None if init.step in commit.checkpoints else f"its parent {init.run} has no checkpoint at step {init.step}"
+
+    changed = True
+    while changed:
+        found = {key: reason for key in runs if key not in blocked and (reason := why(key)) is not None}
+        blocked |= found
+        changed = bool(found)
+    return blocked
+
+
+class _Costs:
+    """Seconds and bytes of one run, handed out to its rows so that each part is counted once."""
+
+    def __init__(self, run: _Run, estimator: Estimator) -> None:
+        self.run, self.estimator = run, estimator
+        self.seconds_to, self.bytes_to = run.done, 0
+
+    def take(self, steps: int) -> tuple[float, int]:
+        """What reaching ``steps`` adds to what has been asked before."""
+        seconds = segment_seconds(self.run, self.estimator, self.seconds_to, steps)
+        total = disk_bytes(self.run.config, steps) if steps > 0 else 0
+        added = max(0, total - self.bytes_to)
+        self.seconds_to, self.bytes_to = max(self.seconds_to, steps), max(self.bytes_to, total)
+        return seconds, added
+
+
+def segment_seconds(run: _Run, estimator: Estimator, start: int, stop: int) -> float:
+    """Seconds of steps ``start`` (exclusive) to ``stop`` of a run, evaluations included."""
+    if run.diverged or stop <= start:
+        return 0.0
+    count = sum(start < step <= stop for step in grid(run.config))
+    return estimator.training_seconds(run.config, stop - start) + estimator.evaluation_seconds(run.config, count)
+
+
+def _row(
+    group: list[EndPoint], runs: dict[str, _Run], costs: dict[str, _Costs], estimator: Estimator, blocked: dict[str, str]
+) -> Row:
+    point = group[0]
+    config, run = point.config, runs[point.run]
+    counted = config.model.parameters(config.data.tokenizer.vocab, len(config.objective.extra_tokens))
+    tokens = config.steps * config.tokens_per_step
+    unique = unique_tokens(config)
+    seconds, disk = 0.0, 0
+    if run.trunk is not None:
+        start = config.trunk().steps  # type: ignore[union-attr]
+        if run.done < start:
+            seconds, disk = costs[run.trunk].take(start)
+            costs[point.run].seconds_to = max(costs[point.run].seconds_to, start)
+    own_seconds, own_disk = costs[point.run].take(config.steps)
+    rescoring = estimator.evaluation_seconds(config, sum(s <= config.steps for s in run.missing))
+    return Row(
+        key=point.key,
+        run=point.run,
+        trunk=run.trunk,
+        sweeps=tuple(dict.fromkeys(p.sweep for p in group)),
+        cell=point.cell,
+        axes=point.axes,
+        seed=point.seed,
+        objective=config.objective.name,
+        steps=config.steps,
+        N=counted.total,
+        N_embedding=counted.embedding,
+        D=tokens,
+        U=unique,
+        epochs=None if unique is None else tokens / unique,
+        flops=tokens * matmul_flops(config),
+        flops_6nd=six_nd(config, tokens),
+        seconds=0.0 if point.run in blocked else seconds + own_seconds + rescoring,
+        memory_bytes=estimator.memory_bytes(config),
+        disk_bytes=disk + own_disk,
+        state=_state(run, config.steps, point.run in blocked),
+    )
+
+
+def _state(run: _Run, steps: int, blocked: bool) -> str:
+    if blocked:
+        return "blocked"
+    if run.commit is None:
+        return "new"
+    if any(step <= steps for step in run.gone):
+        return GONE
+    if run.diverged and run.commit.step <= steps:
+        return "diverged"
+    if run.commit.step >= steps:
+        return "partial" if any(step <= steps for step in run.missing) else "cached"
+    return "partial" if run.commit.step > 0 else "new"
+
+
+def _tasks(runs: dict[str, _Run], estimator: Estimator, blocked: dict[str, str]) -> Iterable[Task]:
+    """Data, then runs after their trunks and parents, then evaluations to add."""
+    prepared: dict[str, str] = {}
+    todo = {
+        key: run
+        for key, run in runs.items()
+        if key not in blocked and not run.diverged and run.done < run.furthest and not _trunk_served(key, runs)
+    }
+    for run in todo.values():
+        data = digest(run.config.data.identity())
+        if data not in prepared:
+            prepared[data] = f"prepare:{data}"
+            yield Task(prepared[data], "prepare", run.config, title=_data_title(run.config))
+    for key, run in todo.items():
+        needs = [prepared[digest(run.config.data.identity())]]
+        parent = run.config.init.run if isinstance(run.config.init, Parent) else None
+        needs += [f"train:{other}" for other in (run.trunk, parent) if other in todo]
+        start = run.done
+        if run.trunk is not None:
+            start = max(start, run.config.trunk().steps)  # type: ignore[union-attr]
+        yield Task(
+            f"train:{key}",
+            "train",
+            run.config,
+            tuple(needs),
+            segment_seconds(run, estimator, start, run.furthest),
+            estimator.memory_bytes(run.config),
+            key,
+            tuple(point.key for points in run.ends.values() for point in points[:1]),
+            tuple(sorted(run.branches)),
+            title=_title(run),
+        )
+    for key, run in runs.items():
+        needs_training = (f"train:{key}",) if key in todo else ()
+        for step in () if run.gone or key in blocked else run.missing:
+            ends = tuple(points[0].key for end, points in run.ends.items() if step <= end)
+            seconds = estimator.evaluation_seconds(run.config, 1)
+            name = f"rescore:{run.config.evaluation_key(step)}"
+            yield Task(name, "rescore", run.config, needs_training, seconds, 0, key, ends, step=step, title=f"{_title(run)} @{step}")
+
+
+def _trunk_served(key: str, runs: dict[str, _Run]) -> bool:
+    """Whether a trunk is needed no more: nobody reads it, and all its branches are past it."""
+    run = runs[key]
+    users = [other for other in runs.values() if other.trunk == key]
+    return not run.ends and bool(users) and all(u.done >= u.config.trunk().steps for u in users)  # type: ignore[union-attr]
+
+
+def _title(run: _Run) -> str:
+    point = next((points[0] for points in run.ends.values()), None)
+    return f"{point.cell} seed={point.seed}" if point is not None else f"trunk {run.config.objective.name}"
+
+
+def _data_title(config: RunConfig) -> str:
+    amount = config.data.unique_tokens or config.data.unique_bytes
+    return f"data {config.data.corpus.name} {amount or 'all'} {config.data.quality.name} seed={config.data.subset_seed}"
+
+
+def _samples(root: Path | None, runs: dict[str, _Run]) -> list[Sample]:
+    """Speeds that the store knows: the sweeps' own runs first, then others, newest first."""
+    if root is None or not (root / "runs").is_dir():
+        return []
+    own = [root / "runs" / key for key, run in runs.items() if run.commit is not None]
+    others = sorted((p for p in (root / "runs").iterdir() if p not in set(own)), key=lambda p: p.name)
+    found = []
+    for path in [*own, *others][:CALIBRATION_RUNS]:
+        try:
+            folder = RunFolder(path)
+            speed = sample(folder.config(), folder.telemetry())
+        except (OSError, ValueError):
+            continue
+        if speed is not None:
+            found.append(speed)
+    return found
