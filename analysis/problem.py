@@ -65,29 +65,34 @@ class Problem:
         """Parameters in original units (S, P) -> free coordinates (S, F)."""
         return self.law.to_internal(natural, self.log_units)[:, self.free]
 
-    def residuals(self, phi: Array, rows: Array | slice = slice(None)) -> Array:
-        """(S, n) residuals; infinite where the law has no (positive) value."""
-        x = self.x if isinstance(rows, slice) else {k: v[rows] for k, v in self.x.items()}
+    def fitted(self, phi: Array) -> Array:
+        """(S, n) predictions on the scale of residuals: log predictions for log estimands."""
         with np.errstate(all="ignore"):
-            value, _ = self.law.evaluate(self.theta(phi), x, jac=False)
-            r = self.target[rows] - (np.log(value) if self.estimand.log else value)
+            value, _ = self.law.evaluate(self.theta(phi), self.x, jac=False)
+            return np.log(value) if self.estimand.log else value
+
+    def residuals(self, phi: Array, targets: Array | None = None) -> Array:
+        """(S, n) residuals; infinite where the law has no (positive) value. ``targets`` (S, n) replace the data."""
+        r = (self.target if targets is None else targets) - self.fitted(phi)
         return np.where(np.isfinite(r), r, np.inf)
 
-    def linearised(self, phi: Array) -> tuple[Array, Array]:
+    def linearised(self, phi: Array, targets: Array | None = None) -> tuple[Array, Array]:
         """Residuals (S, n) and the derivative of the *prediction* (log prediction) by phi (S, F, n)."""
+        observed = self.target if targets is None else targets
         with np.errstate(all="ignore"):
             value, jac = self.law.evaluate(self.theta(phi), self.x, jac=True)
             slopes = jac if len(self.free) == jac.shape[1] else jac[:, self.free]  # type: ignore[union-attr,index]
             if self.estimand.log:
-                return self.target - np.log(value), slopes / value[:, None, :]
-            return self.target - value, slopes
+                return observed - np.log(value), slopes / value[:, None, :]
+            return observed - value, slopes
 
-    def objective(self, phi: Array, weights: Array | None = None, estimand: Estimand | None = None) -> Array:
+    def objective(self, phi: Array, weights: Array | None = None, estimand: Estimand | None = None,
+                  targets: Array | None = None) -> Array:
         """(S,) weighted sum of losses; infinite where the law has no value. ``weights`` (n,), (1, n) or (S, n)."""
         w = self.weights if weights is None else weights
         rho = (estimand or self.estimand).rho
         with np.errstate(all="ignore"):
-            value = np.sum(w * rho(self.residuals(phi)), axis=1)
+            value = np.sum(w * rho(self.residuals(phi, targets)), axis=1)
         return np.where(np.isfinite(value), value, np.inf)
 
     def gradient(self, phi: Array, weights: Array | None = None, estimand: Estimand | None = None) -> Array:
