@@ -185,7 +185,8 @@ def _records(cells: list[CellOutcome], metric: str, confidence: float) -> list[d
 
 
 def _natural(value: float) -> float | None:
-    return float(np.exp(value)) if math.isfinite(value) else None
+    """exp of a logarithm without the last digits' noise; None where it is unbounded."""
+    return float(f"{math.exp(value):.10g}") if math.isfinite(value) else None
 
 
 def _record(

@@ -58,6 +58,8 @@ class Outcome:
             "bracket_ratio": None if c is None else c.ratio(self.curve),
             "before": None if c is None else c.before,
             "after": None if c is None else c.after,
+            "lead_before": None if c is None else float(self.curve.value[: c.bracket[1]].max()),
+            "lead_after": None if c is None else float(-self.curve.value[c.bracket[1] :].min()),
             "others": [{"direction": o.direction, "robust": o.robust, **o.x} for o in self.others],
             "horizon": {u: float(v[-1]) for u, v in self.curve.x.items()} if len(self.curve) else {},
         }

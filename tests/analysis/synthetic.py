@@ -21,6 +21,7 @@ class Truth:
     masks: float = 0.15
     horizon: float = 1.2e6
     best_mdm: float = 2.55
+    level: float = 2.5
 
 
 def grid(horizon: float, tokens_a_step: float = 4096.0, spacing: float = 1.1, first: int = 8) -> np.ndarray:
@@ -32,10 +33,10 @@ def grid(horizon: float, tokens_a_step: float = 4096.0, spacing: float = 1.1, fi
 
 
 def ar_loss(tokens: np.ndarray, t: Truth) -> np.ndarray:
-    """Falls as a power law to 2.5 nats at its minimum, then rises in log tokens."""
-    fall = 2.5 + 1.2 * np.maximum(np.log(t.minimum / tokens), 0) * 0.45
+    """Falls as a power law to ``level`` nats at its minimum, then rises in log tokens."""
+    fall = t.level + 1.2 * np.maximum(np.log(t.minimum / tokens), 0) * 0.45
     rise = 0.55 * np.maximum(np.log(tokens / t.minimum), 0) ** 1.3
-    return np.where(tokens < t.minimum, fall, 2.5 + rise)
+    return np.where(tokens < t.minimum, fall, t.level + rise)
 
 
 def mdm_loss(tokens: np.ndarray, t: Truth) -> np.ndarray:
@@ -89,7 +90,7 @@ def study(
             for r in range(replicates):
                 place = crossing(N, U) * np.exp(rng.normal(0, spread) + blocks[r])
                 truth[N, U, r] = place
-                t = Truth(**{**base.__dict__, "crossing": place, "minimum": place / 2.5})
+                t = Truth(**{**base.__dict__, "crossing": place, "minimum": place / 2.5, "level": 2.5 - 0.2 * np.log(U / 1e4)})
                 steps = grid(t.horizon)
                 tokens = steps * 4096.0
                 for objective, shape in (("autoregressive", ar_loss), ("masked_diffusion", mdm_loss)):

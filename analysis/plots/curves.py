@@ -1,0 +1,186 @@
+"""Loss curves of each pair, with the crossing marked, bands over replicates and the best value so far."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from analysis.crossover.arms import Arm
+from analysis.crossover.locate import CellOutcome, Crossovers
+from analysis.plots.style import FIRST, GRID, INK, SECOND, SOFT, Plot, count, log_axis, look, panels, save
+
+PER_FIGURE = 20
+"""Panels a figure; a larger study goes over several."""
+
+_KIND = {"upper_bound": "upper bound", "exact": "exact", "unknown": "kind unknown"}
+
+
+def loss_curves(found: Crossovers, folder: Path) -> list[Plot]:
+    """One panel a pair. Several figures if there are many pairs."""
+    plots = []
+    for page, start in enumerate(range(0, len(found.cells), PER_FIGURE)):
+        cells = list(range(start, min(start + PER_FIGURE, len(found.cells))))
+        name = "loss_curves" if page == 0 else f"loss_curves_{page + 1}"
+        with look():
+            plots.append(_page(found, cells, folder, name))
+    return plots
+
+
+def _page(found: Crossovers, cells: list[int], folder: Path, name: str) -> Plot:
+    columns = _columns(found, cells)
+    rows = math.ceil(len(cells) / columns)
+    figure, axes = panels(
+        rows, columns, 2.15, 1.75, left=0.55, right=0.15, top=0.85, bottom=0.5, between=0.2, above=0.62, sharey=True
+    )
+    data = []
+    raw, best = found.select("raw", "tokens"), found.select("best_so_far", "tokens")
+    for place, index in enumerate(cells):
+        axis = axes[place // columns][place % columns]
+        data.append(_panel(axis, found, found.cells[index], raw[index], best[index]))
+        if place % columns == 0:
+            axis.set_ylabel("validation loss, nats/token")
+        if place + columns >= len(cells):
+            axis.set_xlabel("tokens seen")
+    for axis in axes.ravel()[len(cells):]:
+        axis.set_visible(False)
+    _limits(axes.ravel()[: len(cells)], data)
+    _legend(figure, found)
+    what = "a crossing" if any(r["censored"] is None for r in raw) else "no crossing"
+    caption = (
+        f"Validation loss of each pair of twins on half B. Lines: mean over replicates; bands: their range. Thin dotted: best "
+        f"so far, selected on half A. The mark is the place of {what} with its {found.confidence:.0%} interval; an arrow at "
+        f"the right edge says that none had happened there. Epochs stand above each panel."
+    )
+    return save(figure, pd.concat(data, ignore_index=True), folder, name, "Loss curves", caption)
+
+
+def _columns(found: Crossovers, cells: list[int]) -> int:
+    """Panels a row: the number of budgets where the grid is one of sizes by budgets, else four."""
+    budgets = {round(math.log(found.cells[i].pair.mean("U")), 1) for i in cells if found.cells[i].pair.mean("U") > 0}
+    if 2 <= len(budgets) <= 5 and len(cells) % len(budgets) == 0:
+        return len(budgets)
+    return min(4, len(cells))
+
+
+def _panel(axis: Axes, found: Crossovers, cell: CellOutcome, raw: dict, best: dict) -> pd.DataFrame:
+    frames = []
+    for which, colour in ((0, FIRST), (1, SECOND)):
+        curves = [both[which] for both in cell.arms]
+        frame = _band(curves)
+        frame.insert(0, "objective", found.pair[which])
+        frames.append(frame)
+        axis.fill_between(frame["tokens"], frame["low"], frame["high"], color=colour, alpha=0.22, lw=0)
+        axis.plot(frame["tokens"], frame["mean"], color=colour, lw=1.7, ls="-" if which == 0 else (0, (6, 1.2)), zorder=3)
+        axis.plot(frame["tokens"], frame["best_so_far"], color=colour, lw=0.9, ls=":", zorder=2)
+    entropy = cell.pair.twins[0].entropy
+    if math.isfinite(entropy):
+        axis.axhline(entropy, color=SOFT, lw=0.7, ls=(0, (1, 2)), zorder=1)
+    _mark(axis, raw, frames[0])
+    horizon = [float(both[0].x["tokens"][-1]) for both in cell.arms]
+    log_axis(axis, "x", [max(min(horizon) / 60, frames[0]["tokens"].min()), max(horizon)])
+    axis.set_xlim(max(min(horizon) / 60, frames[0]["tokens"].min()), max(horizon) * 1.08)
+    axis.set_title(_title(cell), loc="left", fontsize=8, color=INK, pad=15)
+    _epochs(axis, cell)
+    out = pd.concat(frames, ignore_index=True)
+    out.insert(0, "cell", cell.pair.name)
+    return out
+
+
+def _title(cell: CellOutcome) -> str:
+    """The axes' values; long lists on two lines."""
+    parts = [f"{k.rsplit('.', 1)[-1].replace('_', ' ')} {v}" for k, v in (
+        (k, count(float(v)) if isinstance(v, int | float | np.number) and not isinstance(v, bool) else v)
+        for k, v in cell.pair.axes.items()
+    )]
+    words = ", ".join(parts) or "all runs"
+    return words if len(words) <= 42 else words[:40] + "…"
+
+
+def _band(curves: list[Arm]) -> pd.DataFrame:
+    """Mean and range over replicates at each place that all of them have (interpolated in log tokens)."""
+    first = curves[0]
+    low = max(c.x["tokens"][0] for c in curves)
+    high = min(c.x["tokens"][-1] for c in curves)
+    grid = first.x["tokens"][(first.x["tokens"] >= low * 0.999) & (first.x["tokens"] <= high * 1.001)]
+    values = np.array([np.interp(np.log(grid), np.log(c.x["tokens"]), c.b.value) for c in curves])
+    bests = np.array([np.interp(np.log(grid), np.log(c.x["tokens"]), c.b.value[c.best_so_far()]) for c in curves])
+    epochs = np.interp(np.log(grid), np.log(first.x["tokens"]), first.x["epochs"])
+    return pd.DataFrame({
+        "tokens": grid, "epochs": epochs, "mean": values.mean(axis=0), "low": values.min(axis=0),
+        "high": values.max(axis=0), "best_so_far": bests.mean(axis=0), "replicates": len(curves),
+    })
+
+
+def _mark(axis: Axes, record: dict, curve: pd.DataFrame) -> None:
+    """The crossing: a diamond on the curve and its interval as a shaded strip; or an arrow where there is none."""
+    value, low, high = record["value"], record["low"], record["high"]
+    if value is None:
+        return
+    height = float(np.interp(np.log(value), np.log(curve["tokens"]), curve["mean"]))
+    if record["censored"] is None:
+        if low and high:
+            axis.axvspan(low, high, color=INK, alpha=0.10, lw=0, zorder=0)
+        axis.axvline(value, color=INK, lw=0.8, zorder=2)
+        face = INK if record["robust"] else "white"
+        axis.plot([value], [height], marker="D", ms=5, mfc=face, mec=INK, mew=1.1, zorder=5)
+        axis.annotate(
+            count(value), (value, 0.98), xycoords=("data", "axes fraction"), xytext=(-3, 0), textcoords="offset points",
+            ha="right", va="top", fontsize=7.5, color=INK,
+        )
+        return
+    right = record["censored"] == "right"
+    axis.annotate(
+        "none by here" if right else "before here", (value, 0.93), xycoords=("data", "axes fraction"), xytext=(-34 if right else 34, 0),
+        textcoords="offset points", ha="right" if right else "left", va="center", fontsize=7, color=SOFT,
+        arrowprops={"arrowstyle": "-|>", "color": SOFT, "lw": 0.9, "shrinkB": 0},
+    )
+    axis.axvline(value, color=SOFT, lw=0.8, ls=(0, (2, 2)), zorder=1)
+
+
+def _epochs(axis: Axes, cell: CellOutcome) -> None:
+    """Epochs above the panel."""
+    u = cell.pair.mean("U")
+    if not math.isfinite(u):
+        return
+    twin = axis.secondary_xaxis("top", functions=(lambda t: t / u, lambda e: e * u))
+    low, high = (v / u for v in axis.get_xlim())
+    ticks = [s * 10.0**k for k in range(-3, 7) for s in (1, 3)]
+    twin.set_xticks([t for t in ticks if low <= t <= high], minor=False)
+    twin.set_xticklabels([f"{t:g}" for t in ticks if low <= t <= high])
+    twin.minorticks_off()
+    twin.tick_params(labelsize=6.5, length=2, pad=1, colors=SOFT, labelcolor=SOFT)
+    for spine in twin.spines.values():
+        spine.set_color(GRID)
+
+
+def _limits(axes: np.ndarray, data: list[pd.DataFrame]) -> None:
+    """One scale of losses for all panels: from the best to what over-fitting reached, the start cut off."""
+    every = pd.concat(data)
+    late = every[every["tokens"] > every["tokens"].max() / 60]
+    low, high = float(every["low"].min()), float(np.quantile(late["high"], 0.97))
+    for axis in axes:
+        axis.set_ylim(low - 0.06 * (high - low), high + 0.06 * (high - low))
+
+
+def _legend(figure, found: Crossovers) -> None:  # type: ignore[no-untyped-def]
+    kinds = found.records[0]["likelihood"] if found.records else {}
+    handles = []
+    for which, colour in ((0, FIRST), (1, SECOND)):
+        kind = _KIND.get(kinds.get(found.pair[which], ""), "")
+        label = f"{found.names[which]} ({kind})" if kind else found.names[which]
+        handles.append(Line2D([], [], color=colour, lw=1.7, ls="-" if which == 0 else (0, (6, 1.2)), label=label))
+    handles += [
+        Line2D([], [], color=SOFT, lw=0.9, ls=":", label="best so far"),
+        Patch(color=SOFT, alpha=0.3, lw=0, label="range of replicates"),
+        Line2D([], [], color=INK, lw=0, marker="D", ms=5, label="crossing"),
+        Line2D([], [], color=INK, lw=0, marker="D", ms=5, mfc="white", label="not robust"),
+    ]
+    top = 1 - 0.08 / figure.get_figheight()
+    figure.legend(handles=handles, loc="upper left", ncols=6 if figure.get_figwidth() > 6 else 3,
+                  bbox_to_anchor=(0.02, top), borderaxespad=0, columnspacing=1.4, handlelength=2)

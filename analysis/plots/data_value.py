@@ -1,0 +1,116 @@
+"""What unique data is worth: best and final loss against U, and the data-efficiency ratio."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.lines import Line2D
+
+from analysis.crossover.efficiency import by_cell, losses
+from analysis.crossover.locate import Crossovers
+from analysis.plots.places import series_name, varying_axes
+from analysis.plots.style import FIRST, MARKERS, SECOND, SERIES, SOFT, Plot, bounded, count, log_axis, look, panels, save
+
+
+def loss_against_unique(found: Crossovers, folder: Path) -> Plot | None:
+    """Best (early-stopped) beside final loss against U, by size and objective. None where U is unknown."""
+    table = losses(found)
+    if table.empty or table["U"].isna().any():
+        return None
+    varying = varying_axes(found)
+    names = {r["cell"]: series_name(r, varying) for r in found.select("raw", "tokens")}
+    data = []
+    with look():
+        figure, axes = panels(1, 2, 2.9, 2.4, left=0.6, top=0.85, bottom=0.5, between=0.6, sharey=False)
+        for axis, value in zip(axes[0], ("best", "final"), strict=True):
+            cells = by_cell(table, value)
+            cells["series"] = cells["cell"].map(names)
+            cells.insert(0, "loss", value)
+            data.append(cells)
+            kinds = list(dict.fromkeys(cells["series"]))
+            for (objective, series), rows in cells.groupby(["objective", "series"], sort=False):
+                which = found.pair.index(objective)
+                colour, marker = (FIRST, SECOND)[which], MARKERS[kinds.index(series) % len(MARKERS)]
+                rows = rows.sort_values("U")
+                axis.plot(rows["U"], rows["mean"], color=colour, lw=1.3, ls="-" if which == 0 else (0, (6, 1.2)))
+                if rows["low"].notna().all():
+                    axis.vlines(rows["U"], rows["low"], rows["high"], color=colour, lw=0.9)
+                for r in rows.itertuples():
+                    hollow = value == "best" and not r.bracketed
+                    axis.plot([r.U], [r.mean], marker=marker, ms=5, mfc="white" if hollow else colour, mec=colour, ls="none", zorder=4)
+            budgets = sorted({float(f"{u:.2g}") for u in cells["U"]})
+            log_axis(axis, "x", list(cells["U"]), at=budgets if len(budgets) <= 8 else None)
+            axis.set_xlim(cells["U"].min() / 1.3, cells["U"].max() * 1.3)
+            axis.set_xlabel("unique tokens U")
+            axis.set_ylabel(f"{value} loss, nats/token")
+            axis.set_title({"best": "early-stopped", "final": "where the run ends"}[value], loc="left")
+        bound = [" (upper bound)" if k == "upper_bound" else "" for k in _kinds(found)]
+        handles = [
+            Line2D([], [], color=(FIRST, SECOND)[w], ls="-" if w == 0 else (0, (6, 1.2)), label=found.names[w] + bound[w])
+            for w in (0, 1)
+        ] + [Line2D([], [], color=SOFT, marker=MARKERS[k % len(MARKERS)], lw=0, ms=5, label=s) for k, s in enumerate(kinds)]
+        handles.append(Line2D([], [], color=SOFT, marker="o", mfc="white", lw=0, ms=5, label="still falling"))
+        figure.legend(handles=handles, loc="upper left", ncols=3, bbox_to_anchor=(0.02, 1 - 0.06 / figure.get_figheight()),
+                      borderaxespad=0, columnspacing=1.4)
+    caption = (
+        "Loss on half B against unique data: where early stopping on half A would have kept it, and where the run ends. "
+        "Bars: t intervals over replicates, one variance for all cells of an objective. Hollow: a minimum that the run "
+        "does not bracket, so that a longer run would do better."
+    )
+    return save(figure, pd.concat(data, ignore_index=True), folder, "loss_against_unique", "Loss against unique data", caption)
+
+
+def _kinds(found: Crossovers) -> list[str]:
+    kinds = found.records[0]["likelihood"] if found.records else {}
+    return [kinds.get(o, "unknown") for o in found.pair]
+
+
+def efficiency(found: Crossovers, records: list[dict[str, Any]], folder: Path) -> Plot | None:
+    """The data-efficiency ratio against U. None where no ratio could be formed."""
+    if not records:
+        return None
+    varying = varying_axes(found)
+    first, second = found.names
+    rows = [{**r, "series": series_name(r, varying)} for r in records]
+    kinds = list(dict.fromkeys(r["series"] for r in rows))
+    with look():
+        figure, axes = panels(1, 1, 4.2, 2.5, left=0.65, top=0.55, bottom=0.5)
+        axis = axes[0][0]
+        axis.axhline(1.0, color=SOFT, lw=0.9)
+        for r in rows:
+            k = kinds.index(r["series"])
+            colour, marker = SERIES[k % len(SERIES)], MARKERS[k % len(MARKERS)]
+            x = r["U"] * (1 + 0.06 * (k - (len(kinds) - 1) / 2))
+            if r["censored"]:
+                bounded(axis, x, r["value"], r["censored"], colour, marker)
+                continue
+            if r["low"] and r["high"] and math.isfinite(r["low"]):
+                axis.plot([x, x], [r["low"], r["high"]], color=colour, lw=1.2)
+            axis.plot([x], [r["value"]], marker=marker, ms=5.5, mfc=colour if r["settled"] else "white", mec=colour, ls="none", zorder=4)
+        values = [v for r in rows for v in (r["value"], r["low"], r["high"], 1.0) if v and math.isfinite(v)]
+        budgets = sorted({float(f"{r['U']:.2g}") for r in rows})
+        log_axis(axis, "x", [r["U"] for r in rows], at=budgets if len(budgets) <= 8 else None)
+        log_axis(axis, "y", values)
+        axis.set_xlim(min(budgets) / 1.4, max(budgets) * 1.4)
+        axis.set_ylim(min(values) / 1.9, max(values) * 1.9)
+        axis.set_xlabel(f"unique tokens U that {second} has")
+        axis.set_ylabel(f"times U that {first} needs")
+        handles = [
+            Line2D([], [], color=SERIES[k % len(SERIES)], marker=MARKERS[k % len(MARKERS)], lw=0, ms=5.5, label=s)
+            for k, s in enumerate(kinds)
+        ]
+        figure.legend(handles=handles, loc="upper left", ncols=min(3, len(handles)),
+                      bbox_to_anchor=(0.02, 1 - 0.06 / figure.get_figheight()), borderaxespad=0)
+    caption = (
+        f"Data efficiency: how many times the unique data {first} needs for the loss that {second} reaches on U, both "
+        f"early-stopped within this budget; above the line {second} gets more from each token. Arrows: bounds. Hollow: "
+        f"{second} was still improving, so that the ratio would rise with a longer run."
+    )
+    data = pd.DataFrame([{k: v for k, v in r.items() if k not in ("axes", "assumption")} for r in rows])
+    return save(figure, data, folder, "data_efficiency", f"Data efficiency of {second} against {first}", caption)
+
+
+__all__ = ["count", "efficiency", "loss_against_unique"]

@@ -1,0 +1,121 @@
+"""One look for all figures: readable in greyscale and by the colour-blind, the same in print and on a page.
+
+An arm is known by colour, lightness and marker together; a bound by a hollow marker with an arrow; what is
+extrapolated by dashes. Colours: two of Okabe and Ito's (2008), darkened until their greys differ.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
+
+INK, SOFT, GRID = "#1c1c1c", "#6b6b6b", "#e3e3e3"
+FIRST, SECOND = "#0b4f8a", "#e08214"
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+SERIES = ("#222255", "#b03060", "#117733", "#cc8822", "#4477aa", "#999933", "#882255", "#44aa99")
+
+RC: dict[str, Any] = {
+    "font.family": "DejaVu Sans", "font.size": 8.5, "axes.titlesize": 9, "axes.labelsize": 8.5, "axes.edgecolor": SOFT,
+    "axes.linewidth": 0.7, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": GRID,
+    "grid.linewidth": 0.6, "axes.axisbelow": True, "xtick.color": SOFT, "ytick.color": SOFT, "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK, "xtick.labelsize": 7.5, "ytick.labelsize": 7.5, "xtick.major.width": 0.7,
+    "ytick.major.width": 0.7, "legend.frameon": False, "legend.fontsize": 8, "lines.linewidth": 1.6,
+    "figure.dpi": 100, "savefig.dpi": 180, "svg.hashsalt": "crossover", "svg.fonttype": "path",
+}
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A saved figure: ``name``, ``caption``, its files, and whether it shows anything."""
+
+    name: str
+    title: str
+    caption: str
+    png: Path
+    svg: Path
+    csv: Path
+
+
+@contextmanager
+def look() -> Iterator[None]:
+    """The house style, for the duration."""
+    with mpl.rc_context(RC):
+        yield
+
+
+def panels(
+    rows: int, columns: int, width: float, height: float, *, left: float = 0.55, right: float = 0.15, top: float = 0.35,
+    bottom: float = 0.45, between: float = 0.42, above: float = 0.5, sharex: Any = False, sharey: Any = False,
+) -> tuple[Figure, np.ndarray]:
+    """A grid of panels of ``width`` x ``height`` inches with fixed margins: no layout engine, which would dominate the
+    time. Returns the figure and an array of axes [rows, columns]."""
+    w = left + right + columns * width + (columns - 1) * between
+    h = top + bottom + rows * height + (rows - 1) * above
+    figure = Figure(figsize=(w, h))
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(rows, columns, squeeze=False, sharex=sharex, sharey=sharey)
+    figure.subplots_adjust(
+        left=left / w, right=1 - right / w, top=1 - top / h, bottom=bottom / h, wspace=between / width, hspace=above / height
+    )
+    return figure, axes
+
+
+def save(figure: Figure, data: pd.DataFrame, folder: Path, name: str, title: str, caption: str) -> Plot:
+    """Write PNG, SVG and the CSV behind them."""
+    if not re.fullmatch(r"[a-z0-9_]+", name):
+        raise ValueError(f"a figure's name is lower case, digits and underscores, not {name!r}")
+    folder.mkdir(parents=True, exist_ok=True)
+    png, svg, csv = (folder / f"{name}.{ending}" for ending in ("png", "svg", "csv"))
+    with look():
+        figure.savefig(png, metadata={"Software": "crossover"})
+        figure.savefig(svg, metadata={"Date": None, "Creator": "crossover"})
+    data.to_csv(csv, index=False)
+    return Plot(name, title, caption, png, svg, csv)
+
+
+def count(value: float) -> str:
+    """12000 -> 12k, for ticks and marks."""
+    for size, letter in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= size * 0.9995:
+            return f"{value / size:.3g}{letter}" if abs(value) < 1e15 else f"{value:.0e}"
+    return f"{value:.3g}"
+
+
+def log_axis(axis: Axes, which: str, values: pd.Series | list[float], at: list[float] | None = None) -> None:
+    """A logarithmic axis with a few plain labels. ``at``: label just these values."""
+    getattr(axis, f"set_{which}scale")("log")
+    target = axis.xaxis if which == "x" else axis.yaxis
+    good = [v for v in values if v and v > 0]
+    span = max(good) / min(good) if good else 1.0
+    if at is not None:
+        target.set_major_locator(FixedLocator(at))
+    else:
+        subs = (1.0, 2.0, 5.0) if span < 60 else (1.0, 3.0) if span < 1e3 else (1.0,)
+        if span < 4:
+            subs = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)
+        target.set_major_locator(LogLocator(base=10, subs=subs, numticks=12))
+    target.set_minor_locator(LogLocator(base=10, subs=[], numticks=12))
+    target.set_major_formatter(FuncFormatter(lambda v, _: count(v)))
+    target.set_minor_formatter(NullFormatter())
+
+
+def bounded(axis: Axes, x: float, y: float, side: str, colour: str, marker: str, size: float = 5.5) -> None:
+    """A censored place: hollow, with an arrow to where the true one lies (``right``: above, ``left``: below)."""
+    reach = 16 if side == "right" else -16
+    axis.annotate(
+        "", xy=(x, y), xytext=(0, reach), textcoords="offset points",
+        arrowprops={"arrowstyle": "<|-", "color": colour, "lw": 1.1, "shrinkA": 0, "shrinkB": 3, "mutation_scale": 8},
+    )
+    axis.plot([x], [y], marker=marker, ms=size, mfc="white", mec=colour, mew=1.2, ls="none", zorder=4)
