@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
+from trainers.evaluation.masked import DecodingOrder, exact_under_order
 from trainers.objectives.base import Likelihood, Objective, Scores
 
 if TYPE_CHECKING:
@@ -133,6 +134,27 @@ def to_precision(
         needed = min(maximum, max(result.draws + 1, ceil(result.draws * (reached / target) ** 2)))
         more = _score(model, objective, dataset, config, range(result.draws, needed), micro_batch)
         scores = {h: Scores(torch.cat([scores[h].values, more[h].values], 1), scores[h].tokens) for h in HALVES}
+
+
+def evaluate_decoding(
+    model: torch.nn.Module,
+    objective: Objective,
+    dataset: Validation,
+    config: EvaluationConfig,
+    order: DecodingOrder,
+    tokens_per_step: int = 1,
+    micro_batch: int = 64,
+) -> Evaluation:
+    """The exact NLL of a masked-diffusion model under a decoding order, for verdicts in AR's favour: `masked.exact_under_order`."""
+    if "mask" not in objective.extra_tokens or objective.likelihood != "upper_bound":
+        raise ValueError(f"objective {objective.name!r} has no decoding orders: only masked diffusion has")
+    halves = []
+    with scoring(model) as device:
+        mask = int(model.vocab) + objective.extra_tokens.index("mask")
+        for half in HALVES:
+            batch = dataset.validation(half, config.sequences).to(device)
+            halves.append(Half.of(exact_under_order(model, mask, batch, order, micro_batch, tokens_per_step), exact=True))
+    return Evaluation("exact", 1, *halves)
 
 
 def _score(

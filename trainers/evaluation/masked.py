@@ -92,17 +92,26 @@ def exact_under_order(
     values = []
     for start in range(0, len(batch), micro_batch):
         part = batch.rows(start, start + micro_batch)
-        masked, total = part.loss_mask.clone(), torch.zeros(len(part), dtype=torch.float64, device=part.tokens.device)
-        while bool(masked.any()):
-            hidden = model(torch.where(masked, mask, part.tokens), bidirectional(part.loss_mask))
-            log_p = model.logits(hidden).to(torch.float64).log_softmax(-1)
-            if order == "confidence":
-                rank = -log_p.amax(-1)
-            else:
-                rank = torch.arange(masked.shape[1], dtype=torch.float64, device=masked.device).expand(masked.shape)
-            chosen = rank.masked_fill(~masked, torch.inf).argsort(dim=1, stable=True).argsort(1) < tokens_per_step
-            chosen &= masked
-            total -= (log_p.gather(-1, part.tokens[..., None])[..., 0] * chosen).sum(1)
-            masked &= ~chosen
-        values.append(total / part.loss_mask.sum(1).clamp_min(1))
+        nll = _chain_rule(model, mask, part.tokens, part.loss_mask, order, tokens_per_step)
+        values.append(nll / part.loss_mask.sum(1).clamp_min(1))
     return Scores(torch.cat(values)[:, None].cpu(), batch.loss_mask.sum(1).cpu())
+
+
+def _chain_rule(
+    model: Any, mask: int, tokens: torch.Tensor, real: torch.Tensor, order: DecodingOrder, tokens_per_step: int
+) -> torch.Tensor:
+    """Nats of each sequence [B] float64 under a decoding order."""
+    masked, total = real.clone(), torch.zeros(len(tokens), dtype=torch.float64, device=tokens.device)
+    while bool(masked.any()):
+        hidden = model(torch.where(masked, mask, tokens), bidirectional(real))
+        rank = torch.arange(tokens.shape[1], dtype=torch.float64, device=tokens.device).repeat(len(tokens), 1)
+        if order == "confidence":
+            logits = model.logits(hidden[masked]).to(torch.float64)
+            rank[masked] = logits.logsumexp(-1) - logits.amax(-1)
+        first = rank.masked_fill(~masked, torch.inf).argsort(dim=1, stable=True).argsort(1) < tokens_per_step
+        chosen = first & masked
+        nll = torch.zeros_like(rank)
+        nll[chosen] = model.token_nll(hidden[chosen], tokens[chosen]).to(torch.float64)
+        total += nll.sum(1)
+        masked &= ~chosen
+    return total

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+import torch
+from toy_model import TableModel
+
+from trainers.batch import Batch
+from trainers.config import EvaluationConfig
+from trainers.evaluation.evaluate import Half, evaluate, evaluate_decoding, to_precision
+from trainers.models import initialise
+from trainers.models.transformer import Transformer
+from trainers.objectives.autoregressive import Autoregressive
+from trainers.objectives.base import Scores
+from trainers.objectives.masked_diffusion import MaskedDiffusion
+
+VOCAB = 11
+
+
+class Texts:
+    """Random sequences, the last of each half half padding."""
+
+    def __init__(self, length: int, vocab: int) -> None:
+        self.length, self.vocab = length, vocab
+
+    def validation(self, half: str, sequences: int) -> Batch:
+        g = torch.Generator().manual_seed(ord(half))
+        tokens = torch.randint(self.vocab, (sequences, self.length), generator=g)
+        real = torch.ones_like(tokens, dtype=torch.bool)
+        real[-1, self.length // 2 :] = False
+        return Batch(tokens, real, torch.arange(sequences))
+
+
+@pytest.fixture(scope="module")
+def model() -> torch.nn.Module:
+    built = Transformer(width=32, layers=2, dropout_mlp=0.5).build(VOCAB, 1, 32)
+    initialise(built, 0)
+    with torch.no_grad():
+        for p in built.parameters():
+            if p.ndim > 1:
+                p.mul_(8)
+    return built
+
+
+@pytest.mark.parametrize("objective", [Autoregressive(), MaskedDiffusion()], ids=lambda o: o.name)
+def test_batch_size_moves_a_value_by_less_than_1e_6(model: torch.nn.Module, objective) -> None:
+    config = EvaluationConfig(sequences=24, draws=2)
+    found = [evaluate(model, objective, Texts(32, VOCAB), config, micro_batch=m) for m in (1, 5, 64)]
+    for half in ("a", "b"):
+        values = [getattr(f, half).nll for f in found]
+        assert max(values) - min(values) < 1e-6
+    assert model.training
+
+
+def test_half_weighs_sequences_by_their_tokens_and_tells_its_errors() -> None:
+    values = torch.tensor([[1.0, 2.0], [3.0, 5.0], [2.0, 2.0]], dtype=torch.float64)
+    half = Half.of(Scores(values, torch.tensor([4, 2, 2])), exact=False)
+    assert half.nll == pytest.approx((4 * 1.5 + 2 * 4 + 2 * 2) / 8)
+    draws = [(4 * 1 + 2 * 3 + 2 * 2) / 8, (4 * 2 + 2 * 5 + 2 * 2) / 8]
+    assert half.mc_se == pytest.approx(abs(draws[0] - draws[1]) / 2)
+    equal = Half.of(Scores(values, torch.tensor([8, 8, 8])), exact=False)
+    assert equal.se == pytest.approx(float(values.mean(1).std()) / 3**0.5)
+    assert Half.of(Scores(values[:, :1], torch.tensor([1, 1, 1])), exact=False).mc_se is None
+    assert Half.of(Scores(values[:, :1], torch.tensor([1, 1, 1])), exact=True).mc_se == 0
+
+
+def test_standard_error_over_draws_covers_the_spread_of_fresh_draws(model: torch.nn.Module) -> None:
+    config = EvaluationConfig(sequences=12)
+    found = evaluate(model, MaskedDiffusion(), Texts(32, VOCAB), config, draws=64).a
+    blocks = found.scores.values[:11].mean(0).view(8, 8).mean(1)
+    predicted = found.scores.values[:11].mean(0).std() / 8**0.5
+    assert 0.4 < float(blocks.std() / predicted) < 1.7
+
+
+def test_to_precision_adds_draws_until_it_is_precise(model: torch.nn.Module) -> None:
+    config, texts = EvaluationConfig(sequences=8), Texts(32, VOCAB)
+    rough = evaluate(model, MaskedDiffusion(), texts, config, draws=16)
+    target = rough.mc_se / 2
+    fine = to_precision(model, MaskedDiffusion(), texts, config, target)
+    assert fine.mc_se <= target and 40 < fine.draws < 200
+    assert torch.equal(fine.a.scores.values[:, :16], rough.a.scores.values)
+    again = evaluate(model, MaskedDiffusion(), texts, config, draws=fine.draws)
+    assert fine.a.nll == again.a.nll and fine.b.mc_se == again.b.mc_se
+
+
+def test_to_precision_stops_at_its_cap_and_tells(model: torch.nn.Module) -> None:
+    found = to_precision(model, MaskedDiffusion(), Texts(32, VOCAB), EvaluationConfig(sequences=4), 1e-9, maximum=20)
+    assert found.draws == 20 and found.mc_se > 1e-9
+
+
+def test_exact_scores_need_one_draw(model: torch.nn.Module) -> None:
+    found = to_precision(model, Autoregressive(), Texts(32, VOCAB), EvaluationConfig(sequences=4))
+    assert (found.kind, found.draws, found.a.mc_se) == ("exact", 1, 0.0)
+
+
+def test_event_is_json_and_carries_every_score(model: torch.nn.Module) -> None:
+    found = evaluate(model, MaskedDiffusion(), Texts(32, VOCAB), EvaluationConfig(sequences=4, draws=3))
+    event = json.loads(json.dumps(found.event(), allow_nan=False))
+    assert event["kind"] == "upper_bound" and event["draws"] == 3
+    assert set(event["a"]) == {"nll", "se", "mc_se"}
+    assert len(event["scores"]["b"]) == 4 and len(event["scores"]["b"][0]) == 3
+    assert event["sequence_tokens"]["a"] == [32, 32, 32, 16]
+    assert math.isclose(Half.of(found.a.scores, False).nll, event["a"]["nll"])
+
+
+def test_training_variant_does_not_change_the_score(model: torch.nn.Module) -> None:
+    config, texts = EvaluationConfig(sequences=4), Texts(32, VOCAB)
+    variants = [{}, {"weight": "none"}, {"weight": "realised", "forced_mask": True}, {"random_length": 0.5, "epsilon": 0.1}]
+    values = [evaluate(model, MaskedDiffusion(**v), texts, config).b.nll for v in variants]
+    assert len(set(values)) == 1
+
+
+def test_decoding_orders_are_exact_and_for_masked_diffusion_only() -> None:
+    model, config = TableModel(length=4), EvaluationConfig(sequences=6)
+    found = evaluate_decoding(model, MaskedDiffusion(), Texts(4, 3), config, "confidence")
+    assert (found.kind, found.draws, found.b.mc_se) == ("exact", 1, 0.0)
+    with pytest.raises(ValueError, match="only masked diffusion"):
+        evaluate_decoding(model, Autoregressive(), Texts(4, 3), config, "confidence")

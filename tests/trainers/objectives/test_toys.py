@@ -1,0 +1,109 @@
+"""The interface is wide enough: the page's three objectives train, score and are planned with no line of the package changed."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import toys
+
+from trainers.batch import Batch
+from trainers.config import EvaluationConfig, RunConfig
+from trainers.evaluation.evaluate import evaluate
+from trainers.models import initialise
+from trainers.models.transformer import Transformer
+from trainers.noise import Noise
+from trainers.objectives.base import Objective, objectives
+
+NAMES = ["uniform_noise", "two_tokens", "embedding_diffusion"]
+VOCAB, LENGTH, SIZE = 7, 12, 8
+
+
+def learner(name: str) -> tuple[Objective, torch.nn.Module]:
+    objective = objectives.validate(name)
+    model = Transformer(width=32, layers=1).build(VOCAB, len(objective.extra_tokens), LENGTH)
+    model.objective = objective.modules(32, VOCAB)
+    initialise(model, 0)
+    return objective, model
+
+
+def batch_at(step: int) -> Batch:
+    """Sequences that count upwards modulo V from a random start."""
+    counters = torch.arange(SIZE) + step * SIZE
+    tokens = (Noise(1, counters, SIZE).integers("start", VOCAB, 1) + torch.arange(LENGTH)) % VOCAB
+    return Batch(tokens, torch.ones_like(tokens, dtype=torch.bool), counters)
+
+
+class Counting:
+    def validation(self, half: str, sequences: int) -> Batch:
+        return batch_at(1000 if half == "a" else 2000).rows(0, sequences)
+
+
+def loss_of(objective: Objective, model: torch.nn.Module, batch: Batch, step: int) -> torch.Tensor:
+    terms = objective.terms(model, batch, Noise(0, batch.counters, SIZE), step)
+    return sum(t.numerator / t.denominator for t in terms.values())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_trains_and_scores(name: str) -> None:
+    objective, model = learner(name)
+    config = EvaluationConfig(sequences=4, draws=2)
+    before = evaluate(model, objective, Counting(), config)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    for step in range(60):
+        optimizer.zero_grad()
+        loss_of(objective, model, batch_at(step), step).backward()
+        optimizer.step()
+    after = evaluate(model, objective, Counting(), config)
+    assert after.b.nll < before.b.nll - 0.2
+    assert after.kind == ("exact" if name == "two_tokens" else "none")
+    assert all(p.grad is not None for p in model.parameters() if len(p))
+    assert torch.equal(after.b.scores.values, evaluate(model, objective, Counting(), config).b.scores.values)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_scores_of_a_draw_do_not_depend_on_how_many_are_asked_for(name: str) -> None:
+    objective, model = learner(name)
+    many = evaluate(model, objective, Counting(), EvaluationConfig(sequences=6, draws=3)).a.scores.values
+    few = evaluate(model, objective, Counting(), EvaluationConfig(sequences=3, draws=1)).a.scores.values
+    assert torch.equal(many[:3, :1], few)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_accumulation_changes_neither_loss_nor_state(name: str) -> None:
+    objective, model = learner(name)
+    whole = loss_of(objective, model, batch_at(3), 3)
+    state = {k: v.clone() for k, v in model.named_buffers()}
+    for buffer in model.buffers():
+        buffer.zero_()
+    parts = [objective.terms(model, batch_at(3).rows(i, i + 2), Noise(0, batch_at(3).counters[i : i + 2], SIZE), 3) for i in range(0, SIZE, 2)]
+    summed = sum(sum(p[k].numerator for p in parts) / sum(p[k].denominator for p in parts) for k in parts[0])
+    torch.testing.assert_close(whole, summed, rtol=1e-5, atol=1e-6)
+    for key, buffer in model.named_buffers():
+        torch.testing.assert_close(buffer, state[key], rtol=1e-5, atol=1e-6)
+
+
+def test_state_is_in_the_checkpoint() -> None:
+    objective, model = learner("embedding_diffusion")
+    loss_of(objective, model, batch_at(0), 0)
+    assert int(model.state_dict()["objective.seen_by_level"].sum()) == SIZE
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_is_a_value_of_a_run_config(name: str) -> None:
+    config = RunConfig(objective={"name": name})
+    assert config.objective.name == name
+    assert config.identity()["objective"]["version"] == 1
+    assert RunConfig.model_validate(config.model_dump(mode="json")) == config
+
+
+def test_what_cannot_be_sampled_says_so() -> None:
+    objective, model = learner("uniform_noise")
+    with pytest.raises(ValueError, match="no sampler"):
+        objective.sample(model, torch.zeros(1, dtype=torch.int64), 4, 0)
+    objective, model = learner("two_tokens")
+    assert objective.sample(model, torch.zeros(1, dtype=torch.int64), 4, 0).shape == (4,)
+
+
+def test_the_page_has_all_three() -> None:
+    assert all(name in objectives.names() for name in NAMES)
+    assert toys.page_code().count("@objectives.register") == 3
