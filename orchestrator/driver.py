@@ -56,13 +56,14 @@ class Ending:
 
 
 class Driver:
-    """Does tasks on a backend, one round (:meth:`run`) after another. A context manager: leases are held while it is open."""
+    """Does tasks on a backend, one round (:meth:`run`) after another; leave the context to give the backend back."""
 
     def __init__(
         self,
         store: Store,
         runs: dict[str, tasks.Run],
         backend: Backend,
+        session: Session,
         *,
         title: str = "",
         mirror: Mirror | None = None,
@@ -75,19 +76,17 @@ class Driver:
         self.mirror, self.view = mirror, view or Silent()
         self.interrupted = False
         self._title, self._clock, self._hang_after, self._serial = title, clock, hang_after, serial
-        self.session = Session(store.leases)
+        self.session = session
         self._started = False
         self._progress: dict[str, dict[str, Any]] = {}
         self._speeds: dict[str, tuple[float, float, float]] = {}
         self._notes: dict[str, str] = {}
-        self._known: set[str] = set()
 
     # ------------------------------------------------------------------ one round
 
     def run(self, todo: Iterable[Task]) -> Ending:
         """Do these tasks, as far as they go; returns once nothing more can be started. Ctrl-C stops it cleanly."""
         todo = [self._fitted(task) for task in todo]
-        self._known |= {task.key for task in todo}
         scheduler = Scheduler(todo, UNKNOWN, hang_after=self._hang_after)
         if not todo:
             return Ending()
@@ -96,13 +95,7 @@ class Driver:
         outcomes = {key: outcome for key in scheduler.states() if (outcome := scheduler.outcome(key)) is not None}
         return Ending(scheduler.states(), outcomes, self.interrupted, scheduler.halted)
 
-    @property
-    def known(self) -> set[str]:
-        """Keys of every task that this driver was given."""
-        return self._known
-
     def __enter__(self) -> Driver:
-        self.session.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -110,7 +103,6 @@ class Driver:
         if self._started:
             self.backend.close()
         self._stop_flag.unlink(missing_ok=True)
-        self.session.__exit__()
 
     def _fitted(self, task: Task) -> Task:
         """In process a task has the machine to itself, whatever it asks for."""

@@ -1,0 +1,89 @@
+"""The command line. Commands are imported when they are used, so that `crossover --help` answers at once.
+
+Exit codes: 0 done, 1 some runs failed, 2 wrong usage or a wrong sweep, 130 stopped by Ctrl-C. What is read by programs
+(`--json`, tables, paths) goes to stdout, everything else to stderr.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+COMMANDS = {
+    "plan": "What a sweep takes: every run with its counts, time, memory and disk; what is there already.",
+    "run": "Train what is not done of a sweep, and draw its report. The same command resumes.",
+    "status": "How the runs of a sweep stand.",
+    "report": "Draw a sweep's report again, from what there is.",
+    "show": "Everything about one run.",
+    "logs": "A run's curve as text, and the traceback if it failed.",
+    "diff": "What differs between two runs, or two sweeps.",
+    "retry": "Try the failed runs of a sweep again, and nothing else.",
+    "cancel": "Stop a sweep, or one run, that another process is training; nothing is lost.",
+    "export": "Tables of a sweep, or of the whole store, as CSV or Parquet.",
+    "ui": "Open MLflow on the store, and print the address of each sweep's page.",
+    "mirror": "Bring MLflow up to what the run folders hold; --rebuild to make it anew.",
+    "gc": "Remove what killed attempts left behind.",
+    "doctor": "Check this machine, the installation and the store.",
+    "schema": "JSON schema of sweep files, for editors.",
+}
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands by name and imports one when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"orchestrator.commands.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            import difflib
+
+            near = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise click.UsageError(f"No such command {args[0]!r}.{hint} Known: {', '.join(COMMANDS)}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog="Exit codes: 0 done, 1 some runs failed, 2 wrong usage, 130 stopped.",
+)
+@click.version_option(package_name="crossover", prog_name="crossover")
+def cli() -> None:
+    """Where do the curves of language-modelling paradigms cross, as data gets scarce?
+
+    A sweep is a YAML file. `crossover run sweeps/quickstart.yaml` trains it and draws a report.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of the `crossover` command."""
+    try:
+        code = cli.main(args=list(arguments) if arguments is not None else None, standalone_mode=False)
+        sys.stdout.flush()
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        code = 130
+    except BrokenPipeError:  # `crossover status | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    sys.exit(code if isinstance(code, int) else 0)

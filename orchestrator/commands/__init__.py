@@ -1,0 +1,1 @@
+"""One module a command; each offers a click command named ``command``."""

@@ -1,0 +1,134 @@
+"""What commands share: options, sweeps by file or by name, text tables, and errors a person can act on."""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from orchestrator.store import ENVIRONMENT, Store
+
+if TYPE_CHECKING:
+    from orchestrator.spec import SweepSpec
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Wrong(click.ClickException):
+    """A mistake of the caller: exit code 2."""
+
+    exit_code = 2
+
+    def show(self, file: Any = None) -> None:
+        click.echo(self.message, err=True)
+
+
+def guarded(function: F) -> F:
+    """Errors in sweeps, keys and tables become messages and exit code 2."""
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        from orchestrator.source import SpecError
+
+        try:
+            return function(*args, **kwargs)
+        except SpecError as error:
+            raise Wrong(str(error)) from error
+        except KeyError as error:
+            if error.args and isinstance(error.args[0], str) and error.args[0].startswith(("run ", "sweep ")):
+                raise Wrong(error.args[0]) from error
+            raise
+
+    return call  # type: ignore[return-value]
+
+
+def store_option(function: F) -> F:
+    return click.option(
+        "--store", "folder", metavar="DIR", envvar=ENVIRONMENT, help=f"The store (default: ./store, or ${ENVIRONMENT})."
+    )(function)
+
+
+def json_option(function: F) -> F:
+    return click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")(function)
+
+
+def sweep_options(function: F) -> F:
+    """SWEEP..., --set and --only."""
+    function = click.option("--only", multiple=True, metavar="AXIS=VALUE", help="Only the cells with this value; repeatable.")(function)
+    function = click.option(
+        "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Lay a value over the sweep (base.optimizer.lr=1e-3)."
+    )(function)
+    return click.argument("sweeps", nargs=-1, required=True, metavar="SWEEP...")(function)
+
+
+def specs_of(store: Store, sweeps: Sequence[str], settings: Sequence[str] = (), only: Sequence[str] = ()) -> list[SweepSpec]:
+    """Sweeps from YAML files, or by the names of sweeps that the store has run."""
+    from orchestrator.spec import load
+
+    return load([sweep_file(store, name) for name in sweeps], settings, only)
+
+
+def sweep_file(store: Store, name: str) -> Path:
+    """The YAML file of a sweep given as a path or by name. Raises KeyError with the names there are."""
+    if Path(name).is_file():
+        return Path(name)
+    kept = store.sweep(name) / "sweep.yaml"
+    if name not in (".", "..") and "/" not in name and kept.is_file():
+        return kept
+    known = store.sweep_names()
+    from trainers.component import unknown
+
+    hint = unknown("sweep", name, known).removeprefix("unknown ") if known else f"sweep {name!r}"
+    raise KeyError(f"sweep {name!r}: no such file, and the store {store.root} has run none of that name. {hint if known else ''}".strip())
+
+
+def is_sweep(store: Store, name: str) -> bool:
+    return Path(name).is_file() or (store.sweep(name) / "sweep.yaml").is_file()
+
+
+def emit(value: Any) -> None:
+    """One JSON value to stdout; what JSON has no word for (NaN, infinity) becomes null."""
+    click.echo(json.dumps(plain(value), indent=1, allow_nan=False, default=str))
+
+
+def plain(value: Any) -> Any:
+    """A value with NaN and infinity replaced by None, sets and tuples by lists."""
+    if isinstance(value, dict):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(v) for v in value]
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return None
+    return value
+
+
+def say(text: str) -> None:
+    """A message to stderr."""
+    click.echo(text, err=True)
+
+
+def table(headers: Sequence[str], rows: Iterable[Sequence[Any]], right: Iterable[int] = ()) -> str:
+    """Aligned columns of text; ``right``: indices of the columns that are numbers."""
+    body = [["" if cell is None else str(cell) for cell in row] for row in rows]
+    numbers = set(right)
+    widths = [max(len(line[i]) for line in [list(headers), *body]) for i in range(len(headers))]
+
+    def line(cells: Sequence[str]) -> str:
+        return "  ".join(c.rjust(w) if i in numbers else c.ljust(w) for i, (c, w) in enumerate(zip(cells, widths, strict=True))).rstrip()
+
+    heads = line(headers)
+    return "\n".join([click.style(heads, bold=True) if sys.stdout.isatty() else heads, *map(line, body)])
+
+
+def size(value: float) -> str:
+    """Bytes for people: ``1.2 GB``."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if abs(value) < 999.5:
+            return f"{value:.3g} {unit}"
+        value /= 1000
+    return f"{value:.3g} TB"

@@ -1,0 +1,72 @@
+"""`crossover plan`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from orchestrator.commands.common import emit, guarded, json_option, say, size, specs_of, store_option, sweep_options, table
+from orchestrator.live import duration
+from orchestrator.numbers import human
+from orchestrator.store import Store
+
+if TYPE_CHECKING:
+    from orchestrator.plan import Plan
+
+
+@click.command("plan")
+@sweep_options
+@store_option
+@json_option
+@guarded
+def command(sweeps: tuple[str, ...], settings: tuple[str, ...], only: tuple[str, ...], folder: str | None, as_json: bool) -> None:
+    """What these sweeps take. Trains nothing, and writes nothing.
+
+    One row an end point; a run that several sweeps share is counted once.
+    """
+    from orchestrator.plan import plan
+
+    store = Store.at(folder)
+    made = plan(specs_of(store, sweeps, settings, only), store)
+    if as_json:
+        emit(made.json())
+    else:
+        click.echo(rows(made))
+        click.echo(totals(made))
+    for warning in made.warnings:
+        say(f"warning: {warning}")
+    say(f"store: {store.root}")
+
+
+def rows(made: Plan) -> str:
+    """The plan's end points as a text table."""
+    headers = ["key", "cell", "seed", "N", "U", "D", "epochs", "FLOPs", "time", "memory", "disk", "state"]
+    body = [
+        [
+            row.key.split("-")[0][:8] + "-" + row.key.split("-")[1],
+            row.cell,
+            row.seed,
+            human(row.N),
+            human(row.U) if row.U is not None else "?",
+            human(row.D),
+            human(row.epochs) if row.epochs is not None else "?",
+            human(row.flops),
+            duration(row.seconds) if row.seconds else "",
+            size(row.memory_bytes),
+            size(row.disk_bytes),
+            row.state,
+        ]
+        for row in made.rows
+    ]
+    return table(headers, body, right=range(2, 11))
+
+
+def totals(made: Plan) -> str:
+    """One line about the whole."""
+    t = made.totals
+    states = ", ".join(f"{n} {state}" for state, n in t["states"].items())
+    return (
+        f"{t['end_points']} end points of {t['runs']} runs ({states}); about {duration(t['seconds'])} of one core to go, "
+        f"{human(t['D'])} tokens, {human(t['flops'])} FLOPs (matmul), {size(t['memory_bytes'])} memory a run, {size(t['disk_bytes'])} disk"
+    )

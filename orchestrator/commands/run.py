@@ -1,0 +1,102 @@
+"""`crossover run`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from orchestrator.commands.common import guarded, say, specs_of, store_option, sweep_options
+from orchestrator.store import Store
+
+
+def backend_options(function: Any) -> Any:
+    """Where to run, and how loudly."""
+    for option in (
+        click.option("--local", is_flag=True, help="One run after another in this process, without Ray."),
+        click.option("--address", metavar="ADDR", help="Attach to this Ray cluster instead of starting Ray here."),
+        click.option("--cpus", type=click.IntRange(1), metavar="N", help="CPU cores to use (default: all)."),
+        click.option("--no-mlflow", is_flag=True, help="Leave MLflow alone for now; `crossover mirror` catches up."),
+        click.option("-q", "--quiet", is_flag=True, help="No progress."),
+    ):
+        function = option(function)
+    return function
+
+
+@click.command("run")
+@sweep_options
+@store_option
+@backend_options
+@click.option("--no-report", is_flag=True, help="Train only.")
+@click.pass_context
+@guarded
+def command(ctx: click.Context, sweeps: tuple[str, ...], settings: tuple[str, ...], only: tuple[str, ...], folder: str | None,
+            no_report: bool, **options: Any) -> None:  # fmt: skip
+    """Train what is not done of these sweeps, then draw their reports.
+
+    Stopped or killed at any moment, the same command goes on where it was; when all is done it trains nothing and draws
+    the report again. Ctrl-C stops after a checkpoint, a second one at once.
+    """
+    store = Store.at(folder)
+    specs = specs_of(store, sweeps, settings, only)
+    ctx.exit(execute(store, specs, report=not no_report, **options))
+
+
+def execute(
+    store: Store,
+    specs: list[Any],
+    *,
+    local: bool,
+    address: str | None,
+    cpus: int | None,
+    no_mlflow: bool,
+    quiet: bool,
+    report: bool = True,
+    only_runs: set[str] | None = None,
+) -> int:
+    """Carry the sweeps out and say how it went; the exit code."""
+    from orchestrator.backends import Backend, LocalBackend
+    from orchestrator.backends.ray_core import RayBackend
+    from orchestrator.commands.plan import totals
+    from orchestrator.live import view
+    from orchestrator.study import carry_out
+
+    def announce(made: Any) -> None:
+        for warning in made.warnings:
+            say(f"warning: {warning}")
+        if not quiet:
+            say(f"{totals(made)}\nstore: {store.root}")
+
+    if local and address:
+        raise click.UsageError("--local and --address exclude each other")
+    backend: Backend = LocalBackend() if local else RayBackend(store, address=address, cpus=cpus)
+    result = carry_out(
+        store,
+        specs,
+        backend,
+        view=view(quiet),
+        serial=local,
+        mlflow=not no_mlflow,
+        report=report,
+        only_runs=only_runs,
+        announce=announce,
+    )
+    ending = result.ending
+    for key, outcome in ending.failed.items():
+        first = outcome.message.strip().splitlines()[0] if outcome.message.strip() else ""
+        say(f"{key[:8]}: {outcome.failure}: {first}   (crossover logs {key[:8]})")
+    if ending.halted:
+        say(f"nothing more was started: {ending.halted}")
+    if result.behind:
+        say(f"MLflow lacks {len(result.behind)} runs or sweeps; `crossover mirror` writes them")
+    if ending.interrupted:
+        say("stopped; the same command goes on from here")
+    for name, headline in result.headlines.items():
+        click.echo(f"{name}: {headline}" if headline else f"{name}: report drawn")
+        click.echo(f"  report: {result.reports[name] / 'report.html'}")
+    if result.reports and not no_mlflow:
+        where = f" --store {store.root}" if store.root.name != "store" else ""
+        click.echo(f"  curves: crossover ui{where}")
+    sys.stdout.flush()
+    return result.exit_code

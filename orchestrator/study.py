@@ -1,0 +1,205 @@
+"""A `run` from end to end: plan, train, score precisely what verdicts rest on, report, mirror."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrator import tables, tasks
+from orchestrator.backends import Backend
+from orchestrator.driver import Driver, Ending
+from orchestrator.leases import Session
+from orchestrator.live import Silent, View
+from orchestrator.mirror import Mirror
+from orchestrator.plan import Plan, plan
+from orchestrator.provenance import command, provenance
+from orchestrator.spec import SweepSpec
+from orchestrator.store import Store, write_atomic
+
+if TYPE_CHECKING:
+    from orchestrator.expand import EndPoint
+
+PRECISE_ROUNDS = 3
+"""Scoring a bracket again can move it by an evaluation, which is then scored in the next round."""
+
+
+@dataclass
+class Result:
+    """How it went. ``reports``: sweep -> folder of its report; ``behind``: what MLflow has not got yet."""
+
+    plan: Plan
+    ending: Ending
+    reports: dict[str, Path] = field(default_factory=dict)
+    headlines: dict[str, str] = field(default_factory=dict)
+    behind: list[str] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def exit_code(self) -> int:
+        """0, 1 (some runs failed, or could not start), or 130 (stopped)."""
+        if self.ending.interrupted:
+            return 130
+        blocked = any(row.state == "blocked" for row in self.plan.rows)
+        return 1 if self.ending.failed or self.ending.halted or blocked else 0
+
+
+def end_points(plan: Plan, sweep: str | None = None) -> list[EndPoint]:
+    """The end points of one sweep of a plan, or of all."""
+    return [p for points in plan.points.values() for p in points if sweep is None or p.sweep == sweep]
+
+
+def resolve_pending(specs: Sequence[SweepSpec]) -> None:
+    """Fetch remote corpora whose content is not known yet, so that keys are final before anything is trained."""
+    from orchestrator.expand import expand
+
+    seen = []
+    for spec in specs:
+        for point in expand(spec):
+            corpus = point.config.data.corpus
+            if corpus not in seen:
+                seen.append(corpus)
+                if corpus.digest().startswith("pending-"):
+                    corpus.resolve()
+
+
+def carry_out(
+    store: Store,
+    specs: Sequence[SweepSpec],
+    backend: Backend,
+    *,
+    view: View | None = None,
+    serial: bool = False,
+    mlflow: bool = True,
+    report: bool = True,
+    only_runs: set[str] | None = None,
+    announce: Any = lambda plan: None,
+) -> Result:
+    """Train what is not done of these sweeps, and report. ``only_runs`` restricts it to these training keys (and what they
+    need). ``announce`` is called with the plan before anything starts."""
+    view = view or Silent()
+    seconds: dict[str, float] = {}
+    begin = time.monotonic()
+    with Session(store.leases) as session:
+        for spec in specs:
+            _take_sweep(session, spec.name, view)
+        resolve_pending(specs)
+        made = plan(specs, store)
+        announce(made)
+        runs = tasks.runs_of(made)
+        todo = tasks.of_plan(made, store)
+        if only_runs is not None:
+            todo = _closure(todo, only_runs)
+        _record(store, made, runs)
+        mirror = Mirror(store, warn=view.line) if mlflow else None
+        if mirror is not None:
+            for key, run in runs.items():
+                for sweep in run.sweeps:
+                    mirror.follow(key, sweep)
+            mirror.start()
+        seconds["plan"] = time.monotonic() - begin
+        title = " ".join(spec.name for spec in specs)
+        with Driver(store, runs, backend, session, title=title, mirror=mirror, view=view, serial=serial) as driver:
+            ending = driver.run(todo)
+            seconds["train"] = time.monotonic() - begin - seconds["plan"]
+            if not ending.interrupted and not ending.halted:
+                for spec in specs:
+                    _score_precisely(driver, store, spec, made, runs)
+            seconds["precise"] = time.monotonic() - begin - sum(seconds.values())
+            if driver.interrupted and not ending.interrupted:
+                ending = Ending(ending.states, ending.outcomes, True, ending.halted)
+        result = Result(made, ending, seconds=seconds)
+        if report and not ending.interrupted:
+            for spec in specs:
+                write_report(store, spec, made, result)
+                if mirror is not None and spec.name in result.reports:
+                    mirror.summarise(spec.name, store.sweep(spec.name), _summary_tags(spec, result), _summary_values(made, spec))
+        seconds["report"] = time.monotonic() - begin - sum(seconds.values())
+        if mirror is not None:
+            result.behind = mirror.close()
+        seconds["mirror"] = time.monotonic() - begin - sum(seconds.values())
+    return result
+
+
+def _take_sweep(session: Session, name: str, view: View) -> None:
+    """Wait until no other driver works on this sweep."""
+    told = False
+    while not session.acquire(f"sweep-{name}"):
+        if not told:
+            view.line(f"sweep {name} is being run by {session.who(f'sweep-{name}')}; waiting for it")
+            told = True
+        time.sleep(1.0)
+
+
+def _closure(todo: list[Any], wanted: set[str]) -> list[Any]:
+    """The tasks of these runs, and what they need."""
+    by_key = {task.key: task for task in todo}
+    keep: set[str] = set()
+    stack = [key for key in by_key if key in wanted]
+    while stack:
+        key = stack.pop()
+        if key not in keep:
+            keep.add(key)
+            stack += by_key[key].needs
+    return [task for task in todo if task.key in keep]
+
+
+def _record(store: Store, made: Plan, runs: dict[str, tasks.Run]) -> None:
+    """Keep the sweeps as they are run, and drop cancellations of earlier runs."""
+    import yaml
+
+    for spec in made.specs:
+        folder = store.sweep(spec.name)
+        snapshot = yaml.safe_dump(spec.snapshot(), sort_keys=False, allow_unicode=True)
+        write_atomic(folder / "sweep.yaml", snapshot)
+        rows = [row for row in made.json()["runs"] if spec.name in row["sweeps"]]
+        members = sorted({key for key, run in runs.items() if spec.name in run.sweeps})
+        write_atomic(folder / "plan.json", json.dumps({"runs": rows, "members": members}, indent=1))
+        store.cancelled(spec.name).unlink(missing_ok=True)
+    for key in runs:
+        store.cancelled(key).unlink(missing_ok=True)
+
+
+def _score_precisely(driver: Driver, store: Store, spec: SweepSpec, made: Plan, runs: dict[str, tasks.Run]) -> None:
+    """Score again what verdicts rest on, until nothing is too coarse."""
+    from analysis.crossover import wanted_precision
+    from analysis.tables import TableError
+
+    known: set[str] = set()
+    for _ in range(PRECISE_ROUNDS):
+        found = tables.of_sweep(store, end_points(made, spec.name))
+        try:
+            wanted = wanted_precision(found.runs, found.curves, found.scores, pair=spec.analysis.pair)
+        except TableError:  # nothing to compare; the report says so
+            return
+        todo = tasks.to_rescore(wanted, runs, store, known)
+        if not todo or driver.interrupted:
+            return
+        driver.run(todo)
+
+
+def write_report(store: Store, spec: SweepSpec, made: Plan, result: Result) -> None:
+    """Draw a sweep's report into its folder."""
+    from analysis import report
+
+    found = tables.of_sweep(store, end_points(made, spec.name))
+    folder = store.sweep(spec.name) / "report"
+    about = {**provenance(), "command": command(), "store": store.root.name}
+    written = report.write(folder, found.runs, found.curves, found.scores, spec=spec.snapshot(), provenance=about)
+    result.reports[spec.name] = folder
+    result.headlines[spec.name] = str(getattr(written, "headline", ""))
+
+
+def _summary_tags(spec: SweepSpec, result: Result) -> dict[str, str]:
+    tags = {"headline": result.headlines.get(spec.name, "")}
+    if spec.description:
+        tags["mlflow.note.content"] = f"{spec.description}\n\n{tags['headline']}"
+    return tags
+
+
+def _summary_values(made: Plan, spec: SweepSpec) -> dict[str, float]:
+    rows = [row for row in made.rows if spec.name in row.sweeps]
+    return {"runs": float(len({row.run for row in rows})), "D": float(sum(row.D for row in rows)), "C": sum(row.flops for row in rows)}
