@@ -4,16 +4,28 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from pydantic import Field
 
 from trainers.component import Component, Registry
-from trainers.lazy import torch
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from torch.optim import Optimizer as TorchOptimizer
+
+
+class Stepper(Protocol):
+    """What the training loop needs of a built optimizer; every ``torch.optim.Optimizer`` has it.
+
+    ``param_groups``: dicts with ``lr``, set before each step. ``state``: for each parameter, named tensors, all checkpointed.
+    """
+
+    param_groups: list[dict[str, Any]]
+    state: Any
+
+    def zero_grad(self, set_to_none: bool = True) -> None: ...
+
+    def step(self) -> Any: ...
 
 
 class Optimizer(Component):
@@ -25,8 +37,8 @@ class Optimizer(Component):
     )
 
     @abstractmethod
-    def build(self, parameters: Sequence[Tensor]) -> TorchOptimizer:
-        """The torch optimizer of these parameters at the peak rate. Its state per parameter is tensors, all checkpointed."""
+    def build(self, parameters: Sequence[Tensor]) -> Stepper:
+        """The optimizer of these parameters, at the peak rate."""
 
 
 class AdamW(Optimizer):
@@ -38,16 +50,16 @@ class AdamW(Optimizer):
     eps: float = Field(1e-8, gt=0, description="Added to the root of the second moment.")
     weight_decay: float = Field(0.1, ge=0, description="Decoupled decay, on matrices only.")
 
-    def build(self, parameters: Sequence[Tensor]) -> TorchOptimizer:
+    def build(self, parameters: Sequence[Tensor]) -> Stepper:
+        from trainers.adamw import FusedAdamW
+
         matrices = [p for p in parameters if p.ndim >= 2]
         others = [p for p in parameters if p.ndim < 2]
         groups = [
             {"params": matrices, "weight_decay": self.weight_decay},
             {"params": others, "weight_decay": 0.0},
         ]
-        return torch.optim.AdamW(
-            [g for g in groups if g["params"]], lr=self.lr, betas=self.betas, eps=self.eps, fused=True
-        )
+        return FusedAdamW([g for g in groups if g["params"]], self.lr, self.betas, self.eps)
 
 
 optimizers: Registry[Optimizer] = Registry("optimizer")
