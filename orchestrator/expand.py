@@ -138,10 +138,9 @@ def _conditional(cell: _Cell, rest: list[tuple[Node, Node, dict[str, list[Node]]
     if not matches(condition, cell):
         yield from _conditional(cell, others)
         return
-    # An axis is closer to a cell than what a condition sets, so that a tuned field that is an axis stays one.
-    cell = _Cell(_lay(layers.merge(cell.run, over), cell.set).run, cell.set)
+    run = layers.merge(cell.run, over)
     for values in product(*([(name, node) for node in nodes] for name, nodes in sorted(axes.items()))):
-        yield from _conditional(_lay(cell.run, dict(values), cell.set), others)
+        yield from _conditional(_lay(run, dict(values), cell.set), others)
 
 
 def _lay(run: Node, point: Mapping[str, Node], before: Mapping[str, Node] | None = None) -> _Cell:

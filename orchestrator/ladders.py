@@ -94,6 +94,18 @@ def _dba() -> dict[str, Size]:
     return _rows(((name, d, 8 * d // 3 // 64 * 64, h, n) for name, d, _, h, n in rows), tied=True, qk_norm=False)
 
 
+_SDL = _rows([("sdl-1.7B", 2048, 6144, 16, 28)], tied=False) | _rows(
+    [
+        ("sdl-1B", 1792, 4736, 14, 26),
+        ("sdl-2B", 2304, 6144, 18, 30),
+        ("sdl-4B", 3072, 8192, 24, 34),
+        ("sdl-8B", 4096, 10944, 32, 39),
+    ],
+    tied=True,
+)
+"""Super Data Learners, arXiv 2511.03276. 1B and 1.7B are the configs of MegaDLMs; 2B, 4B and 8B were not published: they go on with
+the 1B's proportions (heads of 128, ffn 8/3) at those counts."""
+
 LADDERS: dict[str, dict[str, Size]] = {
     "pocket": _pocket(),
     "quokka": _rows(_chinchilla_family("quokka", _QUOKKA, _QUOKKA_HEADS), tied=True),
@@ -103,9 +115,9 @@ LADDERS: dict[str, dict[str, Size]] = {
         f"smdm-{name}": {"width": d, "ffn": ffn, "heads": heads, "layers": n, "tied": False, "qk_norm": False}
         for name, (n, heads, d, ffn) in _SMDM.items()
     },
-    "sdl": _rows([("sdl-1B", 1792, 4736, 14, 26)], tied=True) | _rows([("sdl-1.7B", 2048, 6144, 16, 28)], tied=False),
+    "sdl": _SDL,
 }
-"""Ladder -> size name -> fields of the transformer. ``sdl``: arXiv 2511.03276 (configs of MegaDLMs)."""
+"""Ladder -> size name -> fields of the transformer."""
 
 SIZES: dict[str, Size] = {name: size for ladder in LADDERS.values() for name, size in ladder.items()}
 """Every size by name."""

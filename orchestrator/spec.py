@@ -346,3 +346,10 @@ def _clashes(spec: SweepSpec, issues: list[Issue]) -> None:
                 if alike or {a.split(".")[0], b.split(".")[0]} == {"budget"}:
                     issues.append(node.issue(f"sets the same field as {first.key} on line {first.line}"))
         seen |= group
+    for _, over, _ in spec.when:
+        for name, node in seen.items():
+            leaf: Node | None = over
+            for part in layers.canonical(name).split("."):
+                leaf = leaf.get(part) if leaf is not None else None
+            if leaf is not None and not isinstance(leaf.value, dict):
+                issues.append(leaf.issue(f"the axis {name} sets this field; exclude its cells, or zip it with another axis"))
