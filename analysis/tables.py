@@ -27,9 +27,9 @@ STATES = ("done", "running", "partial", "stopped", "diverged", "failed", "blocke
 RUN_COLUMNS = frozenset({
     "run", "key", "trunk", "sweep", "sweeps", "objective", "seed", "N", "N_embedding", "N_extra", "U", "U_bytes", "U_asked", "D",
     "epochs", "flops", "flops_6nd", "likelihood", "unigram_entropy", "steps", "vocab", "schedule", "numerics", "state",
-    "subset_pinned", "failure", "name", "sequences", "cell",
+    "subset_pinned", "failure", "name", "sequences", "cell", "data.subset_seed", "flops_per_token",
 })
-"""Columns of ``runs`` that are no axes; every other column is taken for one unless ``axes`` says otherwise."""
+"""Columns of ``runs`` that are no axes. Every other column that varies is one, unless ``axes`` says otherwise."""
 
 _CURVE_NUMBERS = ("step", "tokens", "epochs", "flops", "nll_a", "se_a", "mc_se_a", "nll_b", "se_b", "mc_se_b")
 _HALVES = ("a", "b")
@@ -152,6 +152,9 @@ def _runs(table: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
     for column in ("N", "U"):
         if (table[column] <= 0).any():
             raise TableError(f"table 'runs', column {column!r}: {table[column].min():g} is not positive")
+    for column in table.columns.difference(list(RUN_COLUMNS)):
+        if table[column].map(lambda v: isinstance(v, list | dict | set)).any():
+            table[column] = table[column].map(str)
     _allowed(table, "runs", "state", STATES)
     _allowed(table, "runs", "likelihood", LIKELIHOODS)
     return table.drop_duplicates().reset_index(drop=True)
@@ -224,4 +227,5 @@ def _axes(runs: pd.DataFrame, axes: Iterable[str] | None) -> tuple[str, ...]:
         for axis in chosen:
             _need(runs, "runs", axis)
         return tuple(a for a in chosen if a not in ("objective", "seed"))
-    return tuple(c for c in runs.columns if c not in RUN_COLUMNS)
+    others = [c for c in runs.columns if c not in RUN_COLUMNS]
+    return tuple(c for c in others if runs[c].nunique(dropna=False) > 1)

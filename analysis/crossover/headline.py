@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from analysis.crossover.control import Control
 from analysis.crossover.law import Coefficient, CrossingLaw
 from analysis.crossover.locate import Crossovers
 
@@ -33,29 +35,50 @@ class Quadrant:
 @dataclass(frozen=True)
 class Verdict:
     """``headline``: one sentence; ``scope``: how much of the study it stands on; ``table``: raw and best so far by
-    tokens and epochs; ``evidence``: what the kinds of likelihood permit."""
+    tokens and epochs; ``evidence``: what the kinds of likelihood permit; ``control``: the A/A control in a sentence."""
 
     headline: str
     scope: str
     table: tuple[Quadrant, ...]
     evidence: str
+    control: str
 
     def json(self) -> dict[str, Any]:
         """The verdict as plain values."""
         return {
-            "headline": self.headline, "scope": self.scope, "evidence": self.evidence,
+            "headline": self.headline, "scope": self.scope, "evidence": self.evidence, "control": self.control,
             "table": [q.json() for q in self.table],
         }
 
 
-def verdict(found: Crossovers, laws: dict[tuple[str, str], CrossingLaw | None]) -> Verdict:
+def verdict(
+    found: Crossovers, laws: dict[tuple[str, str], CrossingLaw | None], controls: Sequence[Control] = ()
+) -> Verdict:
     """The verdict of a study; ``laws`` by (definition, unit)."""
     table = tuple(
         _quadrant(found, definition, unit, laws.get((definition, unit)))
         for definition in ("raw", "best_so_far") for unit in ("tokens", "epochs")
     )
     evidence = found.records[0]["allows"] if found.records else ""
-    return Verdict(headline(found), scope(found), table, evidence)
+    return Verdict(headline(found), scope(found), table, evidence, _control(found, controls))
+
+
+def _control(found: Crossovers, controls: Sequence[Control]) -> str:
+    """How often, and by how much, replicates of one objective trade the lead, beside the leads of this study."""
+    raw = [c for c in controls if c.definition == "raw" and c.pairs]
+    if not raw:
+        return "A/A control: none, for no cell has two replicates."
+    apart = max(c.apart for c in raw)
+    words = (
+        f"A/A control: replicates of one objective cross robustly in {sum(c.found for c in raw)} of {sum(c.pairs for c in raw)} "
+        f"pairs, and stand {apart:.2g} nats apart"
+    )
+    leads = [
+        o["lead_after"] for r in found.select("raw", "tokens") if _crossed(r) for o in r["replicate_values"] if o["lead_after"]
+    ]
+    if leads:
+        words += f"; after the crossing {found.names[1]} leads by up to {min(leads):.2g} to {max(leads):.2g}"
+    return words + "."
 
 
 def headline(found: Crossovers) -> str:
@@ -129,13 +152,16 @@ def _quadrant(found: Crossovers, definition: str, unit: str, law: CrossingLaw | 
     places = [r["value"] for r in records if r["censored"] is None and r["value"]]
     bounds = [r["value"] for r in records if r["censored"] == "right" and r["value"]]
     lefts = [r["value"] for r in records if r["censored"] == "left" and r["value"]]
+    n = len(records)
     parts = []
     if places:
-        parts.append(f"at {_range(places)} {unit} in {len(places)} of {len(records)} cells")
+        parts.append(f"crosses at {_range(places)} {unit}" + (f" in {len(places)} of {n} cells" if len(places) < n else ""))
     if bounds:
-        parts.append(f"not by {_range(bounds)} in {len(bounds)}")
+        where = f" in {len(bounds)}" if len(bounds) < n else f" in any of {n} cells" if n > 1 else ""
+        parts.append(f"has not crossed by {_range(bounds)}{'' if places else ' ' + unit}{where}")
     if lefts:
-        parts.append(f"before {_range(lefts)} in {len(lefts)}")
+        where = f" in {len(lefts)} of {n} cells" if len(lefts) < n else ""
+        parts.append(f"had crossed before {_range(lefts)} {unit}{where}")
     less, larger = _moves(records, law, unit)
     return Quadrant(definition, unit, "; ".join(parts) or "nothing to compare", less, larger, len(places), len(records))
 

@@ -13,7 +13,7 @@ import pandas as pd
 
 from analysis.crossover.arms import UNITS, Arm, arms
 from analysis.crossover.outcome import DEFINITIONS, Definition, Outcome, outcomes
-from analysis.crossover.pairs import Pair, Twins, find_pairs, short, usable
+from analysis.crossover.pairs import Pair, Twins, curve_name, find_pairs, short, usable
 from analysis.crossover.pool import Interval, interval, places, pooled
 from analysis.tables import TableError, Tables, load
 
@@ -22,11 +22,13 @@ PAIR = ("autoregressive", "masked_diffusion")
 
 @dataclass(frozen=True)
 class CellOutcome:
-    """One pair: its replicates' outcomes by definition, each a list in the order of its twins."""
+    """One pair: its replicates' outcomes by definition, in the order of its twins. ``annealed``: (objective, tokens,
+    loss) where runs with a decaying end finish; their curves are those of their constant-rate trunks."""
 
     pair: Pair
     outcomes: Mapping[Definition, tuple[Outcome, ...]]
     arms: tuple[tuple[Arm, Arm], ...]
+    annealed: tuple[tuple[str, float, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -117,8 +119,13 @@ def _pair_of(runs: pd.DataFrame) -> tuple[str, str]:
 
 
 def _best(every: Mapping[str, Arm], row: pd.Series) -> float:
-    arm = every[row["run"]].until(_limit(row))
+    arm = _read(every, row)
     return float(arm.a.value.min()) if len(arm) else math.inf
+
+
+def _read(every: Mapping[str, Arm], row: pd.Series) -> Arm:
+    """A row's curve up to its own horizon, whatever else the run was extended to: the trunk's where it has one."""
+    return every[curve_name(row, every)].until(_limit(row))
 
 
 def _limit(row: pd.Series) -> float:
@@ -141,21 +148,32 @@ def _cell(
     found: list[dict[Definition, Outcome]] = []
     used: list[tuple[Arm, Arm]] = []
     kept: list[Twins] = []
+    annealed: list[tuple[str, float, float]] = []
     refused = []
     for twins in pair.twins:
-        a, b = (every[r["run"]].until(_limit(r)) for r in (twins.first, twins.second))
+        a, b = (_read(every, r) for r in (twins.first, twins.second))
         reason = _comparable(twins) or ("fewer than two evaluations" if min(len(a), len(b)) < 2 else None)
         if reason:
             refused += [{"run": str(r["run"]), "reason": reason} for r in (twins.first, twins.second)]
             continue
         entropy = twins.entropy if plateau else math.nan
         found.append(_outcomes(a, b, twins.seed, entropy, minima))
+        annealed += [_end(every, r) for r in (twins.first, twins.second) if curve_name(r, every) != r["run"]]
         used.append((a, b))
         kept.append(twins)
     if not found:
         return None, refused
     grouped = {d: tuple(f[d] for f in found) for d in DEFINITIONS}
-    return CellOutcome(Pair(pair.axes, tuple(kept), pair.tuned), grouped, tuple(used)), refused
+    ends = tuple(e for e in annealed if math.isfinite(e[1]))
+    return CellOutcome(Pair(pair.axes, tuple(kept), pair.tuned), grouped, tuple(used), ends), refused
+
+
+def _end(every: Mapping[str, Arm], row: pd.Series) -> tuple[str, float, float]:
+    """Where an annealed run finishes: objective, tokens, loss."""
+    arm = every.get(str(row["run"]))
+    if arm is None or not len(arm):
+        return str(row["objective"]), math.nan, math.nan
+    return str(row["objective"]), float(arm.x["tokens"][-1]), float(arm.b.value[-1])
 
 
 def _outcomes(a: Arm, b: Arm, seed: Any, entropy: float, minima: str) -> dict[Definition, Outcome]:
@@ -202,8 +220,8 @@ def _record(
     pinned = any(bool(r.get("subset_pinned")) and not pd.isna(r.get("subset_pinned")) for r in rows)
     if pinned:
         words += "; conditional on this subset, which all replicates share"
-    if any(str(r.get("schedule", "")).startswith("cosine") for r in rows):
-        words += "; cosine schedule: the place depends on the horizon"
+    if any(not str(r.get("schedule", "constant")).startswith(("constant", "nan")) and pd.isna(r.get("trunk", np.nan)) for r in rows):
+        words += "; decaying learning rate: the place depends on the horizon"
     if metric == "nll" and not any(math.isfinite(t.entropy) for t in cell.pair.twins):
         words += "; no unigram entropy given, so the start-up plateau was not excluded"
     numerics = sorted({str(r["numerics"]) for r in rows if not pd.isna(r.get("numerics"))})
@@ -230,26 +248,23 @@ def _record(
         "tuned": {o: {k: _plain(v) for k, v in s.items()} for o, s in cell.pair.tuned.items()},
         "mixed_numerics": len(numerics) > 1,
         "likelihood": {str(r["objective"]): str(r["likelihood"]) for r in rows[:2]},
-        "allows": allows(str(rows[0]["likelihood"]), str(rows[1]["likelihood"])),
+        "allows": allows(*((short(str(r["objective"])), str(r["likelihood"])) for r in rows[:2])),
         "replicate_values": [o.record() for o in found],
     }
 
 
-def allows(first: str, second: str) -> str:
-    """What the kinds of two losses permit one to conclude about the models."""
-    if first == "exact" and second == "upper_bound":
+def allows(first: tuple[str, str], second: tuple[str, str]) -> str:
+    """What two losses, each (name, kind), permit one to conclude about the models."""
+    kinds = first[1], second[1]
+    if set(kinds) == {"exact", "upper_bound"}:
+        exact, bound = (first[0], second[0]) if kinds[0] == "exact" else (second[0], first[0])
         return (
-            "where the second's bound lies below the first's exact loss, the second model is better; where it "
-            "lies above, nothing follows about the second model"
+            f"where {bound}'s upper bound lies below {exact}'s exact loss, {bound} is the better model; where it lies above, "
+            f"nothing follows about {bound}"
         )
-    if first == "upper_bound" and second == "exact":
-        return (
-            "where the second's exact loss lies above the first's bound, the first model is better; where it "
-            "lies below, nothing follows about the first model"
-        )
-    if first == second == "exact":
+    if kinds == ("exact", "exact"):
         return "both losses are exact: the lower one is the better model on this text"
-    if first == second == "upper_bound":
+    if kinds == ("upper_bound", "upper_bound"):
         return "both losses are upper bounds: their order proves nothing about the models' own likelihoods"
     return "the kind of a loss is unknown: the order of the curves is all that is shown"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -81,13 +81,19 @@ def usable(tables: Tables) -> tuple[pd.DataFrame, list[dict[str, str]]]:
             reason = f"the run {row['state']}"
         elif row["likelihood"] in ("pseudo", "none"):
             reason = f"its loss is no likelihood ({row['likelihood']})"
-        elif row["run"] not in have:
+        elif curve_name(row, have) not in have:
             reason = "no evaluations yet"
         else:
             keep.append(index)
             continue
         reasons.append({"run": str(row["run"]), "reason": reason})
     return tables.runs.loc[keep], reasons
+
+
+def curve_name(row: pd.Series, have: Container[str]) -> str:
+    """The run whose curve a row is read from: its trunk, where it has one with evaluations, else itself."""
+    trunk = row.get("trunk")
+    return str(trunk) if trunk is not None and not pd.isna(trunk) and str(trunk) in have else str(row["run"])
 
 
 def find_pairs(

@@ -56,6 +56,7 @@ def _page(found: Crossovers, cells: list[int], folder: Path, name: str) -> Plot:
         f"Validation loss of each pair of twins on half B. Lines: mean over replicates; bands: their range. Thin dotted: best "
         f"so far, selected on half A. The mark is the place of {what} with its {found.confidence:.0%} interval; an arrow at "
         f"the right edge says that none had happened there. Epochs stand above each panel."
+        + (" Stars: where annealed runs end." if any(found.cells[i].annealed for i in cells) else "")
     )
     return save(figure, pd.concat(data, ignore_index=True), folder, name, "Loss curves", caption)
 
@@ -82,6 +83,9 @@ def _panel(axis: Axes, found: Crossovers, cell: CellOutcome, raw: dict, best: di
     if math.isfinite(entropy):
         axis.axhline(entropy, color=SOFT, lw=0.7, ls=(0, (1, 2)), zorder=1)
     _mark(axis, raw, frames[0])
+    for objective, tokens, loss in cell.annealed:
+        colour = FIRST if objective == found.pair[0] else SECOND
+        axis.plot([tokens], [loss], marker="*", ms=7, mfc="white", mec=colour, ls="none", zorder=5)
     horizon = [float(both[0].x["tokens"][-1]) for both in cell.arms]
     log_axis(axis, "x", [max(min(horizon) / 60, frames[0]["tokens"].min()), max(horizon)])
     axis.set_xlim(max(min(horizon) / 60, frames[0]["tokens"].min()), max(horizon) * 1.08)

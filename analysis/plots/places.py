@@ -26,7 +26,7 @@ def against_unique(found: Crossovers, laws: dict[tuple[str, str], CrossingLaw | 
     if frame.empty:
         return None
     with look():
-        figure, axes = panels(2, 2, 2.9, 2.15, left=0.65, top=0.75, bottom=0.5, between=0.75, above=0.6, right=0.2)
+        figure, axes = panels(2, 2, 2.9, 2.15, left=0.65, top=0.75, bottom=0.5, between=0.75, above=0.78, right=0.2)
         for i, definition in enumerate(("raw", "best_so_far")):
             for j, unit in enumerate(("tokens", "epochs")):
                 part = frame[(frame["definition"] == definition) & (frame["unit"] == unit)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import math
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -46,10 +47,19 @@ def table(header: Sequence[Any], rows: Iterable[Sequence[Any]], cls: str = "", n
 def figure(svg: Path, caption: str, alt: str, files: Sequence[Path], base: Path) -> Markup:
     """An inlined SVG with its caption and links to the files beside the report."""
     data = base64.b64encode(svg.read_bytes()).decode("ascii")
-    image = Markup(f'<img alt="{html.escape(alt, quote=True)}" src="data:image/svg+xml;base64,{data}">')
+    width = round(_inches(svg) * 118)
+    image = Markup(
+        f'<img alt="{html.escape(alt, quote=True)}" style="max-width:{width}px" src="data:image/svg+xml;base64,{data}">'
+    )
     links = [tag("a", f.suffix[1:].upper(), href=f.relative_to(base).as_posix()) for f in files]
     spaced = Markup(" · ".join(links))
     return tag("figure", image, tag("figcaption", caption, " ", tag("span", spaced, cls="files")))
+
+
+def _inches(svg: Path) -> float:
+    """The width that a figure was drawn at, so that type has one size on the page."""
+    found = re.search(r'width="([\d.]+)pt"', svg.read_text(encoding="utf-8")[:2000])
+    return float(found.group(1)) / 72 if found else 7.5
 
 
 def details(summary: str, *content: Any) -> Markup:
@@ -96,7 +106,7 @@ table.two tbody td:first-child { border:0; font-weight:600; padding-left:.9rem; 
 table.two td b { display:block; margin-bottom:.25rem; }
 table.two td span { display:block; font-size:.88rem; color:var(--soft); }
 td.yes { background:#eef4fa; } td.no { background:var(--wash); }
-figure { margin:1.4rem 0 2rem; } figure img { width:100%; height:auto; max-width:900px; display:block; }
+figure { margin:1.4rem 0 2rem; } figure img { width:100%; height:auto; display:block; }
 figcaption { max-width:46rem; margin-top:.4rem; }
 .files { white-space:nowrap; } a { color:var(--first); }
 details { margin:.8rem 0; } summary { cursor:pointer; font-weight:600; }

@@ -29,7 +29,7 @@ def lead(study: Study, title: str, spec: Mapping[str, Any]) -> Markup:
         tag("h1", study.verdict.headline + "."),
         tag("p", study.verdict.scope, cls="scope"),
         _two_by_two(study),
-        tag("p", "What the losses permit one to say: ", study.verdict.evidence, ".", cls="evidence"),
+        tag("p", "What the losses permit one to say: ", study.verdict.evidence, ". ", study.verdict.control, cls="evidence"),
         tag("p", tag("b", "Question. "), question),
         cls="top",
     )
@@ -46,10 +46,9 @@ def _two_by_two(study: Study) -> Markup:
 
 
 def _quadrant(q: Quadrant) -> Markup:
-    state = "crosses" if q.crossed else "has not crossed" if q.status.startswith("not") else "ahead from the start"
     return tag(
         "td",
-        tag("b", f"{state} {q.status}"),
+        tag("b", q.status),
         tag("span", "less data: ", q.less_data),
         tag("span", "larger model: ", q.larger_model),
         cls="yes" if q.crossed else "no",
@@ -89,11 +88,16 @@ def place(record: dict[str, Any]) -> str:
     """A record's value with its interval: ``523k [480k, 571k]``, ``> 1.2M``."""
     if record["value"] is None:
         return "–"
+    write = _scientific if record.get("unit") == "flops" else number
     if record["censored"]:
-        return f"{'>' if record['censored'] == 'right' else '<'} {number(record['value'])}"
+        return f"{'>' if record['censored'] == 'right' else '<'} {write(record['value'])}"
     if record["low"] is None or record["high"] is None:
-        return number(record["value"])
-    return f"{number(record['value'])} [{number(record['low'])}, {number(record['high'])}]"
+        return write(record["value"])
+    return f"{write(record['value'])} [{write(record['low'])}, {write(record['high'])}]"
+
+
+def _scientific(value: float) -> str:
+    return f"{value:.2e}".replace("e+", "e")
 
 
 def _robust(record: dict[str, Any]) -> str:
@@ -162,7 +166,7 @@ def losses(study: Study) -> Markup:
         for r in study.losses.itertuples()
     ]
     ratio_rows = [
-        [r["cell"], place({**r, "censored": r["censored"]}), "yes" if r["settled"] else "no", r["replicates"]]
+        [r["cell"], place(r), "yes" if r["settled"] else "no", r["replicates"]]
         for r in study.ratios
     ]
     out = [

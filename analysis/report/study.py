@@ -56,7 +56,7 @@ def analyse(found: Crossovers) -> Study:
     laws = {(d, u): crossing_law(found, d, u) for d in DEFINITIONS for u in UNITS}
     controls = control(found)
     ratios = data_efficiency(found)
-    return Study(found, laws, verdict(found, laws), controls, ratios, losses(found), not_shown(found, controls))
+    return Study(found, laws, verdict(found, laws, controls), controls, ratios, losses(found), not_shown(found, controls))
 
 
 def not_shown(found: Crossovers, controls: list[Control]) -> list[str]:
