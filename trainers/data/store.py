@@ -36,8 +36,12 @@ class Documents:
     sources: tuple[str, ...]
 
     def __getitem__(self, index: int) -> str:
-        start = self.ends[index - 1] + 1 if index else 0
-        return bytes(self.text[start : self.ends[index]]).decode()
+        end = int(self.ends[index])
+        return bytes(self.text[end - self.lengths_at(index) : end]).decode()
+
+    def lengths_at(self, index: int) -> int:
+        """Bytes of one document."""
+        return int(self.ends[index]) - (int(self.ends[index - 1]) + 1 if index else 0)
 
     @property
     def lengths(self) -> np.ndarray:
@@ -108,7 +112,7 @@ def _build(corpus: Corpus, folder: Path) -> dict[str, object]:
             raise ValueError(
                 f"data.corpus: {corpus.name} leaves no validation documents in half {half!r} "
                 f"({int((documents.split == SPLITS.index(half)).sum())} before those that repeat training "
-                f"text were dropped)"
+                "text were dropped): give it more text, or hold out more"
             )
     for name, value in (("ends", documents.ends), ("source", documents.source), ("split", index)):
         files.write_array(folder / f"{name}.npy", value)

@@ -101,7 +101,7 @@ def select(
         room = unique_bytes if unique_bytes is not None else int(documents.ends[-1]) + 1
         for index in kept:
             indices.append(index)
-            size = int(documents.lengths[index])
+            size = documents.lengths_at(index)
             if size >= room:
                 return Selection(
                     indices, documents[index].encode()[:room].decode(errors="ignore"), whole=False
