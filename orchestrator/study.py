@@ -16,7 +16,7 @@ from orchestrator.leases import Session
 from orchestrator.live import Silent, View
 from orchestrator.mirror import Mirror
 from orchestrator.plan import Plan, plan
-from orchestrator.provenance import command, provenance
+from orchestrator.provenance import provenance
 from orchestrator.spec import SweepSpec
 from orchestrator.store import Store, write_atomic
 
@@ -29,7 +29,7 @@ PRECISE_ROUNDS = 3
 
 @dataclass
 class Result:
-    """How it went. ``reports``: sweep -> folder of its report; ``behind``: what MLflow has not got yet."""
+    """How it went. ``reports``: sweep -> its page; ``behind``: what MLflow has not got yet."""
 
     plan: Plan
     ending: Ending
@@ -114,8 +114,8 @@ def carry_out(
         result = Result(made, ending, seconds=seconds)
         if report and not ending.interrupted:
             for spec in specs:
-                write_report(store, spec, made, result)
-                if mirror is not None and spec.name in result.reports:
+                _report(store, spec, made, result, view)
+                if mirror is not None:
                     mirror.summarise(spec.name, store.sweep(spec.name), _summary_tags(spec, result), _summary_values(made, spec))
         seconds["report"] = time.monotonic() - begin - sum(seconds.values())
         if mirror is not None:
@@ -170,9 +170,8 @@ def _score_precisely(driver: Driver, store: Store, spec: SweepSpec, made: Plan, 
 
     known: set[str] = set()
     for _ in range(PRECISE_ROUNDS):
-        found = tables.of_sweep(store, end_points(made, spec.name))
         try:
-            wanted = wanted_precision(found.runs, found.curves, found.scores, pair=spec.analysis.pair)
+            wanted = wanted_precision(crossovers(store, spec, made))
         except TableError:  # nothing to compare; the report says so
             return
         todo = tasks.to_rescore(wanted, runs, store, known)
@@ -181,16 +180,48 @@ def _score_precisely(driver: Driver, store: Store, spec: SweepSpec, made: Plan, 
         driver.run(todo)
 
 
-def write_report(store: Store, spec: SweepSpec, made: Plan, result: Result) -> None:
-    """Draw a sweep's report into its folder."""
-    from analysis import report
+def _report(store: Store, spec: SweepSpec, made: Plan, result: Result, view: View) -> None:
+    from analysis.tables import TableError
+
+    try:
+        written = write_report(store, spec, made)
+    except TableError as error:
+        view.line(f"sweep {spec.name}: no report: {error}")
+        return
+    result.reports[spec.name] = written.html
+    result.headlines[spec.name] = written.headline
+
+
+def crossovers(store: Store, spec: SweepSpec, made: Plan) -> Any:
+    """The sweep's crossovers (`analysis.crossover.Crossovers`) from what folders hold now. Raises `analysis.tables.TableError`."""
+    from analysis.crossover import locate
 
     found = tables.of_sweep(store, end_points(made, spec.name))
-    folder = store.sweep(spec.name) / "report"
-    about = {**provenance(), "command": command(), "store": store.root.name}
-    written = report.write(folder, found.runs, found.curves, found.scores, spec=spec.snapshot(), provenance=about)
-    result.reports[spec.name] = folder
-    result.headlines[spec.name] = str(getattr(written, "headline", ""))
+    return locate(found.runs, found.curves, found.scores, pair=spec.analysis.pair, pair_over=spec.analysis.pair_over)
+
+
+def write_report(store: Store, spec: SweepSpec, made: Plan) -> Any:
+    """Draw a sweep's report into its folder; an `analysis.report.Report`. Raises `analysis.tables.TableError`."""
+    from analysis import report
+
+    return report.write(
+        store.sweep(spec.name) / "report",
+        crossovers(store, spec, made),
+        spec={**spec.snapshot(), "question": spec.description},
+        provenance=flat(provenance()),
+        command=f"crossover run {spec.file}",
+    )
+
+
+def flat(facts: dict[str, Any]) -> dict[str, Any]:
+    """Nested facts as one level, for a table of two columns."""
+    out: dict[str, Any] = {}
+    for key, value in facts.items():
+        if isinstance(value, dict):
+            out |= {f"{key} {inner}": v for inner, v in value.items()}
+        elif value is not None:
+            out[key] = value
+    return out
 
 
 def _summary_tags(spec: SweepSpec, result: Result) -> dict[str, str]:

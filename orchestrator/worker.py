@@ -88,62 +88,6 @@ def _rescore(payload: dict[str, Any]) -> Outcome:
     return Outcome(payload["task"], "done")
 
 
-HANDLERS[payload["kind"]](payload)
-    except BaseException as error:  # SystemExit and KeyboardInterrupt too: the driver decides what follows
-        result = failed(payload["task"], error, progress=_committed(payload))
-    return {**asdict(result), "seconds": time.monotonic() - begin}
-
-
-def outcome(result: dict[str, Any]) -> Outcome:
-    """The outcome that :func:`execute` returned as a dict."""
-    failure = result["failure"]
-    return Outcome(**{**result, "failure": Failure(failure) if failure else None})
-
-
-def warm() -> int:
-    """Import what training needs, so that a waiting worker is ready; its process id."""
-    import trainers.train  # noqa: F401
-
-    return os.getpid()
-
-
-def _train(payload: dict[str, Any]) -> Outcome:
-    from trainers.config import RunConfig
-    from trainers.train import train
-
-    config = RunConfig.model_validate(payload["config"])
-    if payload.get("micro_batch"):
-        resources = config.resources.model_copy(update={"micro_batch": payload["micro_batch"]})
-        config = config.model_copy(update={"resources": resources})
-    contact = _Contact(Path(payload["progress"]), payload["flags"])
-    result = train(
-        config,
-        payload["folder"],
-        data_root=payload["data_root"],
-        report=contact.report,
-        stop=contact.stop,
-        branch_steps=payload.get("branch_steps", ()),
-    )
-    if result.state == "diverged":
-        return Outcome(payload["task"], "failed", Failure.DIVERGED, f"diverged at step {result.step}", progress=result.step)
-    return Outcome(payload["task"], "done" if result.state == "done" else "stopped", progress=result.step)
-
-
-def _prepare(payload: dict[str, Any]) -> Outcome:
-    from trainers.config import DataConfig
-    from trainers.data import prepare
-
-    dataset = prepare(DataConfig.model_validate(payload["data"]), Path(payload["data_root"]))
-    return Outcome(payload["task"], "done", details={"unique_tokens": dataset.unique_tokens})
-
-
-def _rescore(payload: dict[str, Any]) -> Outcome:
-    from trainers.rescore import rescore
-
-    rescore(payload["folder"], payload["steps"], data_root=payload["data_root"])
-    return Outcome(payload["task"], "done")
-
-
 HANDLERS: dict[str, Callable[[dict[str, Any]], Outcome]] = {"train": _train, "prepare": _prepare, "rescore": _rescore}
 
 

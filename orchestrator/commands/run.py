@@ -93,8 +93,8 @@ def execute(
     if ending.interrupted:
         say("stopped; the same command goes on from here")
     for name, headline in result.headlines.items():
-        click.echo(f"{name}: {headline}" if headline else f"{name}: report drawn")
-        click.echo(f"  report: {result.reports[name] / 'report.html'}")
+        click.echo(f"{name}: {headline}")
+        click.echo(f"  report: {result.reports[name]}")
     if result.reports and not no_mlflow:
         where = f" --store {store.root}" if store.root.name != "store" else ""
         click.echo(f"  curves: crossover ui{where}")
