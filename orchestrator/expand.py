@@ -73,7 +73,8 @@ def expand(spec: SweepSpec) -> list[EndPoint]:
     issues: list[Issue] = []
     found: list[EndPoint] = []
     names = spec.axis_names
-    pinned = spec.base.at(("data", "subset_seed")).path != spec.base.at(("data",)).path
+    data = spec.base.get("data")
+    pinned = data is not None and data.get("subset_seed") is not None
     seeded = spec.base.get("seed")
     if seeded is not None and spec.source.get("seeds") is not None:
         issues.append(seeded.issue("`seeds` sets the seed of every replicate; leave one of them out"))
@@ -146,7 +147,7 @@ def _conditional(cell: _Cell, rest: list[tuple[Node, Node, dict[str, list[Node]]
 def _lay(run: Node, point: Mapping[str, Node], before: Mapping[str, Node] | None = None) -> _Cell:
     """Axis values over a run. A component's name goes before its options, whatever the order they are written in."""
     for name, node in sorted(point.items(), key=lambda item: item[0].count(".")):
-        run = layers.merge(run, layers.nest(name, node, run))
+        run = layers.merge(run, layers.nest(layers.canonical(name), node, run))
     return _Cell(run, {**(before or {}), **point})
 
 

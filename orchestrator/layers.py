@@ -17,34 +17,29 @@ ONE_OF: dict[KeyPath, tuple[str, ...]] = {("budget",): HORIZONS, ("data",): ("un
 
 
 def nest(dotted: str, node: Node, root: Node) -> Node:
-    """``node`` under a dotted name: ``{optimizer: {lr: node}}``. ``steps`` is written ``budget.steps`` from here on."""
-    for part in reversed(canonical(dotted).split(".")):
+    """``node`` under a dotted name: ``{optimizer: {lr: node}}``."""
+    for part in reversed(dotted.split(".")):
         node = Node({part: node}, node.file, node.line, node.path)
     return replace(node, path=root.path)
 
 
 def canonical(dotted: str) -> str:
-    """A field's one name: ``steps`` is ``budget.steps``."""
+    """A field's one name: a run's ``steps`` are its ``budget.steps``."""
     return "budget.steps" if dotted == "steps" else dotted
 
 
-def undot(node: Node, issues: list[Issue]) -> Node:
+def undot(node: Node, issues: list[Issue], top: bool = True) -> Node:
     """A partial run with its dotted keys nested. A field written twice, dotted and nested, is an issue."""
-    if not isinstance(node.value, dict):
+    if not isinstance(node.value, dict) or "rule" in node.value:
         return node
     done = replace(node, value={})
     for key, child in sorted(node.value.items(), key=lambda item: item[1].line):
-        layer = nest(key, undot_children(child, issues), node)
+        layer = nest(canonical(key) if top else key, undot(child, issues, top=False), node)
         twice = overlap(done, layer)
         if twice is not None:
             issues.append(Issue(child.file, child.line, child.key, f"{twice.key} on line {twice.line} sets the same field"))
         done = merge(done, layer)
     return done
-
-
-def undot_children(node: Node, issues: list[Issue]) -> Node:
-    """The same inside a field; scalars and lists stay."""
-    return undot(node, issues) if isinstance(node.value, dict) and "rule" not in node.value else node
 
 
 def overlap(lower: Node, upper: Node, path: KeyPath = ()) -> Node | None:

@@ -61,7 +61,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Task:
-    """One thing to do. ``config`` reaches to the furthest end point of its run; ``needs`` are keys of other tasks."""
+    """One thing to do. ``config`` reaches to the furthest end point of its run; ``needs`` are keys of other tasks.
+
+    ``rescore`` adds an evaluation that the run was not trained with, from kept weights, or by training again up to there.
+    """
 
     key: str
     kind: Literal["prepare", "train", "rescore"]
@@ -76,7 +79,7 @@ class Task:
     branch_steps: tuple[int, ...] = ()
     """Steps whose whole state must stay, for branches and children that start there."""
     step: int | None = None
-    """The step to score again."""
+    """The step to score."""
     title: str = ""
 
 
@@ -128,8 +131,8 @@ class _Run:
     folder: RunFolder | None = None
     missing: tuple[int, ...] = ()
     """Evaluation steps that are wanted and can be scored from checkpoints."""
-    gone: tuple[int, ...] = ()
-    """Evaluation steps that are wanted and whose checkpoints are gone."""
+    gone: dict[int, int] = field(default_factory=dict)
+    """Evaluation steps that are wanted and whose weights are gone -> the step that training can go on from to have them again."""
 
     @property
     def furthest(self) -> int:
@@ -138,7 +141,7 @@ class _Run:
     @property
     def done(self) -> int:
         """Steps that are on disk and need not be trained again."""
-        return 0 if self.commit is None or self.gone else self.commit.step
+        return 0 if self.commit is None else self.commit.step
 
     @property
     def diverged(self) -> bool:
@@ -211,9 +214,22 @@ def _read(run: _Run, path: Path | None) -> None:
     if all(then[name] == getattr(now, name) for name in kind):
         had = set(grid(run.config, type(now).model_validate(then)))
     scored = {score["key"] for score in folder.scores()} if folder.list("scores") else set()
+    kept = _checkpoints(folder, run.commit)
     wanted = [s for s in _wanted(run) if s <= run.commit.step and s not in had and run.config.evaluation_key(s) not in scored]
-    run.missing = tuple(s for s in wanted if s in run.commit.checkpoints)
-    run.gone = tuple(s for s in wanted if s not in run.commit.checkpoints)
+    run.missing = tuple(s for s in wanted if s in kept)
+    states = [s for s, whole in kept.items() if whole]
+    run.gone = {s: max((t for t in states if t <= s), default=0) for s in wanted if s not in kept}
+
+
+def _checkpoints(folder: RunFolder, commit: Commit) -> dict[int, bool]:
+    """Steps whose weights are kept, by the run or by the trunk that it shares, and whether training can go on from there."""
+    kept = {step: checkpoint.state is not None for step, checkpoint in commit.checkpoints.items()}
+    if commit.trunk is None:
+        return kept
+    trunk = folder.sibling(commit.trunk.run)
+    newest = trunk.last_commit()
+    shared = {} if newest is None else _checkpoints(trunk, newest)
+    return {step: whole for step, whole in shared.items() if step <= commit.trunk.step} | kept
 
 
 def _wanted(run: _Run) -> list[int]:
@@ -272,6 +288,12 @@ def segment_seconds(run: _Run, estimator: Estimator, start: int, stop: int) -> f
     return estimator.training_seconds(run.config, stop - start) + estimator.evaluation_seconds(run.config, count)
 
 
+def rescore_seconds(run: _Run, estimator: Estimator, step: int) -> float:
+    """Seconds of an evaluation added at ``step``, the training that brings its weights back included."""
+    again = step - run.gone.get(step, step)
+    return estimator.training_seconds(run.config, again) + estimator.evaluation_seconds(run.config, 1)
+
+
 def _row(
     group: list[EndPoint], runs: dict[str, _Run], costs: dict[str, _Costs], estimator: Estimator, blocked: dict[str, str]
 ) -> Row:
@@ -287,7 +309,7 @@ def _row(
             seconds, disk = costs[run.trunk].take(start)
             costs[point.run].seconds_to = max(costs[point.run].seconds_to, start)
     own_seconds, own_disk = costs[point.run].take(config.steps)
-    rescoring = estimator.evaluation_seconds(config, sum(s <= config.steps for s in run.missing))
+    rescoring = sum(rescore_seconds(run, estimator, s) for s in (*run.missing, *run.gone) if s <= config.steps)
     return Row(
         key=point.key,
         run=point.run,
@@ -360,9 +382,9 @@ def _tasks(runs: dict[str, _Run], estimator: Estimator, blocked: dict[str, str])
         )
     for key, run in runs.items():
         needs_training = (f"train:{key}",) if key in todo else ()
-        for step in () if run.gone or key in blocked else run.missing:
+        for step in sorted((*run.missing, *run.gone)):
             ends = tuple(points[0].key for end, points in run.ends.items() if step <= end)
-            seconds = estimator.evaluation_seconds(run.config, 1)
+            seconds = rescore_seconds(run, estimator, step)
             name = f"rescore:{run.config.evaluation_key(step)}"
             yield Task(name, "rescore", run.config, needs_training, seconds, 0, key, ends, step=step, title=f"{_title(run)} @{step}")
 

@@ -149,9 +149,12 @@ def _one(path: Path, settings: Sequence[str], only: Sequence[str]) -> tuple[Swee
         base = layers.merge(base, _known(layer, issues))
     when = []
     for node in part("when", []).value:
-        match = _known(node.get("match") or Node({}), issues, conditions=True)
+        written = node.get("match") or Node({})
+        match = _known(written, issues, conditions=True)
         over = layers.undot(_known(node.get("set") or Node({}, node.file, node.line, node.path), issues), issues)
-        when.append((match, over, _axes(node.get("axes"), issues)))
+        axes = _axes(node.get("axes"), issues)
+        if len(match.value) == len(written.value):
+            when.append((match, over, axes))
     seeds = source.get("seeds")
     numbers = tuple(range(count(seeds.value)) if not isinstance(seeds.value, list) else map(count, seeds.plain)) if seeds else (0,)
     if len({*numbers}) < len(numbers) and seeds:
@@ -163,7 +166,11 @@ def _one(path: Path, settings: Sequence[str], only: Sequence[str]) -> tuple[Swee
         base=base,
         axes=_axes(source.get("axes"), issues),
         zip=[points for group in part("zip", []).value if (points := _points(group, issues))],
-        exclude=[_known(node, issues, conditions=True) for node in part("exclude", []).value],
+        exclude=[
+            known
+            for node in part("exclude", []).value
+            if len((known := _known(node, issues, conditions=True)).value) == len(node.value)
+        ],
         when=when,
         seeds=numbers,
         analysis=AnalysisSpec.model_validate(part("analysis", {}).plain),
@@ -334,22 +341,29 @@ def _points(group: Node, issues: list[Issue]) -> list[dict[str, Node]]:
 
 
 def _clashes(spec: SweepSpec, issues: list[Issue]) -> None:
-    """Two axes that set one field, or a field within the other's."""
+    """Axes that set one field, or one within another's that is no component (whose name goes before its options)."""
     seen: dict[str, Node] = {}
-    groups = [{name: values[0] for name, values in spec.axes.items()}]
+    groups = [{name: values[0]} for name, values in sorted(spec.axes.items())]
     groups += [{name: node for point in group for name, node in point.items()} for group in spec.zip]
     for group in groups:
         for name, node in group.items():
             for other, first in seen.items():
-                a, b = layers.canonical(name), layers.canonical(other)
-                alike = a == b or a.startswith(f"{b}.") or b.startswith(f"{a}.")
-                if alike or {a.split(".")[0], b.split(".")[0]} == {"budget"}:
+                if _same_field(layers.canonical(name), layers.canonical(other)):
                     issues.append(node.issue(f"sets the same field as {first.key} on line {first.line}"))
         seen |= group
     for _, over, _ in spec.when:
-        for name, node in seen.items():
+        for name in seen:
             leaf: Node | None = over
             for part in layers.canonical(name).split("."):
                 leaf = leaf.get(part) if leaf is not None else None
             if leaf is not None and not isinstance(leaf.value, dict):
                 issues.append(leaf.issue(f"the axis {name} sets this field; exclude its cells, or zip it with another axis"))
+
+
+def _same_field(a: str, b: str) -> bool:
+    if {a.partition(".")[0], b.partition(".")[0]} == {"budget"}:
+        return True
+    outer, inner = sorted((a, b), key=len)
+    info = fields.field(outer)
+    component = info is not None and fields.registry_of(info) is not None
+    return a == b or (inner.startswith(f"{outer}.") and not component)

@@ -1,0 +1,223 @@
+"""Reading sweep files: positions, YAML's traps, all errors at once, extends, --set and --only."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from orchestrator.expand import expand
+from orchestrator.source import SpecError, parse
+from orchestrator.spec import load
+
+
+def write(folder: Path, text: str, name: str = "sweep.yaml") -> Path:
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+def errors(path: Path, **options: list[str]) -> list[str]:
+    with pytest.raises(SpecError) as caught:
+        for spec in load([path], **options):
+            expand(spec)
+    return [str(issue).replace(str(path), "F") for issue in caught.value.issues]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e18", 1e18),
+        ("1.5B", "1.5B"),
+        ("1_000", 1000),
+        ("1:30", "1:30"),
+        ("2024-01-01", "2024-01-01"),
+        ("true", True),
+        ("'on'", "on"),
+        ("~", None),
+        ("-.5", -0.5),
+        ("y", "y"),
+    ],
+)
+def test_scalars_are_what_people_mean(text: str, value: object) -> None:
+    found = parse(text, "f").plain
+    assert found == value and type(found) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("a: on", r"f:1: a: .*true, or 'on' in quotes"),
+        ("a: No", "write false, or 'No' in quotes"),
+        ("a: 010", "octal"),
+        ("a: .inf", "finite"),
+        ("a: 1\nb: 2\na: 3", r"f:3: a: duplicate key 'a', first on line 1"),
+        ("a: {b: 1, b: 2}", r"a\.b: duplicate"),
+        ("a: !!python/name:os.system x", "tag .* is not allowed"),
+        ("a: [1,", "f:1: no valid YAML"),
+        ("x: &x {a: 1}\ny: {<<: *x}", "merge keys"),
+        ("a: &a [*a]", "must not hold itself"),
+    ],
+)
+def test_yamls_traps_are_errors_with_their_line(text: str, why: str) -> None:
+    with pytest.raises(SpecError, match=why):
+        parse(text, "f")
+
+
+def test_all_errors_of_a_file_at_once_each_with_line_key_value_and_remedy(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        """\
+bas: {}
+base:
+  data: {contxt: 128}
+  optimizer.lr: -1
+  optimizer: {weight_decay: lots}
+  model: {siz: d64, size: d65}
+  schedule: {name: wsd, warmup: true}
+  budget: {tokens: 1M, epochs: 3}
+  objective: masked_difusion
+axes:
+  model.sizes: [d32, d64]
+  batch_size: [3.5, 16]
+  data.quality: [{name: clean, x: 1}]
+  ema: 0.9
+seeds: [0, 0]
+analysis: {pair: [a], pair_ovr: []}
+""",
+    )
+    found = errors(path)
+    for line, key, text in [
+        (1, "bas", "did you mean 'base'"),
+        (3, "base.data.contxt", "did you mean 'context'"),
+        (4, "base.optimizer.lr", "greater than 0 (found -1)"),
+        (5, "base.optimizer.weight_decay", "expected a number such as"),
+        (6, "base.model.siz", "did you mean 'size'"),
+        (6, "base.model.size", "did you mean 'd64'"),
+        (7, "base.schedule.warmup", "(found True)"),
+        (8, "base.budget", "exactly one of steps, tokens, epochs, flops, tokens_per_parameter is given; found tokens and epochs"),
+        (9, "base.objective", "did you mean 'masked_diffusion'"),
+        (11, "axes.model.sizes", "did you mean 'model.size'"),
+        (12, "axes.batch_size[0]", "whole number"),
+        (13, "axes.data.quality[0].x", "unknown field 'x'"),
+        (14, "axes.ema", "an axis is a list of values"),
+        (15, "seeds", "twice"),
+        (16, "analysis.pair", "required"),
+        (16, "analysis.pair_ovr", "did you mean 'pair_over'"),
+    ]:
+        assert any(e.startswith(f"F:{line}: {key}: ") and text in e for e in found), (key, found)
+    assert len(found) == 16
+    assert found == sorted(found, key=lambda e: int(re.match(r"F:(\d+)", e)[1]))  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("base: {resources: {compile: on}}", "in quotes"),
+        ("base: {data: {repack: 'on'}}", "expected true or false"),
+        ("base: {data: {unique_tokens: 1M, unique_bytes: 1M}}", "not both"),
+        ("base: {optimizer.lr: 1e-3, optimizer: {lr: 2e-3}}", "line 1 sets the same field"),
+        ("axes: {model.size: []}", "at least one value"),
+        ("axes: {model.size: [d32, d32]}", "listed twice"),
+        ("axes: {seed: [0, 1]}", "use `seeds`"),
+        ("axes: {budget.steps: [1, 2], budget.tokens: [1M]}", "same field"),
+        ("axes: {steps: [1, 2], budget.steps: [3]}", "same field"),
+        ("axes: {objective: [autoregressive]}\nzip: [{objective: [autoregressive]}]", "same field"),
+        ("zip: [{ema: [0.9, 0.99], batch_size: [1]}]", "equal length"),
+        ("zip: {ema: [0.9]}", "list of groups"),
+        ("seeds: [0]\nbase: {seed: 3}", "leave one of them out"),
+        ("base: {budget: {epochs: 3}}", "epochs need U"),
+        ("base: {budget: {steps: 1.5}}", "whole number"),
+        ("base: {budget: {tokens: 1M, convention: 6DN}}", "one of matmul, 6ND"),
+        ("base: {optimizer.lr: {rule: widht, base: 1, at: 2}}", "did you mean 'width'"),
+        ("base: {batch_size: {rule: step-law}, budget: {steps: 5}}", "needs D"),
+        ("axes: {objective: [autoregressive]}\nexclude: [{objective: autoregressive}]", "no cell is left"),
+        ("exclude: [{objektive: autoregressive}]", "did you mean 'objective'"),
+        ("axes: {ema: [0.9]}\nwhen: [{match: {}, set: {ema: 0.5}}]", "the axis ema sets this field"),
+        ("resources: {gpus: 1}\nbase: {resources: {gpus: 2}}", "same field"),
+        ("extends: nowhere.yaml", "no such file"),
+        ("name: a/b", "pattern"),
+        ("- a", "a sweep is a mapping"),
+    ],
+)
+def test_mistakes_are_named(tmp_path: Path, text: str, why: str) -> None:
+    found = errors(write(tmp_path, text))
+    assert len(found) == 1 and why in found[0], found
+
+
+def test_errors_of_an_axis_are_said_once_though_many_cells_have_them(tmp_path: Path) -> None:
+    path = write(tmp_path, "axes:\n  optimizer.lr: [1e-3, -1]\n  batch_size: [1, 2, 4]\nseeds: 3")
+    assert errors(path) == ["F:2: axes.optimizer.lr[1]: Input should be greater than 0 (found -1)"]
+
+
+def test_a_missing_file_is_an_error_too(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="cannot be read"):
+        load([tmp_path / "none.yaml"])
+
+
+def test_extends_lays_a_file_over_others(tmp_path: Path) -> None:
+    write(tmp_path, "base: {steps: 5, optimizer: {lr: 1e-2}}\naxes: {model.size: [d32, d64], ema: [0.9]}\nseeds: 2", "a.yaml")
+    path = write(
+        tmp_path,
+        "extends: a.yaml\nbase: {budget.tokens: 40960, optimizer.weight_decay: 0}\naxes: {ema: null, model.size: [d48]}",
+        "b.yaml",
+    )
+    (spec,) = load([path])
+    (first, second) = expand(spec)
+    assert spec.name == "b" and spec.axis_names == ["model.size"] and (first.seed, second.seed) == (0, 1)
+    assert first.config.optimizer.lr == 1e-2 and first.config.optimizer.weight_decay == 0
+    assert first.config.steps == 10 and first.config.model.width == 48 and first.config.ema is None
+
+
+def test_a_file_must_not_extend_itself(tmp_path: Path) -> None:
+    write(tmp_path, "extends: b.yaml", "a.yaml")
+    assert "extend itself" in errors(write(tmp_path, "extends: a.yaml", "b.yaml"))[0]
+
+
+def test_errors_in_an_extended_file_name_that_file(tmp_path: Path) -> None:
+    write(tmp_path, "base:\n  batch_size: 0", "a.yaml")
+    assert re.search(r"a\.yaml:2: base\.batch_size", errors(write(tmp_path, "extends: a.yaml", "b.yaml"))[0])
+
+
+def test_set_and_only(tmp_path: Path) -> None:
+    path = write(tmp_path, "axes: {model.size: [d32, d64], data.unique_bytes: [5k, 10k]}\nseeds: 2")
+    (spec,) = load(
+        [path],
+        set=["base.optimizer.lr=1e-3", "axes.data.unique_bytes=[1k, 2k, 3k]", "seeds=[4, 5]"],
+        only=["data.unique_bytes=1000,3k", "seed=5"],
+    )
+    found = expand(spec)
+    assert {p.config.optimizer.lr for p in found} == {1e-3} and {p.seed for p in found} == {5}
+    assert [p.config.data.unique_bytes for p in found] == [1000, 1000, 3000, 3000]
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"set": ["base.optimizer.lrr=1"]}, "--set base.optimizer.lrr=1: base.optimizer.lrr: .*did you mean 'lr'"),
+        ({"set": ["nonsense"]}, "write --set KEY=VALUE"),
+        ({"only": ["model.size=d48"]}, "unknown value 'd48'; did you mean .* Known: d32, d64"),
+        ({"only": ["model.sice=d48"]}, "did you mean 'model.size'"),
+        ({"only": ["d48"]}, "write --only AXIS=VALUE"),
+    ],
+)
+def test_mistakes_of_the_command_line_are_named(tmp_path: Path, options: dict[str, list[str]], why: str) -> None:
+    path = write(tmp_path, "axes: {model.size: [d32, d64]}")
+    assert re.search(why, "\n".join(errors(path, **options)))
+
+
+def test_two_sweeps_of_one_name_are_an_error(tmp_path: Path) -> None:
+    paths = [write(tmp_path, "name: a", "x.yaml"), write(tmp_path, "name: a", "y.yaml")]
+    with pytest.raises(SpecError, match="two of the sweeps are named 'a'"):
+        load(paths)
+
+
+def test_the_snapshot_is_self_contained(tmp_path: Path) -> None:
+    import yaml
+
+    write(tmp_path, "base: {steps: 7}\naxes: {model.size: [d32, d64]}", "a.yaml")
+    (spec,) = load([write(tmp_path, "extends: a.yaml\nseeds: 2", "b.yaml")], set=["base.batch_size=4"])
+    again = write(tmp_path, yaml.safe_dump(spec.snapshot()), "c.yaml")
+    (copy,) = load([again])
+    assert [p.key for p in expand(copy)] == [p.key for p in expand(spec)] and copy.name == "b"
