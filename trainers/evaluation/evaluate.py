@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import ceil
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import torch
 
@@ -17,22 +17,23 @@ if TYPE_CHECKING:
     from trainers.batch import Batch
     from trainers.config import EvaluationConfig
 
-HALVES = ("a", "b")
+HALVES: tuple[Literal["a", "b"], ...] = ("a", "b")
 """Half A selects (the best step), half B is reported."""
 
 
 class Validation(Protocol):
-    """What evaluation needs of a dataset: the first ``sequences`` of a half, their counters being validation positions."""
+    """What evaluation needs of a dataset: first sequences of a half; counters are validation positions."""
 
-    def validation(self, half: str, sequences: int) -> Batch: ...
+    def validation(self, half: Literal["a", "b"], sequences: int) -> Batch: ...
 
 
 @dataclass(frozen=True)
 class Half:
     """One half's loss in nats per token, and its errors.
 
-    ``se``: standard error over validation sequences, of the mean over draws (the masks of these draws are part of it). ``mc_se``: standard
-    error over draws at these sequences alone; None for one draw, rough (a few degrees of freedom) below 8, zero where exact.
+    ``se``: standard error over validation sequences, of the mean over draws (the masks of these draws are
+    part of it). ``mc_se``: standard error over draws at these sequences alone; None for one draw, rough (a
+    few degrees of freedom) below 8, zero where exact.
     """
 
     nll: float
@@ -45,9 +46,11 @@ class Half:
         values, tokens = scores.values.to(torch.float64), scores.tokens.to(torch.float64)
         share = tokens / tokens.sum()
         n, draws = values.shape
+        if n < 2:
+            raise ValueError(f"a standard error needs 2 validation sequences or more, not {n}")
         by_sequence = values.mean(1)
         nll = float(share @ by_sequence)
-        se = float(((share * (by_sequence - nll)) ** 2).sum().mul(n / (n - 1)).sqrt()) if n > 1 else float("inf")
+        se = float(((share * (by_sequence - nll)) ** 2).sum().mul(n / (n - 1)).sqrt())
         if exact:
             return cls(nll, se, 0.0, scores)
         return cls(nll, se, float((share @ values).std() / draws**0.5) if draws > 1 else None, scores)
@@ -69,7 +72,7 @@ class Evaluation:
         return None if None in found else max(x for x in found if x is not None)
 
     def event(self) -> dict[str, Any]:
-        """As plain JSON values, for the history of a run. ``scores`` and ``sequence_tokens`` hold one row a sequence."""
+        """As plain JSON values, for a run's history; ``scores`` has one row a sequence."""
         halves = {"a": self.a, "b": self.b}
         return {
             "kind": self.kind,
@@ -82,7 +85,7 @@ class Evaluation:
 
 @contextmanager
 def scoring(model: torch.nn.Module) -> Iterator[torch.device]:
-    """Eval mode, no gradients, no autocast (weights are float32, so scores are); yields the model's device."""
+    """Eval mode, no gradients, no autocast (weights are float32, so scores are); yields the device."""
     was_training = model.training
     device = next(model.parameters()).device
     model.eval()
@@ -101,7 +104,7 @@ def evaluate(
     draws: int | None = None,
     micro_batch: int = 64,
 ) -> Evaluation:
-    """Score ``config.sequences`` sequences of each half with ``draws`` (default ``config.draws``) Monte-Carlo draws.
+    """Score ``config.sequences`` sequences of each half, ``draws`` times (default ``config.draws``).
 
     ``micro_batch``, sequences a forward pass, moves the result by less than 1e-6.
     """
@@ -119,10 +122,11 @@ def to_precision(
     maximum: int = 1024,
     micro_batch: int = 64,
 ) -> Evaluation:
-    """Score with as many draws as it takes for both halves' Monte-Carlo standard error to be ``standard_error`` nats at most.
+    """Score with as many draws as bring both halves' Monte-Carlo error to ``standard_error`` nats at most.
 
-    Default ``config.precise``. ``minimum`` draws tell the error to about 20 %; at ``maximum`` it stops, and ``mc_se`` of the result tells
-    what it reached. Draws already made are kept, so the result is that of `evaluate` with its number of draws.
+    Default ``config.precise``. ``minimum`` draws tell the error to about 20 %; at ``maximum`` it stops, and
+    ``mc_se`` of the result tells what it reached. Draws already made are kept, so the result is that of
+    `evaluate` with its number of draws.
     """
     target = config.precise if standard_error is None else standard_error
     scores = _score(model, objective, dataset, config, range(minimum), micro_batch)
@@ -133,11 +137,13 @@ def to_precision(
             return result
         needed = min(maximum, max(result.draws + 1, ceil(result.draws * (reached / target) ** 2)))
         more = _score(model, objective, dataset, config, range(result.draws, needed), micro_batch)
-        scores = {h: Scores(torch.cat([scores[h].values, more[h].values], 1), scores[h].tokens) for h in HALVES}
+        scores = {
+            h: Scores(torch.cat([scores[h].values, more[h].values], 1), scores[h].tokens) for h in HALVES
+        }
 
 
 def evaluate_decoding(
-    model: torch.nn.Module,
+    model: Any,
     objective: Objective,
     dataset: Validation,
     config: EvaluationConfig,
@@ -145,24 +151,36 @@ def evaluate_decoding(
     tokens_per_step: int = 1,
     micro_batch: int = 64,
 ) -> Evaluation:
-    """The exact NLL of a masked-diffusion model under a decoding order, for verdicts in AR's favour: `masked.exact_under_order`."""
+    """The exact NLL of a masked-diffusion model under a decoding order: `masked.exact_under_order`.
+
+    A verdict in AR's favour names the decoder that it beats, for a bound above AR's loss proves nothing.
+    """
     if "mask" not in objective.extra_tokens or objective.likelihood != "upper_bound":
         raise ValueError(f"objective {objective.name!r} has no decoding orders: only masked diffusion has")
     halves = []
     with scoring(model) as device:
-        mask = int(model.vocab) + objective.extra_tokens.index("mask")
+        mask = model.vocab + objective.extra_tokens.index("mask")
         for half in HALVES:
             batch = dataset.validation(half, config.sequences).to(device)
-            halves.append(Half.of(exact_under_order(model, mask, batch, order, micro_batch, tokens_per_step), exact=True))
+            scores = exact_under_order(model, mask, batch, order, micro_batch, tokens_per_step)
+            halves.append(Half.of(scores, exact=True))
     return Evaluation("exact", 1, *halves)
 
 
 def _score(
-    model: torch.nn.Module, objective: Objective, dataset: Validation, config: EvaluationConfig, draws: range, micro_batch: int
+    model: torch.nn.Module,
+    objective: Objective,
+    dataset: Validation,
+    config: EvaluationConfig,
+    draws: range,
+    micro_batch: int,
 ) -> dict[str, Scores]:
     with scoring(model) as device:
         return {
-            half: objective.score(model, dataset.validation(half, config.sequences).to(device), draws, micro_batch) for half in HALVES
+            half: objective.score(
+                model, dataset.validation(half, config.sequences).to(device), draws, micro_batch
+            )
+            for half in HALVES
         }
 
 

@@ -11,8 +11,9 @@ if TYPE_CHECKING:
 def evaluation_steps(config: EvaluationConfig, steps: int) -> list[int]:
     """Steps in 1..``steps`` at which a run is evaluated.
 
-    They are ``first``, and then each at most ``spacing`` times the one before, or the next integer where that is more. The grid does
-    not depend on where the run ends, so that extending a run changes none of its earlier results; ``steps`` itself need not be on it.
+    They are ``first``, and then each at most ``spacing`` times the one before, or the next integer where that
+    is more. The grid does not depend on where the run ends, so that extending a run changes none of its
+    earlier results; ``steps`` itself need not be on it.
     """
     grid = []
     step = config.first

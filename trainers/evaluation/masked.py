@@ -1,13 +1,15 @@
-"""Likelihoods of a masked-diffusion model: the one Monte-Carlo bound that every run is scored by, and exact chain rules.
+"""Likelihoods of a masked-diffusion model: the one Monte-Carlo bound that every run is scored by, and exact
+chain rules.
 
-The bound is the any-order ELBO in its sum form (LLaDA's likelihood evaluation, arXiv 2502.09992 appendix): with n scored tokens,
+The bound is the any-order ELBO in its sum form (LLaDA's likelihood evaluation, arXiv 2502.09992 appendix):
+with n scored tokens,
 
     -log p(x) / n  <=  E_{k ~ U{1..n}} E_{|M| = k} (1/k) sum_{i in M} -log p(x_i | x outside M) .
 
-k is stratified over sequences: sequence i of draw j takes the fraction (i phi + r_j) mod 1 of 1..n, with phi the golden ratio, whose
-multiples fill the interval evenly for every number of sequences, and r_j a uniform rotation of the draw. So each single value
-is unbiased, each draw is a stratification by itself, and draws are independent replicates. Everything is a function of the
-validation position and the draw, shared by all runs.
+k is stratified over sequences: sequence i of draw j takes the fraction (i phi + r_j) mod 1 of 1..n, with phi
+the golden ratio, whose multiples fill the interval evenly for every number of sequences, and r_j a uniform
+rotation of the draw. So each single value is unbiased, each draw is a stratification by itself, and draws are
+independent replicates. Everything is a function of the validation position and the draw, shared by all runs.
 """
 
 from __future__ import annotations
@@ -28,26 +30,27 @@ _GOLDEN = 0x9E3779B97F4A7C15 - (1 << 64)
 
 
 def mask_counts(positions: torch.Tensor, lengths: torch.Tensor, draw: int) -> torch.Tensor:
-    """k in 1..n of each validation position [B] in a draw, where ``lengths`` [B] int64 are the n (bias below n / 2**32)."""
+    """k in 1..n of each validation position [B] in a draw; ``lengths`` [B] int64 are the n."""
     return counts_at(positions, lengths, stream_key(EVALUATION_SEED, f"evaluation/rotation/{draw}"))
 
 
 def counts_at(positions: torch.Tensor, lengths: torch.Tensor, rotation: int) -> torch.Tensor:
-    """k of each position under a rotation given as int64, a fraction of 2**64."""
+    """k of each position under a rotation, an int64 fraction of 2**64; P(k) is within 2**-32 of 1/n."""
     fraction = ((positions * _GOLDEN + rotation) >> 32) & 0xFFFFFFFF
     return 1 + ((fraction * lengths) >> 32)
 
 
 def evaluation_masks(positions: torch.Tensor, real: torch.Tensor, draw: int) -> torch.Tensor:
-    """Masked positions [B, T] of each validation position in a draw: a uniform subset of ``real`` of size k."""
+    """Masked positions [B, T] of each validation position in a draw: a uniform subset of ``real``."""
     counts = mask_counts(positions, real.sum(1), draw)
-    order = Noise(EVALUATION_SEED, positions, 1).uniform(f"evaluation/order/{draw}", real.shape[1]).masked_fill(~real, 2.0)
+    noise = Noise(EVALUATION_SEED, positions, 1)
+    order = noise.uniform(f"evaluation/order/{draw}", real.shape[1]).masked_fill(~real, 2.0)
     ranks = order.argsort(dim=1, stable=True).argsort(1)
     return (ranks < counts[:, None]) & real
 
 
 def bidirectional(real: torch.Tensor) -> str | torch.Tensor:
-    """Full attention that padding is kept out of: ``full``, or a mask [B, 1, T, T] where a sequence holds padding.
+    """Full attention that leaves padding out: ``full``, or a mask [B, 1, T, T] where there is any padding.
 
     A position may always see itself, so that no row of the softmax is empty.
     """
@@ -57,8 +60,13 @@ def bidirectional(real: torch.Tensor) -> str | torch.Tensor:
     return real[:, None, None, :] | own
 
 
-def masked_nll(model: Any, mask: int, tokens: torch.Tensor, real: torch.Tensor, masked: torch.Tensor) -> torch.Tensor:
-    """Nats of each masked token given the visible ones, [B, T] float64, zero elsewhere. Only masked positions reach the head."""
+def masked_nll(
+    model: Any, mask: int, tokens: torch.Tensor, real: torch.Tensor, masked: torch.Tensor
+) -> torch.Tensor:
+    """Nats of each masked token given the visible ones, [B, T] float64, zero elsewhere.
+
+    Only masked positions reach the head.
+    """
     hidden = model(torch.where(masked, mask, tokens), bidirectional(real))
     nll = torch.zeros(tokens.shape, dtype=torch.float64, device=tokens.device)
     nll[masked] = model.token_nll(hidden[masked], tokens[masked]).to(torch.float64)
@@ -82,12 +90,13 @@ def elbo(model: Any, mask: int, batch: Batch, draws: range, micro_batch: int) ->
 def exact_under_order(
     model: Any, mask: int, batch: Batch, order: DecodingOrder, micro_batch: int = 64, tokens_per_step: int = 1
 ) -> Scores:
-    """The exact NLL, nats per token, of the sampler that decodes in a fixed order; one draw, without Monte-Carlo error.
+    """The exact NLL, nats per token, of the sampler that decodes in a fixed order; no Monte-Carlo error.
 
-    A rule that picks the next positions from what is visible alone makes the model a chain rule with a likelihood of its own
-    (DUEL, arXiv 2603.01367). ``left_to_right`` is the plain chain rule; ``confidence`` reveals the positions whose most likely token
-    is the most probable, the first where equal. ``tokens_per_step`` of them are revealed at once, independently. It may lie above
-    or below the bound. Takes n / tokens_per_step forwards a sequence.
+    A rule that picks the next positions from what is visible alone makes the model a chain rule with a
+    likelihood of its own (DUEL, arXiv 2603.01367). ``left_to_right`` is the plain chain rule; ``confidence``
+    reveals the positions whose most likely token is the most probable, the first where equal.
+    ``tokens_per_step`` of them are revealed at once, independently. It may lie above or below the bound.
+    Takes n / tokens_per_step forwards a sequence.
     """
     values = []
     for start in range(0, len(batch), micro_batch):
@@ -98,7 +107,12 @@ def exact_under_order(
 
 
 def _chain_rule(
-    model: Any, mask: int, tokens: torch.Tensor, real: torch.Tensor, order: DecodingOrder, tokens_per_step: int
+    model: Any,
+    mask: int,
+    tokens: torch.Tensor,
+    real: torch.Tensor,
+    order: DecodingOrder,
+    tokens_per_step: int,
 ) -> torch.Tensor:
     """Nats of each sequence [B] float64 under a decoding order."""
     masked, total = real.clone(), torch.zeros(len(tokens), dtype=torch.float64, device=tokens.device)

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 class Autoregressive(Objective):
     """Next-token prediction under causal attention; the loss is the exact NLL.
 
-    Inputs are [BOS, x_0 .. x_{T-2}], targets x_0 .. x_{T-1}: the first token is predicted too, so that a masked twin is scored on
-    the same T positions. Padding stands at the end of a sequence, where causal attention never sees it.
+    Inputs are [BOS, x_0 .. x_{T-2}], targets x_0 .. x_{T-1}: the first token is predicted too, so that a
+    masked twin is scored on the same T positions. Padding stands at the end of a sequence, where causal
+    attention never sees it.
     """
 
     name: ClassVar[str] = "autoregressive"
@@ -30,8 +31,8 @@ class Autoregressive(Objective):
         0.0,
         ge=0,
         lt=1,
-        description="Share of input tokens replaced by a mask token while training, the loss staying on all positions: "
-        "noise for AR as in arXiv 2511.03276 and 2510.04071 (0 .1 .3 .5 .7 .9 there). BOS stays.",
+        description="Share of input tokens replaced by a mask token while training, the loss staying on all "
+        "positions: noise for AR as in arXiv 2511.03276 and 2510.04071 (0 .1 .3 .5 .7 .9 there). BOS stays.",
     )
 
     @property
@@ -66,7 +67,9 @@ class Autoregressive(Objective):
             values.append((nll * part.loss_mask).sum(1) / part.loss_mask.sum(1).clamp_min(1))
         return Scores(torch.cat(values)[:, None].cpu(), batch.loss_mask.sum(1).cpu())
 
-    def sample(self, model: Any, prompt: torch.Tensor, length: int, seed: int, **options: Any) -> torch.Tensor:
+    def sample(
+        self, model: Any, prompt: torch.Tensor, length: int, seed: int, **options: Any
+    ) -> torch.Tensor:
         """Token by token with a key-value cache; ``temperature`` (1; 0 is greedy)."""
         return sampling.sample(model, prompt[None], length, seed, bos=model.vocab, **options)[0]
 

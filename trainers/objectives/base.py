@@ -1,8 +1,8 @@
 """The interface of an objective: what it feeds, what it scores, and what its numbers may be called.
 
-Most objectives write :meth:`Objective.corrupt` alone; one forward pass and a weighted cross-entropy follow. One that needs
-several passes, or another loss, overrides :meth:`Objective.terms` and owns all of its forwards. `docs/write-your-own-objective.md`
-builds three of them.
+Most objectives write :meth:`Objective.corrupt` alone; one forward pass and a weighted cross-entropy follow.
+One that needs several passes, or another loss, overrides :meth:`Objective.terms` and owns all of its
+forwards. `docs/write-your-own-objective.md` builds three of them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from trainers.batch import Batch
 
 Likelihood = Literal["exact", "upper_bound", "pseudo", "none"]
-"""What a reported loss is: the NLL itself, an upper bound of it, a pseudo-likelihood, or nothing of the kind."""
+"""What a reported loss is: the NLL, an upper bound of it, a pseudo-likelihood, or nothing of the kind."""
 
 EVALUATION_SEED = 0
 """Seed of all evaluation noise, the same for every run, so that runs are compared under equal masks."""
@@ -27,7 +27,7 @@ EVALUATION_SEED = 0
 
 @dataclass(frozen=True)
 class Term:
-    """One loss term as numerator and denominator (0-d tensors), so that accumulation and workers sum before they divide."""
+    """One loss term as numerator and denominator (0-d), so that accumulation and workers sum, then divide."""
 
     numerator: torch.Tensor
     denominator: torch.Tensor
@@ -37,10 +37,11 @@ class Term:
 class Corruption:
     """What one training forward is fed and scored on.
 
-    ``inputs``: ids [B, T] int64 (extra tokens are V, V+1, ... in the order of ``extra_tokens``) or embeddings [B, T, d].
-    ``targets`` [B, T] int64; ``weights`` [B, T] float32, zero where nothing is scored; ``normaliser``: 0-d tensor, the
-    denominator. ``attention``: ``causal``, ``full``, or a bool mask [B, 1, T, T] that is true where attention is allowed.
-    ``positions`` [B, T] or None for 0..T-1; ``conditioning`` [B, d] is added to every position's embedding.
+    ``inputs``: ids [B, T] int64 (extra tokens are V, V+1, ... in the order of ``extra_tokens``) or embeddings
+    [B, T, d]. ``targets`` [B, T] int64; ``weights`` [B, T] float32, zero where nothing is scored;
+    ``normaliser``: 0-d tensor, the denominator. ``attention``: ``causal``, ``full``, or a bool mask [B, 1, T,
+    T] that is true where attention is allowed. ``positions`` [B, T] or None for 0..T-1; ``conditioning`` [B,
+    d] is added to every position's embedding.
     """
 
     inputs: torch.Tensor
@@ -54,10 +55,10 @@ class Corruption:
 
 @dataclass(frozen=True)
 class Scores:
-    """Nats per token of each validation sequence, once per Monte-Carlo draw: ``values`` [sequences, draws] float64.
+    """Nats per token of each validation sequence and draw: ``values`` [sequences, draws] float64.
 
-    The mean over draws, and over sequences weighted by ``tokens`` [sequences] (scored positions of each, int64), estimates the
-    loss. Draws are independent of each other and shared by all runs and steps.
+    The mean over draws, and over sequences weighted by ``tokens`` [sequences] (scored positions of each,
+    int64), estimates the loss. Draws are independent of each other and shared by all runs and steps.
     """
 
     values: torch.Tensor
@@ -70,16 +71,16 @@ class Objective(Component):
     likelihood: ClassVar[Likelihood] = "none"
     """What :meth:`score` returns."""
     training_forwards: ClassVar[float] = 1.0
-    """Forward-backward passes over the backbone a step, for FLOPs (a forward without gradient counts a third)."""
+    """Forward-backward passes over the backbone a step, for FLOPs; one without gradient counts a third."""
 
     @property
     def extra_tokens(self) -> tuple[str, ...]:
-        """Tokens fed but never predicted; each gets a row of the extra embedding: ids V, V+1, ... in this order."""
+        """Tokens fed but never predicted, ids V, V+1, ...; each gets a row of the extra embedding."""
         return ()
 
     @property
     def training_likelihood(self) -> Likelihood:
-        """What the expected *training* loss is; all but ``exact`` and ``upper_bound`` are labelled `not a likelihood`."""
+        """What the expected *training* loss is; ``pseudo`` and ``none`` are labelled `not a likelihood`."""
         return "none"
 
     def modules(self, width: int, vocab: int) -> torch.nn.Module | None:
@@ -93,12 +94,16 @@ class Objective(Component):
     def corrupt(self, model: Any, batch: Batch, noise: Noise, step: int) -> Corruption:
         """Inputs, targets and weights of one training forward.
 
-        ``model`` gives ``vocab`` (V), ``width`` (d), ``embed(ids)`` and ``objective`` (what :meth:`modules` returned). All
-        randomness comes from ``noise``, so that it depends on the sample counter alone.
+        ``model`` gives ``vocab`` (V), ``width`` (d), ``embed(ids)`` and ``objective`` (what :meth:`modules`
+        returned). All randomness comes from ``noise``, so that it depends on the sample counter alone.
         """
 
     def terms(self, model: Any, batch: Batch, noise: Noise, step: int) -> dict[str, Term]:
-        """Named loss terms of a (micro-)batch; the training loss is the sum of numerator/denominator over terms."""
+        """Named loss terms of a (micro-)batch; the training loss is the sum of numerator / denominator.
+
+        May be called again without gradient, to count denominators or to score: a state changes only in calls
+        with gradient (``torch.is_grad_enabled()``), by sums over sequences.
+        """
         c = self.corrupt(model, batch, noise, step)
         return {"loss": Term(model.weighted_cross_entropy(c, noise.derive("model")), c.normaliser)}
 
@@ -107,11 +112,11 @@ class Objective(Component):
         return batch.loss_mask.sum()
 
     def score(self, model: Any, batch: Batch, draws: range, micro_batch: int) -> Scores:
-        """Score validation sequences (``batch.counters`` are validation positions), Monte-Carlo draws ``draws``.
+        """Score validation sequences in the Monte-Carlo draws ``draws``; counters are validation positions.
 
-        Draw j of position i is the same for every run, step, batch size and number of draws asked for. Called without
-        gradients, in eval mode. The default is the training loss under fixed noise, one sequence at a time; it is as much of a
-        likelihood as that is.
+        Draw j of position i is the same for every run, step, batch size and number of draws asked for. Called
+        without gradients, in eval mode. The default is the training loss under fixed noise, one sequence at a
+        time; it is as much of a likelihood as that is.
         """
         values = torch.zeros(len(batch), len(draws), dtype=torch.float64)
         for i in range(len(batch)):
@@ -122,8 +127,10 @@ class Objective(Component):
                 values[i, j] = sum(float(t.numerator) / max(float(t.denominator), 1e-30) for t in terms)
         return Scores(values, batch.loss_mask.sum(1).cpu())
 
-    def sample(self, model: Any, prompt: torch.Tensor, length: int, seed: int, **options: Any) -> torch.Tensor:
-        """Continue ``prompt`` [P] int64 to ``length`` tokens in all; [length] int64. An error where there is no sampler."""
+    def sample(
+        self, model: Any, prompt: torch.Tensor, length: int, seed: int, **options: Any
+    ) -> torch.Tensor:
+        """Continue ``prompt`` [P] int64 to ``length`` tokens: [length]. ``ValueError`` without a sampler."""
         raise ValueError(f"objective {self.name!r} has no sampler")
 
 

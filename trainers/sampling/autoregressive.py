@@ -12,7 +12,9 @@ from trainers.sampling.gumbel import draw
 def sample(
     model: Any, prompts: torch.Tensor, length: int, seed: int, *, bos: int, temperature: float = 1.0
 ) -> torch.Tensor:
-    """Continue prompts [B, P] to [B, length]. The noise of a sample depends on seed, its row and the position alone."""
+    """Continue prompts [B, P] to [B, length]. The noise of a sample depends on seed, its row and the position
+    alone.
+    """
     from trainers.models.network.decoder import Cache
 
     if length < prompts.shape[1]:

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 def gumbel(noise: Noise, stream: str, *shape: int) -> torch.Tensor:
     """Standard Gumbel noise [B, *shape], float64, from 48 random bits a value.
 
-    float32 cuts off the upper tail, which lowers the entropy of what is sampled and flatters generative perplexity (Zheng et al.,
-    arXiv 2409.02908).
+    float32 cuts off the upper tail, which lowers the entropy of what is sampled and flatters generative
+    perplexity (Zheng et al., arXiv 2409.02908).
     """
     high, low = (noise.uniform(f"{stream}/{part}", *shape).to(torch.float64) for part in ("high", "low"))
     return -(-(high + low * 2.0**-24 + 2.0**-49).log()).log()

@@ -1,8 +1,9 @@
 """Sampling a masked-diffusion model: from all masked to none, in as many steps as one likes.
 
-``ancestral`` reveals each masked token with probability (t - s) / t from level t to s (MDLM, SMDM's `origin`): the reverse process of the
-bound, so with many steps it samples the distribution that the bound is about. ``confidence`` reveals, at each step, an equal share of
-the masked tokens: those whose drawn token is the most probable (LLaDA's low-confidence remasking, SMDM's `greddy`).
+``ancestral`` reveals each masked token with probability (t - s) / t from level t to s (MDLM, SMDM's
+`origin`): the reverse process of the bound, so with many steps it samples the distribution that the bound is
+about. ``confidence`` reveals, at each step, an equal share of the masked tokens: those whose drawn token is
+the most probable (LLaDA's low-confidence remasking, SMDM's `greddy`).
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ def sample(
     steps: int | None = None,
     temperature: float = 1.0,
 ) -> torch.Tensor:
-    """Continue prompts [B, P] to [B, length] in ``steps`` forward passes (default: one a token; no more are ever needed)."""
+    """Continue prompts [B, P] to [B, length] in ``steps`` forward passes (default: one a token)."""
     missing = length - prompts.shape[1]
     if missing < 0:
         raise ValueError(f"length {length} is less than the prompt's {prompts.shape[1]} tokens")

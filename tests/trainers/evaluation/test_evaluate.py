@@ -86,7 +86,9 @@ def test_to_precision_adds_draws_until_it_is_precise(model: torch.nn.Module) -> 
 
 
 def test_to_precision_stops_at_its_cap_and_tells(model: torch.nn.Module) -> None:
-    found = to_precision(model, MaskedDiffusion(), Texts(32, VOCAB), EvaluationConfig(sequences=4), 1e-9, maximum=20)
+    found = to_precision(
+        model, MaskedDiffusion(), Texts(32, VOCAB), EvaluationConfig(sequences=4), 1e-9, maximum=20
+    )
     assert found.draws == 20 and found.mc_se > 1e-9
 
 
@@ -107,7 +109,12 @@ def test_event_is_json_and_carries_every_score(model: torch.nn.Module) -> None:
 
 def test_training_variant_does_not_change_the_score(model: torch.nn.Module) -> None:
     config, texts = EvaluationConfig(sequences=4), Texts(32, VOCAB)
-    variants = [{}, {"weight": "none"}, {"weight": "realised", "forced_mask": True}, {"random_length": 0.5, "epsilon": 0.1}]
+    variants = [
+        {},
+        {"weight": "none"},
+        {"weight": "realised", "forced_mask": True},
+        {"random_length": 0.5, "epsilon": 0.1},
+    ]
     values = [evaluate(model, MaskedDiffusion(**v), texts, config).b.nll for v in variants]
     assert len(set(values)) == 1
 

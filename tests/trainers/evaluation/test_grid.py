@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from trainers.config import EvaluationConfig
@@ -12,7 +14,7 @@ def test_grid_is_a_prefix_of_every_longer_grid_and_no_wider_than_asked(spacing: 
     long = evaluation_steps(config, 100_000)
     for steps in (1, 8, 9, 250, 5000):
         assert evaluation_steps(config, steps) == [s for s in long if s <= steps]
-    for before, after in zip(long, long[1:], strict=False):
+    for before, after in itertools.pairwise(long):
         assert after == before + 1 or after <= before * spacing + 1e-6
         assert after == before + 1 or (after + 1) > before * spacing - 1e-6
 
@@ -21,7 +23,7 @@ def test_default_grid_is_log_spaced_and_short() -> None:
     steps = evaluation_steps(EvaluationConfig(), 300)
     assert steps[:4] == [8, 9, 10, 11]
     assert len(steps) < 45
-    assert max(b / a for a, b in zip(steps, steps[1:], strict=False) if a >= 20) <= 1.1
+    assert max(b / a for a, b in itertools.pairwise(steps) if a >= 20) <= 1.1
 
 
 def test_first_beyond_the_end_evaluates_nothing() -> None:

@@ -19,7 +19,9 @@ def order_nll(model: TableModel, text: torch.Tensor, order: tuple[int, ...]) -> 
     """-log p of one sequence when it is revealed in ``order``."""
     hidden, total = torch.ones(len(text), dtype=torch.bool), 0.0
     for i in order:
-        total -= float(model(torch.where(hidden, model.vocab, text)[None], "full")[0, i].log_softmax(-1)[text[i]])
+        total -= float(
+            model(torch.where(hidden, model.vocab, text)[None], "full")[0, i].log_softmax(-1)[text[i]]
+        )
         hidden[i] = False
     return total
 
@@ -33,7 +35,9 @@ def test_enumerated_bound_is_the_mean_over_decoding_orders() -> None:
 
 @torch.no_grad()
 def test_estimator_is_the_bound_when_its_masks_are_all_masks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Exact unbiasedness: k uniform and subsets uniform give the bound; the next two tests show that the masks are so drawn."""
+    """Exact unbiasedness: k uniform and subsets uniform give the bound; the next two tests show that the
+    masks are so drawn.
+    """
     model = TableModel(length=5)
     every = torch.stack(list(subsets(5)))
     monkeypatch.setattr(masked, "evaluation_masks", lambda positions, real, draw: every[positions])
@@ -69,7 +73,9 @@ def test_each_draw_stratifies_the_mask_count_over_any_run_of_positions() -> None
         k = mask_counts(torch.arange(first, first + n), torch.full((n,), 128), draw)
         ecdf = torch.arange(1, n + 1) / n
         assert float((k.sort().values / 128 - ecdf).abs().max()) < 3 / n + 1 / 128
-    draws = torch.stack([mask_counts(torch.arange(48), torch.full((48,), 128), draw) for draw in range(200)]).double()
+    draws = torch.stack(
+        [mask_counts(torch.arange(48), torch.full((48,), 128), draw) for draw in range(200)]
+    ).double()
     means = draws.mean(1)
     assert float(means.std()) < 0.3 * float(draws.std()) / 48**0.5
     assert float(torch.corrcoef(torch.stack([means[:-1], means[1:]]))[0, 1].abs()) < 0.2
@@ -108,7 +114,10 @@ def test_padding_is_neither_masked_scored_nor_seen() -> None:
         batch = batch_of(torch.tensor([[0, 1, 2, filler, filler]]).repeat(30, 1), real=real)
         scores = elbo(model, model.vocab, batch, range(2), 8)
         assert scores.tokens.tolist() == [3] * 30
-        exact = [exact_under_order(model, model.vocab, batch, order).values for order in ("left_to_right", "confidence")]
+        exact = [
+            exact_under_order(model, model.vocab, batch, order).values
+            for order in ("left_to_right", "confidence")
+        ]
         found.append((scores.values, *exact))
     for one, other in zip(*found, strict=True):
         assert torch.equal(one, other)
@@ -121,7 +130,12 @@ def test_padding_is_neither_masked_scored_nor_seen() -> None:
 def test_a_decoding_order_is_a_distribution_over_texts(order: str, tokens_per_step: int) -> None:
     model = TableModel(vocab=3, length=4)
     texts = torch.cartesian_prod(*[torch.arange(3)] * 4)
-    nll = 4 * exact_under_order(model, 3, batch_of(texts), order, micro_batch=30, tokens_per_step=tokens_per_step).values
+    nll = (
+        4
+        * exact_under_order(
+            model, 3, batch_of(texts), order, micro_batch=30, tokens_per_step=tokens_per_step
+        ).values
+    )
     assert float((-nll).exp().sum()) == pytest.approx(1, abs=1e-12)
 
 
@@ -137,7 +151,9 @@ def test_confidence_reveals_the_surest_position_first() -> None:
     model = TableModel(length=5)
     hidden, order = torch.ones(5, dtype=torch.bool), []
     while bool(hidden.any()):
-        sure = model(torch.where(hidden, 3, TEXT)[None], "full")[0].softmax(-1).amax(-1).masked_fill(~hidden, -1)
+        sure = (
+            model(torch.where(hidden, 3, TEXT)[None], "full")[0].softmax(-1).amax(-1).masked_fill(~hidden, -1)
+        )
         order.append(int(sure.argmax()))
         hidden[order[-1]] = False
     value = exact_under_order(model, 3, batch_of(TEXT[None]), "confidence").values
@@ -147,6 +163,9 @@ def test_confidence_reveals_the_surest_position_first() -> None:
 @torch.no_grad()
 def test_uniform_predictor_scores_log_vocab() -> None:
     model, batch = TableModel(length=5, uniform=True), batch_of(torch.randint(3, (9, 5)))
-    found = [elbo(model, 3, batch, range(4), 8), *(exact_under_order(model, 3, batch, o) for o in ("left_to_right", "confidence"))]
+    found = [
+        elbo(model, 3, batch, range(4), 8),
+        *(exact_under_order(model, 3, batch, o) for o in ("left_to_right", "confidence")),
+    ]
     for scores in found:
         torch.testing.assert_close(scores.values, torch.full_like(scores.values, math.log(3)))

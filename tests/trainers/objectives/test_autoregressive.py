@@ -42,7 +42,9 @@ def test_padding_is_neither_scored_nor_seen() -> None:
     real = torch.tensor([[True, True, False, False]])
     one, other = (batch_of(torch.tensor([[0, 1, x, x]]), real=real) for x in (0, 2))
     objective = Autoregressive()
-    assert torch.equal(objective.score(model, one, range(1), 8).values, objective.score(model, other, range(1), 8).values)
+    assert torch.equal(
+        objective.score(model, one, range(1), 8).values, objective.score(model, other, range(1), 8).values
+    )
     assert int(objective.terms(model, one, Noise(0, one.counters, 1), 0)["loss"].denominator) == 2
 
 
@@ -72,7 +74,10 @@ def test_input_mask_is_only_noise_of_training() -> None:
 
 
 def test_the_option_adds_a_row_and_no_other_parameter() -> None:
-    plain, noisy = (Transformer(width=16, layers=1).build(5, len(o.extra_tokens), 8) for o in (Autoregressive(), Autoregressive(input_mask=0.1)))
+    plain, noisy = (
+        Transformer(width=16, layers=1).build(5, len(o.extra_tokens), 8)
+        for o in (Autoregressive(), Autoregressive(input_mask=0.1))
+    )
     for model in (plain, noisy):
         initialise(model, 0)
     for (name, a), (_, b) in zip(plain.named_parameters(), noisy.named_parameters(), strict=True):

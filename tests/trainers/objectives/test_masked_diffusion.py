@@ -1,4 +1,6 @@
-"""Every training variant against its own expectation, by enumeration of all masks; and its bias against the bound."""
+"""Every training variant against its own expectation, by enumeration of all masks; and its bias against the
+bound.
+"""
 
 from __future__ import annotations
 
@@ -20,14 +22,26 @@ def binomial(n: int, k: int, p: float) -> float:
 
 
 def count_shares(epsilon: float, weight_by_rate: bool = False) -> np.ndarray:
-    """P(k masked) for k = 0..T under t ~ U(0, 1), or the integral of P(k | p) / p: exact by Gauss-Legendre quadrature."""
+    """P(k masked) for k = 0..T under t ~ U(0, 1), or the integral of P(k | p) / p: exact by Gauss-Legendre
+    quadrature.
+    """
     x, w = np.polynomial.legendre.leggauss(16)
     p = epsilon + (1 - epsilon) * (x + 1) / 2
-    return np.array([sum(wi / 2 * binomial(T, k, pi) / (pi if weight_by_rate else 1) for wi, pi in zip(w, p, strict=True)) for k in range(T + 1)])
+    return np.array(
+        [
+            sum(
+                wi / 2 * binomial(T, k, pi) / (pi if weight_by_rate else 1)
+                for wi, pi in zip(w, p, strict=True)
+            )
+            for k in range(T + 1)
+        ]
+    )
 
 
 def expectation(objective: MaskedDiffusion, g: np.ndarray) -> float:
-    """Expected training loss per token, from g[k-1], the mean cross-entropy of a masked token when k are masked."""
+    """Expected training loss per token, from g[k-1], the mean cross-entropy of a masked token when k are
+    masked.
+    """
     k = np.arange(T + 1)
     shares, g = count_shares(objective.epsilon), np.concatenate([[0], g])
     if objective.forced_mask:
@@ -43,7 +57,9 @@ def expectation(objective: MaskedDiffusion, g: np.ndarray) -> float:
     return float((shares * k * g).sum() / T)
 
 
-def losses(objective: MaskedDiffusion, model: TableModel, tokens: torch.Tensor, first: int = 0) -> torch.Tensor:
+def losses(
+    objective: MaskedDiffusion, model: TableModel, tokens: torch.Tensor, first: int = 0
+) -> torch.Tensor:
     """Training loss of many independent copies of one sequence [B]."""
     batch = batch_of(tokens.repeat(B, 1), first)
     c = objective.corrupt(model, batch, Noise(0, batch.counters, 16), 0)
@@ -94,7 +110,9 @@ def test_how_far_off_a_forced_mask_is() -> None:
 
 @pytest.mark.parametrize("epsilon", [1e-3, 0.1])
 def test_how_far_off_a_finite_epsilon_is(epsilon: float) -> None:
-    """e/(1-e) x (bound - mean of f below e): above the bound where context helps, by at most .001 of it at the default."""
+    """e/(1-e) x (bound - mean of f below e): above the bound where context helps, by at most .001 of it at
+    the default.
+    """
     g = np.array([0.8, 1.1, 1.4, 1.7])
     objective = MaskedDiffusion(epsilon=epsilon)
     p = (np.arange(20_000) + 0.5) / 20_000 * epsilon
@@ -107,14 +125,20 @@ def test_how_far_off_a_finite_epsilon_is(epsilon: float) -> None:
 @pytest.mark.parametrize("t", ["stratified", "iid"])
 @pytest.mark.parametrize("weight", ["inverse_p", "realised"])
 def test_uniform_predictor_scores_log_vocab_under_every_bound(weight: str, t: str) -> None:
-    drawn = losses(MaskedDiffusion(weight=weight, t=t, epsilon=0), TableModel(length=T, uniform=True), torch.tensor([0, 1, 2, 0]))
+    drawn = losses(
+        MaskedDiffusion(weight=weight, t=t, epsilon=0),
+        TableModel(length=T, uniform=True),
+        torch.tensor([0, 1, 2, 0]),
+    )
     if weight == "realised":
         torch.testing.assert_close(drawn, torch.full_like(drawn, math.log(3)))
     assert abs(float(drawn.mean()) - math.log(3)) <= 4 * float(drawn.std()) / B**0.5 + 1e-6
 
 
 def test_stratified_levels_and_realised_weights_vary_less() -> None:
-    """At T = 128, on a profile like a language model's: 1.5 nats with full context, 3 with none, tokens scattered by 1.5."""
+    """At T = 128, on a profile like a language model's: 1.5 nats with full context, 3 with none, tokens
+    scattered by 1.5.
+    """
     length, steps, size = 128, 400, 16
     scatter = 1.5 * torch.randn(length, generator=torch.Generator().manual_seed(0))
     batch = batch_of(torch.zeros(steps * size, length, dtype=torch.int64))
@@ -143,7 +167,10 @@ def test_published_formula() -> None:
     masked_indices = noise.uniform("mask", length) < p_mask
     noisy_batch = torch.where(masked_indices, model.vocab, input_ids)
     logits = model.logits(model(noisy_batch, "full"))
-    token_loss = torch.nn.functional.cross_entropy(logits[masked_indices], input_ids[masked_indices], reduction="none") / p_mask[masked_indices]
+    token_loss = (
+        torch.nn.functional.cross_entropy(logits[masked_indices], input_ids[masked_indices], reduction="none")
+        / p_mask[masked_indices]
+    )
     published = token_loss.sum() / (b * length)
     term = objective.terms(model, batch, noise, 0)["loss"]
     torch.testing.assert_close(term.numerator / term.denominator, published, rtol=1e-7, atol=0)
@@ -159,14 +186,27 @@ def test_same_sequence_gets_another_mask_in_another_epoch_and_the_same_in_anothe
     assert torch.equal(part, masked[3:5]) and torch.equal(part_p, p[3:5])
 
 
-@pytest.mark.parametrize("options", [{}, {"weight": "realised"}, {"normaliser": "masked"}, {"normaliser": "sequence"}, {"random_length": 1.0}], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"weight": "realised"},
+        {"normaliser": "masked"},
+        {"normaliser": "sequence"},
+        {"random_length": 1.0},
+    ],
+    ids=str,
+)
 def test_accumulation_does_not_move_the_loss(options: dict) -> None:
     objective, model = MaskedDiffusion(**options), TableModel(length=T)
     real = torch.ones(8, T, dtype=torch.bool)
     real[2, 2:] = False
     batch = batch_of(torch.randint(3, (8, T)), first=16, real=real)
     whole = objective.terms(model, batch, Noise(0, batch.counters, 8), 2)["loss"]
-    parts = [objective.terms(model, batch.rows(i, i + 2), Noise(0, batch.counters[i : i + 2], 8), 2)["loss"] for i in range(0, 8, 2)]
+    parts = [
+        objective.terms(model, batch.rows(i, i + 2), Noise(0, batch.counters[i : i + 2], 8), 2)["loss"]
+        for i in range(0, 8, 2)
+    ]
     torch.testing.assert_close(whole.numerator, sum(p.numerator for p in parts), rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(whole.denominator, sum(p.denominator for p in parts))
 
@@ -188,7 +228,12 @@ def test_padding_is_never_masked_scored_or_seen() -> None:
 def test_a_sequence_of_padding_alone_is_harmless() -> None:
     model, real = TableModel(length=T), torch.zeros(2, T, dtype=torch.bool)
     batch = batch_of(torch.zeros(2, T, dtype=torch.int64), real=real)
-    for options in ({}, {"weight": "realised"}, {"weight": "realised", "forced_mask": True}, {"normaliser": "sequence"}):
+    for options in (
+        {},
+        {"weight": "realised"},
+        {"weight": "realised", "forced_mask": True},
+        {"normaliser": "sequence"},
+    ):
         term = MaskedDiffusion(**options).terms(model, batch, Noise(0, batch.counters, 2), 0)["loss"]
         assert float(term.numerator.detach()) == 0 == float(term.denominator)
 
@@ -213,5 +258,7 @@ def test_loss_is_finite_at_the_smallest_level() -> None:
 
     model, batch = TableModel(length=T), batch_of(torch.zeros(2, T, dtype=torch.int64))
     for epsilon in (0, 1e-3):
-        term = MaskedDiffusion(t="iid", epsilon=epsilon).terms(model, batch, Least(0, batch.counters, 2), 0)["loss"]
+        term = MaskedDiffusion(t="iid", epsilon=epsilon).terms(model, batch, Least(0, batch.counters, 2), 0)[
+            "loss"
+        ]
         assert bool(torch.isfinite(term.numerator))

@@ -1,6 +1,10 @@
-"""The interface is wide enough: the page's three objectives train, score and are planned with no line of the package changed."""
+"""The interface is wide enough: the page's three objectives train, score and are planned with no line of the
+package changed.
+"""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,6 +17,7 @@ from trainers.models import initialise
 from trainers.models.transformer import Transformer
 from trainers.noise import Noise
 from trainers.objectives.base import Objective, objectives
+from trainers.train import train
 
 NAMES = ["uniform_noise", "two_tokens", "embedding_diffusion"]
 VOCAB, LENGTH, SIZE = 7, 12, 8
@@ -75,7 +80,10 @@ def test_accumulation_changes_neither_loss_nor_state(name: str) -> None:
     state = {k: v.clone() for k, v in model.named_buffers()}
     for buffer in model.buffers():
         buffer.zero_()
-    parts = [objective.terms(model, batch_at(3).rows(i, i + 2), Noise(0, batch_at(3).counters[i : i + 2], SIZE), 3) for i in range(0, SIZE, 2)]
+    parts = [
+        objective.terms(model, batch_at(3).rows(i, i + 2), Noise(0, batch_at(3).counters[i : i + 2], SIZE), 3)
+        for i in range(0, SIZE, 2)
+    ]
     summed = sum(sum(p[k].numerator for p in parts) / sum(p[k].denominator for p in parts) for k in parts[0])
     torch.testing.assert_close(whole, summed, rtol=1e-5, atol=1e-6)
     for key, buffer in model.named_buffers():
@@ -107,3 +115,27 @@ def test_what_cannot_be_sampled_says_so() -> None:
 def test_the_page_has_all_three() -> None:
     assert all(name in objectives.names() for name in NAMES)
     assert toys.page_code().count("@objectives.register") == 3
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_trains_evaluates_and_resumes_as_a_run(name: str, tmp_path: Path, data_root: Path) -> None:
+    """Stopped half-way and called again, a run ends with the history and the weights of one that was not."""
+    config = RunConfig.model_validate(
+        {
+            "objective": name,
+            "model": {"name": "transformer", "width": 16, "layers": 1, "ffn": 32},
+            "data": {"unique_bytes": 3000, "context": 16},
+            "evaluation": {"sequences": 3, "draws": 2, "spacing": 1.5, "first": 4},
+            "batch_size": 4,
+            "steps": 12,
+            "resources": {"micro_batch": 2},
+        }
+    )
+    whole = train(config, tmp_path / "whole", data_root=data_root)
+    asked = iter(range(1000))
+    first = train(config, tmp_path / "parts", data_root=data_root, stop=lambda: next(asked) >= 6)
+    assert (first.state, whole.state) == ("stopped", "done")
+    second = train(config, tmp_path / "parts", data_root=data_root)
+    assert second.state == "done"
+    assert second.history == whole.history
+    assert whole.final["kind"] == ("exact" if name == "two_tokens" else "none")

@@ -12,13 +12,19 @@ from trainers.batch import Batch
 
 
 class TableModel(torch.nn.Module):
-    """Every input sequence (its prefix, where causal) has logits of its own at each position, float64, or all zero: uniform."""
+    """Every input sequence (its prefix, where causal) has logits of its own at each position, float64, or all
+    zero: uniform.
+    """
 
-    def __init__(self, vocab: int = 3, length: int = 4, extra: int = 2, uniform: bool = False, seed: int = 0) -> None:
+    def __init__(
+        self, vocab: int = 3, length: int = 4, extra: int = 2, uniform: bool = False, seed: int = 0
+    ) -> None:
         super().__init__()
         self.vocab, self.length, self.ids, self.width = vocab, length, vocab + extra, vocab
         rows = (self.ids + 1) ** length
-        values = torch.randn(rows, length, vocab, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        values = torch.randn(
+            rows, length, vocab, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+        )
         self.table = torch.nn.Parameter(torch.zeros_like(values) if uniform else 1.5 * values)
         self.objective = None
 
@@ -60,7 +66,9 @@ def subsets(length: int) -> Iterator[torch.Tensor]:
 
 @torch.no_grad()
 def mean_ce(model: TableModel, tokens: torch.Tensor) -> torch.Tensor:
-    """g [T]: g[k-1] = mean cross-entropy of a masked token over all masks of k tokens, by enumeration; for one sequence [T]."""
+    """g [T]: g[k-1] = mean cross-entropy of a masked token over all masks of k tokens, by enumeration; for
+    one sequence [T].
+    """
     length = len(tokens)
     total, count = torch.zeros(length, dtype=torch.float64), torch.zeros(length, dtype=torch.float64)
     for mask in subsets(length):

@@ -1,4 +1,6 @@
-"""The objectives of docs/write-your-own-objective.md: importing this runs the page's Python, which registers them."""
+"""The objectives of docs/write-your-own-objective.md: importing this runs the page's Python, which registers
+them.
+"""
 
 from pathlib import Path
 

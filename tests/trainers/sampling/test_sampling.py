@@ -115,7 +115,9 @@ def test_cache_gives_what_feeding_everything_gives(decoder: torch.nn.Module) -> 
     tokens = prompt[None]
     for position in range(3, 16):
         hidden = decoder(torch.cat([torch.tensor([[5]]), tokens], 1), "causal")
-        tokens = torch.cat([tokens, draw(decoder.logits(hidden[:, -1]), 1.0, noise, f"token/{position}")[:, None]], 1)
+        tokens = torch.cat(
+            [tokens, draw(decoder.logits(hidden[:, -1]), 1.0, noise, f"token/{position}")[:, None]], 1
+        )
     assert torch.equal(found, tokens[0])
     assert len(set(found.tolist())) > 1
 
@@ -129,11 +131,16 @@ def test_autoregressive_samples_follow_the_chain_rule(decoder: torch.nn.Module) 
     kept = expected * 4000 > 3
     rest = 4000 * float(expected[~kept].sum())
     value = float(((found - expected * 4000)[kept] ** 2 / (expected * 4000)[kept]).sum())
-    assert value < 52 and abs(int(found[~kept].sum()) - rest) < 5 * (rest + 1) ** 0.5  # 24 degrees of freedom, p = .001
+    assert (
+        value < 52 and abs(int(found[~kept].sum()) - rest) < 5 * (rest + 1) ** 0.5
+    )  # 24 degrees of freedom, p = .001
 
 
 def test_objectives_sample_one_text(decoder: torch.nn.Module) -> None:
-    for objective, options in ((Autoregressive(), {"temperature": 0}), (MaskedDiffusion(), {"sampler": "ancestral", "steps": 3})):
+    for objective, options in (
+        (Autoregressive(), {"temperature": 0}),
+        (MaskedDiffusion(), {"sampler": "ancestral", "steps": 3}),
+    ):
         found = objective.sample(decoder, torch.tensor([1, 2]), 10, 0, **options)
         assert found.shape == (10,) and found[:2].tolist() == [1, 2] and int(found.max()) < 5
 
