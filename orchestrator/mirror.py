@@ -6,6 +6,7 @@ that is away is tried again, and whatever it missed is written by the next `run`
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 import time
@@ -71,6 +72,23 @@ def mirror_run(store: Store, tracker: Callable[[], tracking.Tracker], key: str, 
     mlflow.status(run_id, STATUSES[state])
     events = history[-1][0] + 1 if history else marker["events"]
     marker = {**status, "run_id": run_id, "events": max(events, marker["events"]), "telemetry": len(speeds)}
+    write_atomic(path, json.dumps(marker))
+    return True
+
+
+def mirror_sweep(
+    store: Store, tracker: Callable[[], tracking.Tracker], name: str, folder: Path, tags: dict[str, str], values: dict[str, float]
+) -> bool:
+    """Refresh a sweep's summary run where its YAML or its results have changed; False where they have not."""
+    path = tracking.markers(store) / f"sweep-{name}.json"
+    parts = [folder / "sweep.yaml", *sorted((folder / "report").rglob("*.csv"))]
+    content = hashlib.sha256(json.dumps([tags, values], sort_keys=True).encode())
+    for part in parts:
+        content.update(part.read_bytes() if part.exists() else b"-")
+    marker = {"sha256": content.hexdigest()}
+    if read_json(path) == marker:
+        return False
+    tracker().summarise(name, folder, tags, values)
     write_atomic(path, json.dumps(marker))
     return True
 
@@ -152,7 +170,7 @@ class Mirror:
                 mirror_run(self._store, self._connected, key, followed)
                 self.behind.remove(key)
             for sweep, (folder, tags, values) in summaries.items():
-                self._connected().summarise(sweep, folder, tags, values)
+                mirror_sweep(self._store, self._connected, sweep, folder, tags, values)
                 with self._lock:
                     self._summaries.pop(sweep, None)
         except Exception as error:

@@ -200,12 +200,12 @@ def crossovers(store: Store, spec: SweepSpec, made: Plan) -> Any:
     return locate(found.runs, found.curves, found.scores, pair=spec.analysis.pair, pair_over=spec.analysis.pair_over)
 
 
-def write_report(store: Store, spec: SweepSpec, made: Plan) -> Any:
-    """Draw a sweep's report into its folder; an `analysis.report.Report`. Raises `analysis.tables.TableError`."""
+def write_report(store: Store, spec: SweepSpec, made: Plan, folder: Path | None = None) -> Any:
+    """Draw a sweep's report into its own folder, or another; an `analysis.report.Report`. Raises `analysis.tables.TableError`."""
     from analysis import report
 
     return report.write(
-        store.sweep(spec.name) / "report",
+        folder or store.sweep(spec.name) / "report",
         crossovers(store, spec, made),
         spec={**spec.snapshot(), "question": spec.description},
         provenance=flat(provenance()),

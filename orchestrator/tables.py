@@ -45,7 +45,7 @@ def of_sweep(store: Store, end_points: Iterable[EndPoint]) -> Tables:
 
     rows, curves, scores, read = [], [], [], set[str]()
     for point in end_points:
-        history = _Run(store, point.run)
+        history = RunRecord(store, point.run)
         axes = {name: value for name, value in point.axes.items() if name not in ("objective", "seed")}
         row = run_row(point.config, history, point.config.steps)
         rows.append({**row, "sweep": point.sweep, "cell": point.cell, "seed": point.seed, "subset_pinned": point.subset_pinned, **axes})
@@ -65,7 +65,7 @@ def of_store(store: Store) -> Tables:
 
     rows, curves, scores = [], [], []
     for key in store.run_keys():
-        history = _Run(store, key)
+        history = RunRecord(store, key)
         config = history.folder.config()
         steps = history.step or config.steps
         row = run_row(config.model_copy(update={"steps": steps}) if not config.schedule.depends_on_end else config, history, steps)
@@ -83,8 +83,8 @@ def _concatenated(parts: list[pd.DataFrame], columns: tuple[str, ...]) -> pd.Dat
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(columns))
 
 
-class _Run:
-    """What one folder holds, read once."""
+class RunRecord:
+    """What one run folder holds, read once."""
 
     def __init__(self, store: Store, key: str) -> None:
         from trainers.folder import RunFolder
@@ -165,7 +165,7 @@ class _Run:
         return "partial" if self.step else "stopped"
 
 
-def run_row(config: RunConfig, run: _Run, steps: int) -> dict[str, Any]:
+def run_row(config: RunConfig, run: RunRecord, steps: int) -> dict[str, Any]:
     """One row of ``runs``, the sweep's own columns left out. What only a finished preparation can know is None before it."""
     from orchestrator.metrics import title
 

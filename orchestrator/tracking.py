@@ -210,8 +210,7 @@ class Tracker:
             every = {KIND_TAG: "sweep", "sweep": name}
             run_id = self.client.create_run(self.experiment, tags=every, run_name=f"sweep {name}").info.run_id
         self.tag(run_id, tags)
-        for key, value in metrics.items():
-            self.client.log_metric(run_id, key, value, step=0)
+        self.log(run_id, [Point(key, value, 0) for key, value in metrics.items()], created=0)
         for child in sorted(folder.iterdir()):
             if child.is_dir():
                 self.client.log_artifacts(run_id, str(child), child.name)

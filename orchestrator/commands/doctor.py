@@ -1,0 +1,27 @@
+"""`crossover doctor`."""
+
+from __future__ import annotations
+
+import click
+
+from orchestrator.commands.common import emit, guarded, json_option, store_option
+from orchestrator.store import Store
+
+
+@click.command("doctor")
+@store_option
+@json_option
+@click.pass_context
+@guarded
+def command(ctx: click.Context, folder: str | None, as_json: bool) -> None:
+    """Check this machine, the installation and the store. Exit code 1 if something is wrong."""
+    from orchestrator.doctor import examine
+
+    findings = examine(Store.at(folder))
+    if as_json:
+        emit({"findings": [vars(f) for f in findings]})
+    else:
+        for f in findings:
+            advice = f"   -> {f.advice}" if f.advice and f.state != "ok" else ""
+            click.echo(f"{f.state:8} {f.check:16} {f.found}{advice}")
+    ctx.exit(1 if any(f.state == "problem" for f in findings) else 0)

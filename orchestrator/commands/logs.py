@@ -1,0 +1,65 @@
+"""`crossover logs`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from orchestrator.commands.common import emit, guarded, json_option, store_option
+from orchestrator.store import Store
+
+
+@click.command("logs")
+@click.argument("key")
+@click.option("-n", "--last", type=click.IntRange(1), metavar="N", help="Only the last N lines of the curve.")
+@store_option
+@json_option
+@guarded
+def command(key: str, last: int | None, folder: str | None, as_json: bool) -> None:
+    """What a run has committed, event by event, and how its failed attempts ended."""
+    from trainers.folder import RunFolder
+
+    store = Store.at(folder)
+    key = _key(store, key)
+    run = RunFolder(store.run(key))
+    events = sorted([*run.history(), *run.telemetry()], key=lambda e: e["step"])
+    events = [{k: v for k, v in e.items() if k not in ("scores", "sequence_tokens")} for e in events]
+    log = store.logs / f"{key}.log"
+    failures = log.read_text() if log.exists() else ""
+    if as_json:
+        emit({"run": key, "events": events[-last:] if last else events, "failures": failures})
+        return
+    lines = [line for e in events if (line := _line(e))]
+    for line in lines[-last:] if last else lines:
+        click.echo(line)
+    if failures:
+        click.echo(failures.rstrip())
+
+
+def _key(store: Store, prefix: str) -> str:
+    """A run by prefix; one that failed before it had a folder has a log all the same."""
+    try:
+        return store.find(prefix)
+    except KeyError:
+        found = sorted(p.stem for p in store.logs.glob(f"{prefix.split('-')[0]}*.log"))
+        if len(found) != 1:
+            raise
+        return found[0]
+
+
+def _line(event: dict[str, Any]) -> str:
+    match event["event"]:
+        case "start":
+            return f"start     N={event['N']} U={event['unique_tokens']} tokens, {event['sequences']} sequences"
+        case "train":
+            return f"step {event['step']:>7}  tokens {event['tokens']:>10}  train {event['loss']:.4f}"
+        case "evaluation":
+            a, b, kind = event["a"]["nll"], event["b"]["nll"], event["kind"].replace("_", " ")
+            return f"step {event['step']:>7}  tokens {event['tokens']:>10}  validation A {a:.4f}  B {b:.4f}  ({kind})"
+        case "attempt":
+            return f"attempt   {event['attempt']} on {event['numerics']['model']}, class {event['numerics']['class']}"
+        case "diverged":
+            return f"step {event['step']:>7}  diverged"
+        case _:
+            return ""

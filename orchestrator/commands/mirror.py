@@ -1,0 +1,39 @@
+"""`crossover mirror`."""
+
+from __future__ import annotations
+
+import shutil
+
+import click
+
+from orchestrator.commands.common import guarded, say, store_option
+from orchestrator.store import Store, read_json
+
+
+@click.command("mirror")
+@click.option("--rebuild", is_flag=True, help="Forget what MLflow had, and write everything again.")
+@store_option
+@guarded
+def command(rebuild: bool, folder: str | None) -> None:
+    """Bring MLflow up to what the run folders hold: after it was away, was lost, or a store was copied."""
+    from orchestrator.leases import Session
+    from orchestrator.mirror import Followed, mirror_run
+    from orchestrator.tracking import Tracker, markers
+
+    store = Store.at(folder)
+    if rebuild:
+        shutil.rmtree(markers(store), ignore_errors=True)
+    members: dict[str, set[str]] = {}
+    for name in store.sweep_names():
+        for key in (read_json(store.sweep(name) / "plan.json") or {}).get("members", []):
+            members.setdefault(key, set()).add(name)
+    tracker = Tracker(store)
+    observer = Session(store.leases)
+    written = 0
+    for key in store.run_keys():
+        running = observer.holder(f"run-{key}") is not None
+        state = "running" if running else "failed" if store.failure(key) is not None else None
+        written += mirror_run(store, lambda: tracker, key, Followed(members.get(key, set()), state))
+    for name in store.sweep_names():
+        tracker.summarise(name, store.sweep(name), {}, {})
+    say(f"{written} runs written, {len(store.run_keys()) - written} were up to date")

@@ -1,0 +1,72 @@
+"""`crossover report`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from orchestrator.commands.common import Wrong, emit, guarded, json_option, say, specs_of, store_option
+from orchestrator.store import Store
+
+
+@click.command("report")
+@click.argument("sweeps", nargs=-1, metavar="[SWEEP]...")
+@click.option("--tables", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="DIR",
+              help="Instead of a sweep: runs.csv and curves.csv (scores.csv) of any study, or .parquet.")  # fmt: skip
+@click.option("--mlflow", is_flag=True, help="Read the curves from MLflow instead of run folders.")
+@click.option("--to", type=click.Path(path_type=Path), metavar="DIR", help="Where to write (default: with the sweep, in the store).")
+@store_option
+@json_option
+@guarded
+def command(sweeps: tuple[str, ...], tables: Path | None, mlflow: bool, to: Path | None, folder: str | None, as_json: bool) -> None:
+    """Draw the reports of these sweeps again, finished or not. Trains nothing."""
+    from analysis.tables import TableError
+
+    store = Store.at(folder)
+    if not sweeps and tables is None:
+        raise click.UsageError("name a sweep, or give --tables DIR")
+    try:
+        written = [_of_tables(tables, to)] if tables is not None else _of_sweeps(store, sweeps, mlflow, to)
+    except TableError as error:
+        raise Wrong(str(error)) from error
+    if as_json:
+        data = [json.loads(r.json.read_text()) for r in written]
+        emit(data[0] if len(data) == 1 else {"sweeps": data})
+    for r in written:
+        (say if as_json else click.echo)(f"{r.data['title']}: {r.headline}\n  report: {r.html}")
+
+
+def _of_sweeps(store: Store, sweeps: tuple[str, ...], mlflow: bool, to: Path | None) -> list[Any]:
+    from orchestrator.plan import plan
+    from orchestrator.study import write_report
+
+    specs = specs_of(store, sweeps)
+    if mlflow:
+        return [_of_mlflow(store, spec, to) for spec in specs]
+    made = plan(specs, store)
+    return [write_report(store, spec, made, to / spec.name if to is not None else None) for spec in specs]
+
+
+def _of_mlflow(store: Store, spec: Any, to: Path | None) -> Any:
+    from analysis import report
+    from orchestrator.tables import of_mlflow
+    from orchestrator.tracking import Tracker
+
+    found = of_mlflow(Tracker(store), spec.name)
+    where = to / spec.name if to is not None else store.sweep(spec.name) / "report-mlflow"
+    return report.write(where, found.runs, found.curves, spec=spec.snapshot(), pair=spec.analysis.pair)
+
+
+def _of_tables(folder: Path, to: Path | None) -> Any:
+    from analysis import report
+
+    def find(name: str) -> Path | None:
+        return next((p for end in ("csv", "parquet") if (p := folder / f"{name}.{end}").exists()), None)
+
+    runs, curves = find("runs"), find("curves")
+    if runs is None or curves is None:
+        raise Wrong(f"{folder}: needs runs.csv and curves.csv (or .parquet)")
+    return report.write(to or folder / "report", runs, curves, find("scores"), title=folder.resolve().name)

@@ -1,0 +1,47 @@
+"""`crossover retry`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from orchestrator.commands.common import Wrong, guarded, is_sweep, say, specs_of, store_option
+from orchestrator.commands.run import backend_options, execute
+from orchestrator.store import Store, read_json
+
+
+@click.command("retry")
+@click.argument("what", nargs=-1, required=True, metavar="SWEEP|KEY...")
+@store_option
+@backend_options
+@click.pass_context
+@guarded
+def command(ctx: click.Context, what: tuple[str, ...], folder: str | None, **options: Any) -> None:
+    """Train the failed runs of these sweeps again, or these runs, and nothing else; then draw the reports."""
+    store = Store.at(folder)
+    failed = {key for key, _ in store.failures()}
+    sweeps, chosen = [], set()
+    for item in what:
+        if is_sweep(store, item):
+            sweeps.append(item)
+            (spec,) = specs_of(store, [item])
+            chosen |= failed & members(store, spec.name)
+        else:
+            key = next((k for k in failed if k.startswith(item.split("-")[0])), None) or store.find(item)
+            chosen.add(key)
+            owners = [name for name in store.sweep_names() if key in members(store, name)]
+            if not owners:
+                raise Wrong(f"run {item!r}: no sweep of the store {store.root} has it")
+            sweeps += [owners[0]] if not set(owners) & set(sweeps) else []
+    if not chosen:
+        say("nothing has failed")
+        ctx.exit(0)
+    for key in chosen:
+        store.record_failure(key, None)
+    ctx.exit(execute(store, specs_of(store, sweeps), only_runs=chosen, **options))
+
+
+def members(store: Store, sweep: str) -> set[str]:
+    """Training keys of a sweep's runs, as it was last run."""
+    return set((read_json(store.sweep(sweep) / "plan.json") or {}).get("members", []))

@@ -1,0 +1,84 @@
+"""`crossover show`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from orchestrator.commands.common import emit, guarded, json_option, size, store_option, table
+from orchestrator.store import Store
+
+
+@click.command("show")
+@click.argument("key")
+@store_option
+@json_option
+@guarded
+def command(key: str, folder: str | None, as_json: bool) -> None:
+    """Everything about one run; KEY is a training key or the beginning of one."""
+    store = Store.at(folder)
+    about = describe(store, store.find(key))
+    if as_json:
+        emit(about)
+        return
+    evaluations = about.pop("evaluations")
+    config = about.pop("config")
+    about["bytes"] = size(about["bytes"])
+    for name, value in about.items():
+        if value not in (None, [], {}):
+            click.echo(f"{name:16} {_line(value)}")
+    click.echo("\nconfig")
+    for path, value in _flat(config):
+        click.echo(f"  {path:32} {value}")
+    if evaluations:
+        click.echo("\nevaluations (nats per token)")
+        rows = [
+            [e["step"], e["tokens"], f"{e['epochs']:.3g}", f"{e['a']:.4f}", f"{e['b']:.4f}", f"{e['b_se']:.4f}",
+             "precise" if e["precise"] else ""]
+            for e in evaluations
+        ]  # fmt: skip
+        click.echo(table(["step", "tokens", "epochs", "half A", "half B", "se", ""], rows, right=range(6)))
+
+
+def describe(store: Store, key: str) -> dict[str, Any]:
+    """A run as plain values."""
+    from orchestrator.metrics import title
+    from orchestrator.tables import RunRecord, run_row
+
+    run = RunRecord(store, key)
+    config = run.folder.config()
+    steps = run.step or config.steps
+    row = run_row(config, run, min(steps, config.steps) if config.schedule.depends_on_end else steps)
+    commit = run.commit
+    return {
+        **{k: v for k, v in row.items() if k != "key"},
+        "name": title(config),
+        "folder": str(store.run(key)),
+        "commit": commit.n if commit is not None else None,
+        "checkpoints": sorted(commit.checkpoints) if commit is not None else [],
+        "attempts": sum(e["event"] == "attempt" for e in run.folder.telemetry()),
+        "bytes": run.folder.size(),
+        "failure": store.failure(key),
+        "config": config.model_dump(mode="json"),
+        "evaluations": [
+            {"step": e["step"], "tokens": e["tokens"], "epochs": e["epochs"], "kind": e["kind"], "precise": precise}
+            | {"a": e["a"]["nll"], "b": e["b"]["nll"], "b_se": e["b"]["se"]}
+            for e, precise in run.evaluations()
+        ],
+    }
+
+
+def _line(value: Any) -> str:
+    if isinstance(value, list):
+        shown = " ".join(map(str, value[:12]))
+        return f"{shown} ... ({len(value)})" if len(value) > 12 else shown
+    if isinstance(value, dict):
+        return "; ".join(f"{k} {v}" for k, v in value.items() if v and k != "traceback")
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _flat(value: Any, path: str = "") -> list[tuple[str, Any]]:
+    if isinstance(value, dict):
+        return [pair for k, v in value.items() for pair in _flat(v, f"{path}.{k}" if path else k)]
+    return [(path, value)]

@@ -1,0 +1,92 @@
+"""`crossover status`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from orchestrator.commands.common import emit, guarded, json_option, say, specs_of, store_option, table
+from orchestrator.numbers import human
+from orchestrator.store import Store, read_json
+
+
+@click.command("status")
+@click.argument("sweeps", nargs=-1, metavar="[SWEEP]...")
+@store_option
+@json_option
+@guarded
+def command(sweeps: tuple[str, ...], folder: str | None, as_json: bool) -> None:
+    """How the runs of these sweeps stand (all sweeps of the store, if none is named).
+
+    States: new, running, partial (stopped on the way), done, diverged, failed, blocked.
+    """
+    store = Store.at(folder)
+    names = sweeps or tuple(store.sweep_names())
+    if not names:
+        say(f"no sweep has been run in {store.root}")
+    runs = standing(store, names) if names else []
+    counts: dict[str, int] = {}
+    for run in runs:
+        counts[run["state"]] = counts.get(run["state"], 0) + 1
+    if as_json:
+        emit({"runs": runs, "totals": counts})
+        return
+    if runs:
+        headers = ["run", "name", "sweeps", "step", "of", "tokens/s", "state", ""]
+        body = [
+            [r["run"][:8], r["name"], " ".join(r["sweeps"]), r["step"], r["steps"],
+             human(r["tokens_per_second"]) if r["tokens_per_second"] else "", r["state"], r["reason"] or ""]
+            for r in runs
+        ]  # fmt: skip
+        click.echo(table(headers, body, right=(3, 4, 5)))
+        click.echo(", ".join(f"{n} {state}" for state, n in sorted(counts.items())))
+
+
+def standing(store: Store, names: tuple[str, ...]) -> list[dict[str, Any]]:
+    """One record a run of these sweeps: position, state and, where it failed, why."""
+    from orchestrator import tasks
+    from orchestrator.leases import Session
+    from orchestrator.metrics import title
+    from orchestrator.plan import plan
+    from trainers.folder import RunFolder
+
+    made = plan(specs_of(store, names), store)
+    blocked = {row.run for row in made.rows if row.state == "blocked"}
+    observer = Session(store.leases)
+    records = []
+    for key, run in tasks.runs_of(made).items():
+        folder = RunFolder(store.run(key))
+        commit, failure = folder.last_commit(), store.failure(key)
+        step, steps = (commit.step if commit is not None else 0), run.config.steps
+        live = _live(store, key) if observer.holder(f"run-{key}") is not None else None
+        if commit is not None and commit.state == "diverged":
+            state = "diverged"
+        elif step >= steps:
+            state = "done"
+        elif live is not None:
+            state = "running"
+        elif failure is not None:
+            state = "blocked" if failure["failure"] == "blocked" else "failed"
+        else:
+            state = "blocked" if key in blocked else "partial" if step else "new"
+        reason = f"{failure['failure']}: {failure['message'].splitlines()[0]}" if failure and state in ("failed", "blocked") else None
+        records.append(
+            {
+                "run": key,
+                "name": title(run.config),
+                "sweeps": sorted(run.sweeps),
+                "state": state,
+                "step": max(step, int((live or {}).get("step", 0))),
+                "committed": step,
+                "steps": steps,
+                "tokens_per_second": (live or {}).get("tokens_per_second"),
+                "reason": reason,
+            }
+        )
+    return records
+
+
+def _live(store: Store, key: str) -> dict[str, Any]:
+    """What the worker that trains this run last said."""
+    return read_json(store.control / f"progress-{key}.json") or {}
