@@ -12,6 +12,7 @@ from trainers.config import EvaluationConfig
 from trainers.evaluation.evaluate import Half, evaluate, evaluate_decoding, to_precision
 from trainers.models import initialise
 from trainers.models.transformer import Transformer
+from trainers.noise import Noise
 from trainers.objectives.autoregressive import Autoregressive
 from trainers.objectives.base import Scores
 from trainers.objectives.masked_diffusion import MaskedDiffusion
@@ -125,3 +126,20 @@ def test_decoding_orders_are_exact_and_for_masked_diffusion_only() -> None:
     assert (found.kind, found.draws, found.b.mc_se) == ("exact", 1, 0.0)
     with pytest.raises(ValueError, match="only masked diffusion"):
         evaluate_decoding(model, Autoregressive(), Texts(4, 3), config, "confidence")
+
+
+def test_twins_are_fed_the_same_tokens_and_scored_on_the_same_positions(model: torch.nn.Module) -> None:
+    batch = Texts(32, VOCAB).validation("a", 6)
+    noise = Noise(0, batch.counters, 6)
+    ar, mdm = Autoregressive(), MaskedDiffusion()
+    fed = [objective.corrupt(model, batch, noise, 0) for objective in (ar, mdm)]
+    assert torch.equal(fed[0].targets, fed[1].targets)
+    assert (
+        int(fed[0].normaliser)
+        == int(fed[1].normaliser)
+        == int(ar.fed(batch, noise, 0))
+        == int(mdm.fed(batch, noise, 0))
+    )
+    config = EvaluationConfig(sequences=6)
+    scored = [evaluate(model, objective, Texts(32, VOCAB), config).b.scores.tokens for objective in (ar, mdm)]
+    assert torch.equal(*scored)

@@ -169,3 +169,12 @@ def test_uniform_predictor_scores_log_vocab() -> None:
     ]
     for scores in found:
         torch.testing.assert_close(scores.values, torch.full_like(scores.values, math.log(3)))
+
+
+def test_masks_are_the_published_ones() -> None:
+    """Every run ever compared is scored under these: changing them makes old and new evaluations unpaired."""
+    positions = torch.arange(3)
+    assert mask_counts(positions, torch.full((3,), 128), 0).tolist() == [74, 25, 104]
+    drawn = evaluation_masks(positions, torch.ones(3, 16, dtype=torch.bool), 0)
+    shown = ["".join("#" if masked else "." for masked in row) for row in drawn.tolist()]
+    assert shown == [".######..#.#.##.", "#.#.......#....#", "##..##########.#"]
