@@ -162,7 +162,7 @@ def plan(specs: Sequence[SweepSpec], store: Any = None, estimator: Estimator | N
             issues += error.issues
     if issues:
         raise SpecError(issues)
-    root = None if store is None else Path(os.fspath(getattr(store, "root", store)))
+    root = None if store is None else Path(store if isinstance(store, str | os.PathLike) else store.root)
     runs = _collect(points)
     for key, run in runs.items():
         _read(run, None if root is None else root / "runs" / key)

@@ -44,7 +44,7 @@ def test_a_count_has_no_fraction_and_a_small_letter_gets_a_hint() -> None:
 
 @given(st.integers(1, 10**15))
 def test_any_whole_number_survives_any_form(value: int) -> None:
-    assert count(value) == count(str(value)) == count(f"{value}e0") == count(f"{value / 1000!r}k") or value >= 2**53
+    assert count(value) == count(str(value)) == count(f"{value}e0") == count(f"{value / 1000!r}k")
 
 
 def test_derived_numbers_have_six_digits() -> None:

@@ -1,0 +1,53 @@
+"""The JSON schema accepts every sweep of the project and refuses what the language refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from orchestrator.schema import schema
+from orchestrator.source import read
+
+jsonschema = pytest.importorskip("jsonschema")
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def validator() -> Any:
+    made = schema()
+    jsonschema.Draft202012Validator.check_schema(made)
+    return jsonschema.Draft202012Validator(made)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "sweeps").glob("*.yaml")), ids=lambda p: p.stem)
+def test_sweeps_are_valid(validator: Any, path: Path) -> None:
+    assert [e.message for e in validator.iter_errors(read(path).plain)] == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "bas: {}",
+        "base: {data: {contxt: 1}}",
+        "base: {data.contxt: 1}",
+        "base: {batch_size: true}",
+        "base: {data: {context: lots}}",
+        "base: {budget: {toknes: 1}}",
+        "base: {optimizer: {lr: {rule: widht, base: 1, at: 1}}}",
+        "axes: {model.size: [d65]}",
+        "axes: {ema: 0.9}",
+        "analysis: {pair: [a]}",
+        "resources: {gpu: 1}",
+        "exclude: [{objektive: x}]",
+    ],
+)
+def test_mistakes_are_refused(validator: Any, text: str) -> None:
+    assert list(validator.iter_errors(yaml.safe_load(text)))
+
+
+def test_components_and_human_numbers_are_known(validator: Any) -> None:
+    text = "base: {data: {unique_tokens: 1.5B, quality: {name: replace_words, fraction: 0.2}}, budget: {flops: '1e18'}}"
+    assert not list(validator.iter_errors(yaml.safe_load(text)))
