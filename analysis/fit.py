@@ -18,19 +18,26 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t as t_distribution
 
-from analysis.estimands import ESTIMANDS, Estimand, get_estimand
+from analysis.estimands import Estimand, get_estimand
 from analysis.frame import Columns, FitError, prepare
 from analysis.intervals import METHODS, Interval, Sampler, parameter_targets
 from analysis.laws import get_law
 from analysis.laws.base import Array, Law
 from analysis.problem import Problem
 from analysis.result import Estimate, Fit
-from analysis.solve import Search, draw_starts, search
-from analysis.uncertainty import MIN_UNITS, PERCENTILE_UNITS, Draws, covariance, flat_directions, unequal_noise
+from analysis.solve import Search, search
+from analysis.starts import Starts, make_problem, make_starts
+from analysis.uncertainty import (
+    MIN_UNITS,
+    PERCENTILE_UNITS,
+    Draws,
+    covariance,
+    flat_directions,
+    unequal_noise,
+)
 from analysis.uncertainty import bootstrap as bootstrap_draws
 
 Table = pd.DataFrame | Mapping[str, Sequence[float]] | str | Path
-Starts = int | Sequence[Mapping[str, float]] | Array
 DEFAULT_DRAWS = 1000
 #: other basins within this share of the best objective are starts of every bootstrap draw, too
 RIVAL = 0.05
@@ -38,12 +45,26 @@ RIVAL = 0.05
 UNEQUAL = 1.5
 
 
-def fit(table: Table, law: str | Law = "chinchilla", *, estimand: str | Estimand = "huber", delta: float = 1e-3,
-        tau: float = 0.05, columns: Mapping[str, str] | None = None, fix: Mapping[str, float] | None = None,
-        where: str | None = None, drop_highest: int = 0, holdout: str | None = None,
-        weights: str | Sequence[float] | None = None, cluster: str | None = None, interval: str = "auto",
-        level: float = 0.95, bootstrap: int = 0, seed: int | np.random.RandomState = 0,
-        starts: Starts | None = None) -> Fit:
+def fit(
+    table: Table,
+    law: str | Law = "chinchilla",
+    *,
+    estimand: str | Estimand = "huber",
+    delta: float = 1e-3,
+    tau: float = 0.05,
+    columns: Mapping[str, str] | None = None,
+    fix: Mapping[str, float] | None = None,
+    where: str | None = None,
+    drop_highest: int = 0,
+    holdout: str | None = None,
+    weights: str | Sequence[float] | None = None,
+    cluster: str | None = None,
+    interval: str = "auto",
+    level: float = 0.95,
+    bootstrap: int = 0,
+    seed: int | np.random.RandomState = 0,
+    starts: Starts | None = None,
+) -> Fit:
     """Fit ``law`` to the rows of ``table``.
 
     law: a registered name, a formula such as ``"E + A/N**alpha"``, or a ``Law``. estimand: huber (``delta``), lad,
@@ -60,8 +81,17 @@ def fit(table: Table, law: str | Law = "chinchilla", *, estimand: str | Estimand
         raise FitError(f"interval must be one of {', '.join(METHODS)}; got {interval!r}")
     if not 0 < level < 1:
         raise FitError(f"level must lie between 0 and 1, got {level:g}")
-    data = prepare(table, chosen, columns=columns, where=where, drop_highest=drop_highest, weights=weights,
-                   cluster=cluster, holdout=holdout, log_target=aim.log)
+    data = prepare(
+        table,
+        chosen,
+        columns=columns,
+        where=where,
+        drop_highest=drop_highest,
+        weights=weights,
+        cluster=cluster,
+        holdout=holdout,
+        log_target=aim.log,
+    )
     problem = make_problem(chosen, data, aim, fix or {})
     found = search(problem, make_starts(problem, starts))
     return assemble(problem, found, data, Request(interval, level, bootstrap, seed))
@@ -77,77 +107,6 @@ class Request:
     seed: int | np.random.RandomState = 0
 
 
-def make_problem(law: Law, data: Columns, estimand: Estimand, fix: Mapping[str, float]) -> Problem:
-    """The centred problem of a fit; FitError if the data cannot determine the free parameters."""
-    for name, value in fix.items():
-        p = law.parameters[law.index(name)]
-        if not math.isfinite(float(value)) or (p.positive and not value > 0):
-            raise FitError(f"fix {name}={value:g}: must be {'positive' if p.positive else 'finite'}")
-    # a frozen amplitude is only constant in the original units unless its exponents are frozen with it
-    units = {} if any(law.parameters[law.index(n)].units for n in fix) else law.centre(data.x)
-    fixed = {n: float(v) for n, v in fix.items()}
-    problem = Problem(law, law.inputs({v: data.x[v] for v in law.variables}, units), data.y, data.weights, estimand,
-                      units, fixed)
-    free = len(problem.free)
-    distinct = len(np.unique(np.column_stack([data.x[v] for v in law.variables]), axis=0))
-    if len(data.y) < free + 1 or distinct < free:
-        raise FitError(
-            f"{len(data.y)} rows ({distinct} distinct designs) cannot determine the {free} free parameters of {law.name}: at "
-            f"least {free + 1} rows at {free} designs are needed. Add runs, fix parameters, or fit a smaller law"
-        )
-    for v in law.variables:
-        touched = [p.name for p in law.parameters if v in p.units and p.name not in fixed]
-        if touched and np.ptp(np.log(data.x[v]) if v not in law.raw_variables else data.x[v]) < 1e-9:
-            raise FitError(
-                f"{v} is {data.x[v][0]:g} in every row, so {', '.join(touched)} cannot be told from the level: add runs at other "
-                f"{v}, fix its parameters, or fit a law without {v}, such as 'power_offset' with a column map x=..."
-            )
-    return problem
-
-
-def make_starts(problem: Problem, starts: Starts | None) -> Array:
-    """(S, F) starts: drawn over the ranges that the data imply, or those given in natural values."""
-    names, free = problem.law.parameter_names, len(problem.free)
-    if starts is None or isinstance(starts, int):
-        count = starts if isinstance(starts, int) else int(min(4096, max(256, 512 * free)))
-        if count < 1:
-            raise FitError(f"starts must be at least 1, got {count}")
-        ranges = problem.law.start_ranges(problem.x, problem.y)[problem.free]
-        return draw_starts(_widened(problem, ranges), count)
-    if isinstance(starts, np.ndarray):
-        if starts.ndim != 2 or starts.shape[1] != len(names):
-            raise FitError(f"starts must have shape (S, {len(names)}) for {', '.join(names)}; got {starts.shape}")
-        return problem.phi(starts)
-    rows = []
-    for start in starts:
-        wrong = [n for n in start if n not in names] + [n for n in problem.free_names if n not in start]
-        if wrong:
-            raise FitError(f"a start gives a value for each of {', '.join(problem.free_names)}; wrong or missing: {', '.join(wrong)}")
-        rows.append([float(start.get(n, problem.fixed.get(n, 1.0))) for n in names])
-    return problem.phi(np.array(rows))
-
-
-def _widened(problem: Problem, ranges: Array) -> Array:
-    """Ranges for amplitudes are meant for centred data; without centring, they follow the exponents."""
-    out = ranges.copy()
-    if any(problem.log_units.values()):
-        return out
-    for k, j in enumerate(problem.free):
-        p = problem.law.parameters[j]
-        if not p.units or not p.positive:
-            continue
-        shifts = [0.0]
-        for v, power in p.units.items():
-            typical = {q.name: np.array([problem.fixed.get(q.name, 0.3 if q.role == "exponent" else 1.0)])
-                       for q in problem.law.parameters}
-            centre = float(np.mean(problem.x[v])) if v not in problem.law.raw_variables else 0.0
-            shifts.append(shifts[-1] + centre * float(np.asarray(power(typical)).ravel()[0]))
-        out[k] += shifts[-1]
-        if not set(q.name for q in problem.law.parameters if q.role == "exponent") <= set(problem.fixed):
-            out[k] += np.array([-1.0, 1.0]) * 0.5 * abs(shifts[-1])
-    return out
-
-
 def assemble(problem: Problem, found: Search, data: Columns, request: Request) -> Fit:
     """A result from a search: its proof of convergence, diagnostics, and intervals."""
     law, aim = problem.law, problem.estimand
@@ -157,17 +116,39 @@ def assemble(problem: Problem, found: Search, data: Columns, request: Request) -
     converged = best is not None and best.converged
     frame = pd.DataFrame({**{v: data.x[v] for v in data.x}, str(law.target): data.y}, index=data.rows)
     diagnostics: dict[str, Any] = {
-        "frozen": dict(problem.fixed), "columns": data.sources, "notes": data.notes, "refined": found.refined,
-        "unsettled_starts": found.unsettled, "estimates": aim.meaning, "level": request.level, "interval": "none",
+        "frozen": dict(problem.fixed),
+        "columns": data.sources,
+        "notes": data.notes,
+        "refined": found.refined,
+        "unsettled_starts": found.unsettled,
+        "estimates": aim.meaning,
+        "level": request.level,
+        "interval": "none",
     }
-    out = Fit(law, aim, len(data.y), data.excluded, {n: Estimate(None) for n in names}, math.nan,
-              {"starts": found.starts, "converged": converged, "basins": _basins(problem, found)}, diagnostics, warnings,
-              frame, data.weights)
+    out = Fit(
+        law,
+        aim,
+        len(data.y),
+        data.excluded,
+        {n: Estimate(None) for n in names},
+        math.nan,
+        {"starts": found.starts, "converged": converged, "basins": _basins(problem, found)},
+        diagnostics,
+        warnings,
+        frame,
+        data.weights,
+    )
     if data.heldout is not None:
         held = data.heldout
-        out.heldout = pd.DataFrame({**{v: held.x[v] for v in held.x}, str(law.target): held.y}, index=held.rows)
+        out.heldout = pd.DataFrame(
+            {**{v: held.x[v] for v in held.x}, str(law.target): held.y}, index=held.rows
+        )
     if best is None or not converged:
-        left = "no start gave the law a value" if best is None else f"a Newton step would still remove {best.decrement:.1e} of it"
+        left = (
+            "no start gave the law a value"
+            if best is None
+            else f"a Newton step would still remove {best.decrement:.1e} of it"
+        )
         warnings.append(f"not converged: {left}. Try more starts, a simpler law, or fix a parameter")
         return out
     phi = best.phi
@@ -178,8 +159,12 @@ def assemble(problem: Problem, found: Search, data: Columns, request: Request) -
     dof = max(len(r) - len(phi), 1)
     scale = float(np.sqrt(np.sum(data.weights * r * r) / np.sum(data.weights) * len(r) / dof))
     diagnostics.update(
-        scaled_gradient=best.decrement, at_bounds=list(best.at_bound), flat_directions=flat_directions(problem, phi),
-        gap_to_second_basin=_gap(found), residual_scale=scale, degrees_of_freedom=dof,
+        scaled_gradient=best.decrement,
+        at_bounds=list(best.at_bound),
+        flat_directions=flat_directions(problem, phi),
+        gap_to_second_basin=_gap(found),
+        residual_scale=scale,
+        degrees_of_freedom=dof,
         residual_quantile=scale * float(t_distribution.ppf(0.5 + request.level / 2, dof)),
     )
     _warn(out, found)
@@ -192,16 +177,25 @@ def _basins(problem: Problem, found: Search) -> list[dict[str, Any]]:
     names = problem.law.parameter_names
     floor = found.best.objective if found.basins else 0.0
     return [
-        {"objective": b.objective, "starts": b.starts, "converged": b.converged,
-         "gap": (b.objective - floor) / floor if floor > 0 else 0.0, "at_bounds": list(b.at_bound),
-         "parameters": dict(zip(names, map(float, problem.natural(b.phi[None])[0]), strict=True))}
+        {
+            "objective": b.objective,
+            "starts": b.starts,
+            "converged": b.converged,
+            "gap": (b.objective - floor) / floor if floor > 0 else 0.0,
+            "at_bounds": list(b.at_bound),
+            "parameters": dict(zip(names, map(float, problem.natural(b.phi[None])[0]), strict=True)),
+        }
         for b in found.basins
     ]
 
 
 def _gap(found: Search) -> float | None:
     rest = [b.objective for b in found.basins[1:] if b.converged]
-    return (min(rest) - found.best.objective) / found.best.objective if rest and found.best.objective > 0 else None
+    return (
+        (min(rest) - found.best.objective) / found.best.objective
+        if rest and found.best.objective > 0
+        else None
+    )
 
 
 def _warn(out: Fit, found: Search) -> None:
@@ -209,15 +203,22 @@ def _warn(out: Fit, found: Search) -> None:
     if d["at_bounds"]:
         out.warnings.append(f"at a bound, so not an interior optimum: {', '.join(d['at_bounds'])}")
     for direction in d["flat_directions"]:
-        out.warnings.append("not identified by this design: the direction " + ", ".join(
-            f"{n} {v:+g}" for n, v in direction["parameters"].items()) + " (in logs of positive parameters)")
+        out.warnings.append(
+            "not identified by this design: the direction "
+            + ", ".join(f"{n} {v:+g}" for n, v in direction["parameters"].items())
+            + " (in logs of positive parameters)"
+        )
     near = [b for b in found.basins[1:] if b.converged and b.objective <= found.best.objective * (1 + RIVAL)]
     if near:
-        out.warnings.append(f"{len(near)} other basin{'s' if len(near) > 1 else ''} within {RIVAL:.0%} of the best objective: "
-                            "see convergence['basins']; intervals that follow one basin only are too short")
+        out.warnings.append(
+            f"{len(near)} other basin{'s' if len(near) > 1 else ''} within {RIVAL:.0%} of the best objective: "
+            "see convergence['basins']; intervals that follow one basin only are too short"
+        )
     if out.frozen:
-        out.warnings.append(f"conditional on frozen {', '.join(out.frozen)}: intervals leave out their uncertainty; "
-                            "beside_joint() gives the fit with all parameters free")
+        out.warnings.append(
+            f"conditional on frozen {', '.join(out.frozen)}: intervals leave out their uncertainty; "
+            "beside_joint() gives the fit with all parameters free"
+        )
 
 
 def _method(request: Request, law: Law, units: int) -> str:
@@ -233,15 +234,21 @@ def _add_intervals(out: Fit, problem: Problem, found: Search, data: Columns, req
     clusters, phi = data.clusters, found.best.phi
     units = len(data.y) if clusters is None else len(np.unique(clusters))
     method = _method(request, problem.law, units)
-    if clusters is not None and method in ("profile", "bootstrap") and request.interval in ("auto", "bootstrap"):
+    if (
+        clusters is not None
+        and method in ("profile", "bootstrap")
+        and request.interval in ("auto", "bootstrap")
+    ):
         method = "cluster" if request.draws or method == "bootstrap" else "t"
     if request.interval == "auto" and method == "profile" and units >= PERCENTILE_UNITS:
         ratio = unequal_noise(problem, phi)
         out.diagnostics["unequal_noise"] = ratio
         if ratio > UNEQUAL:
             method = "bootstrap"
-            out.warnings.append(f"noise is unequal over the design (robust standard errors up to {ratio:.1f} times pooled ones): "
-                                "bootstrap in place of the profile, which assumes errors of one size")
+            out.warnings.append(
+                f"noise is unequal over the design (robust standard errors up to {ratio:.1f} times pooled ones): "
+                "bootstrap in place of the profile, which assumes errors of one size"
+            )
     if method == "none":
         return
     if units < MIN_UNITS and method != "profile":
@@ -250,18 +257,36 @@ def _add_intervals(out: Fit, problem: Problem, found: Search, data: Columns, req
     draws: Draws | None = None
     if method in ("bootstrap", "cluster", "wild") or request.draws:
         kind = {"bootstrap": "case", "cluster": "cluster", "wild": "wild"}.get(method, "case")
-        rivals = [b.phi for b in found.basins if b.converged and b.objective <= found.best.objective * (1 + RIVAL)]
+        rivals = [
+            b.phi for b in found.basins if b.converged and b.objective <= found.best.objective * (1 + RIVAL)
+        ]
         try:
-            draws = bootstrap_draws(problem, np.array(rivals[:3]), request.draws or DEFAULT_DRAWS, request.seed, kind, clusters)
+            draws = bootstrap_draws(
+                problem, np.array(rivals[:3]), request.draws or DEFAULT_DRAWS, request.seed, kind, clusters
+            )
         except ValueError as error:
             raise FitError(str(error)) from None
         if draws.lost:
-            out.warnings.append(f"{draws.lost} of {draws.lost + len(draws)} bootstrap draws gave no fit and are left out")
-    sampler = Sampler(problem, phi, draws, clusters, {"cluster": "bootstrap", "wild": "bootstrap"}.get(method, method), request.level)
+            out.warnings.append(
+                f"{draws.lost} of {draws.lost + len(draws)} bootstrap draws gave no fit and are left out"
+            )
+    sampler = Sampler(
+        problem,
+        phi,
+        draws,
+        clusters,
+        {"cluster": "bootstrap", "wild": "bootstrap"}.get(method, method),
+        request.level,
+    )
     out.sampler = sampler
     attach(out, sampler)
     if draws is not None:
-        out.diagnostics["bootstrap"] = {"draws": len(draws), "kind": draws.kind, "units": draws.units, "seed": draws.seed}
+        out.diagnostics["bootstrap"] = {
+            "draws": len(draws),
+            "kind": draws.kind,
+            "units": draws.units,
+            "seed": draws.seed,
+        }
 
 
 def attach(out: Fit, sampler: Sampler) -> None:
@@ -273,11 +298,18 @@ def attach(out: Fit, sampler: Sampler) -> None:
     for name, ends, se in zip(problem.free_names, found, errors, strict=True):
         out.parameters[name] = Estimate.of(float(out.parameters[name].value or 0.0), float(se), ends)
     first: Interval = found[0]
-    cov = sampler.covariance() if sampler.draws is not None else covariance(problem, sampler.phi, sampler.clusters)
+    cov = (
+        sampler.covariance()
+        if sampler.draws is not None
+        else covariance(problem, sampler.phi, sampler.clusters)
+    )
     out.diagnostics.update(
-        interval=first.method, assumption=first.assumption,
-        covariance={"matrix": _uncentred(problem, sampler.phi, cov).tolist(),
-                    "t": float(t_distribution.ppf(0.5 + sampler.level / 2, sampler.df))},
+        interval=first.method,
+        assumption=first.assumption,
+        covariance={
+            "matrix": _uncentred(problem, sampler.phi, cov).tolist(),
+            "t": float(t_distribution.ppf(0.5 + sampler.level / 2, sampler.df)),
+        },
     )
     open_ends = [n for n, i in zip(problem.free_names, found, strict=True) if i.unbounded]
     if open_ends:
@@ -298,43 +330,3 @@ def _uncentred(problem: Problem, phi: Array, cov: Array) -> Array:
 def beside_joint(table: Table, staged: Fit, **options: Any) -> Fit:
     """The fit with nothing frozen, to stand beside a staged one (same table, law, estimand, and options)."""
     return fit(table, staged.law, estimand=staged.estimand, **options)
-
-
-def fit_estimands(table: Table, law: str | Law = "chinchilla", *, estimands: Sequence[str] = ESTIMANDS,
-                  **options: Any) -> EstimandTable:
-    """The same law under every estimand, and where their spread exceeds the interval of the first."""
-    fits = {name: fit(table, law, estimand=name, **options) for name in estimands}
-    return EstimandTable(fits)
-
-
-@dataclass(frozen=True)
-class EstimandTable:
-    """Fits of one law under several estimands. ``table`` has a row a parameter; ``flags`` says where the choice of
-    estimand moves a parameter further than the interval of the first says it can."""
-
-    fits: dict[str, Fit]
-
-    def table(self) -> pd.DataFrame:
-        return pd.DataFrame({k: {n: e.value for n, e in f.parameters.items()} for k, f in self.fits.items()})
-
-    def flags(self) -> list[str]:
-        first = next(iter(self.fits))
-        lead = self.fits[first]
-        found = []
-        for name, e in lead.parameters.items():
-            if name in lead.frozen or e.value is None:
-                continue
-            others = {k: f.parameters[name].value for k, f in self.fits.items() if k not in (first, "quantile") and f.converged}
-            out = {k: v for k, v in others.items() if v is not None
-                   and not (-math.inf if e.low is None else e.low) <= v <= (math.inf if e.high is None else e.high)}
-            if out:
-                found.append(f"{name}: " + ", ".join(f"{k} {v:.4g}" for k, v in out.items())
-                             + f" lie outside the {first} interval [{e.low}, {e.high}]: the choice of estimand matters more than sampling error")
-        return found
-
-    def __str__(self) -> str:
-        return "\n".join([self.table().to_string(float_format=lambda v: f"{v:.5g}"), *(f"! {f}" for f in self.flags())])
-
-
-__all__ = ["DEFAULT_DRAWS", "EstimandTable", "Fit", "FitError", "Request", "assemble", "beside_joint", "fit",
-           "fit_estimands", "make_problem", "make_starts"]

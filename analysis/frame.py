@@ -63,7 +63,9 @@ def read_table(table: pd.DataFrame | Mapping[str, Sequence[float]] | str | Path)
         try:
             return pd.read_parquet(path) if path.suffix in (".parquet", ".pq") else pd.read_csv(path)
         except pd.errors.EmptyDataError:
-            raise FitError(f"{path} is empty; a table needs a line of column names and rows below it") from None
+            raise FitError(
+                f"{path} is empty; a table needs a line of column names and rows below it"
+            ) from None
         except (pd.errors.ParserError, UnicodeDecodeError, OSError, ValueError) as error:
             raise FitError(f"{path} cannot be read as a table: {error}") from None
     return pd.DataFrame(table)
@@ -83,9 +85,11 @@ def _find(frame: pd.DataFrame, name: str, given: Mapping[str, str]) -> tuple[str
         if len(loose) == 1:
             return loose[0], False
         near = difflib.get_close_matches(wanted, [str(c) for c in frame.columns], n=1)
-        raise FitError(f"column map {name}={wanted}: the table has no such column"
-                       + (f"; did you mean {near[0]!r}?" if near else "")
-                       + f" Columns: {', '.join(map(str, frame.columns))}")
+        raise FitError(
+            f"column map {name}={wanted}: the table has no such column"
+            + (f"; did you mean {near[0]!r}?" if near else "")
+            + f" Columns: {', '.join(map(str, frame.columns))}"
+        )
     if name in frame.columns:
         return name, False
     aliases = {_key(a) for a in ALIASES.get(name, ())}
@@ -100,7 +104,9 @@ def _numbers(frame: pd.DataFrame, column: str) -> Array:
     return pd.to_numeric(series, errors="coerce").to_numpy(dtype=float)
 
 
-def resolve(frame: pd.DataFrame, names: Sequence[str], given: Mapping[str, str]) -> tuple[dict[str, Array], dict[str, str], list[str]]:
+def resolve(
+    frame: pd.DataFrame, names: Sequence[str], given: Mapping[str, str]
+) -> tuple[dict[str, Array], dict[str, str], list[str]]:
     """Values of the named columns, where each came from, and notes on guesses and derivations."""
     values: dict[str, Array] = {}
     sources: dict[str, str] = {}
@@ -131,10 +137,18 @@ def resolve(frame: pd.DataFrame, names: Sequence[str], given: Mapping[str, str])
     return values, sources, notes
 
 
-def prepare(table: pd.DataFrame | Mapping[str, Sequence[float]] | str | Path, law: Law, *,
-            columns: Mapping[str, str] | None = None, where: str | None = None, drop_highest: int = 0,
-            weights: str | Sequence[float] | None = None, cluster: str | None = None, holdout: str | None = None,
-            log_target: bool = True) -> Columns:
+def prepare(
+    table: pd.DataFrame | Mapping[str, Sequence[float]] | str | Path,
+    law: Law,
+    *,
+    columns: Mapping[str, str] | None = None,
+    where: str | None = None,
+    drop_highest: int = 0,
+    weights: str | Sequence[float] | None = None,
+    cluster: str | None = None,
+    holdout: str | None = None,
+    log_target: bool = True,
+) -> Columns:
     """Rows and columns for a fit of ``law``. Nothing is dropped without a record in ``excluded``.
 
     ``where`` keeps rows, ``holdout`` reserves rows for scoring, ``drop_highest`` leaves out the K largest targets (a
@@ -143,15 +157,19 @@ def prepare(table: pd.DataFrame | Mapping[str, Sequence[float]] | str | Path, la
     """
     frame = read_table(table).reset_index(drop=True)
     if frame.empty or not len(frame.columns):
-        raise FitError("the table has no rows; a fit needs at least one row more than the law has free parameters")
+        raise FitError(
+            "the table has no rows; a fit needs at least one row more than the law has free parameters"
+        )
     given = dict(columns or {})
     target = str(law.target)
     if target not in given and target not in frame.columns and "loss" in given:
         given[target] = given["loss"]
     values, sources, notes = resolve(frame, [*law.variables, target], given)
     n = len(frame)
-    scope = {**{str(c): frame[c] for c in frame.columns if not isinstance(frame[c], pd.DataFrame)},
-             **{k: pd.Series(v) for k, v in values.items()}}
+    scope = {
+        **{str(c): frame[c] for c in frame.columns if not isinstance(frame[c], pd.DataFrame)},
+        **{k: pd.Series(v) for k, v in values.items()},
+    }
     reasons: list[str | None] = [None] * n
 
     def leave_out(mask: Array, reason: str) -> None:
@@ -193,9 +211,19 @@ def prepare(table: pd.DataFrame | Mapping[str, Sequence[float]] | str | Path, la
 
     def part(mask: Array, rest: list[dict[str, object]], test: Columns | None) -> Columns:
         return Columns(
-            {k: values[k][mask] for k in dict.fromkeys((*law.variables, *("NDC" if {"N", "D"} <= values.keys() else "")))
-             if k in values},
-            y[mask], w[mask], np.flatnonzero(mask), rest, test, None if codes is None else codes[mask], sources, notes,
+            {
+                k: values[k][mask]
+                for k in dict.fromkeys((*law.variables, *("NDC" if {"N", "D"} <= values.keys() else "")))
+                if k in values
+            },
+            y[mask],
+            w[mask],
+            np.flatnonzero(mask),
+            rest,
+            test,
+            None if codes is None else codes[mask],
+            sources,
+            notes,
         )
 
     heldout = part(held, [], None) if held.any() else None
@@ -212,7 +240,9 @@ def _cluster_codes(frame: pd.DataFrame, cluster: str | None) -> Array | None:
     names = [c.strip() for c in cluster.split(",")]
     missing = [c for c in names if c not in frame.columns]
     if missing:
-        raise FitError(f"cluster: no column {', '.join(missing)}. Columns: {', '.join(map(str, frame.columns))}")
+        raise FitError(
+            f"cluster: no column {', '.join(missing)}. Columns: {', '.join(map(str, frame.columns))}"
+        )
     return frame.groupby(names, dropna=False, sort=False).ngroup().to_numpy()
 
 
@@ -222,10 +252,15 @@ def _look(data: Columns, law: Law) -> list[str]:
     stack = np.column_stack([*(data.x[v] for v in law.variables), data.y])
     repeats = len(stack) - len(np.unique(stack, axis=0))
     if repeats:
-        found.append(f"{repeats} row{'s are' if repeats > 1 else ' is'} an exact copy of another: kept and counted, "
-                     "but copies are no evidence; drop them, or name their run in `cluster`")
+        found.append(
+            f"{repeats} row{'s are' if repeats > 1 else ' is'} an exact copy of another: kept and counted, "
+            "but copies are no evidence; drop them, or name their run in `cluster`"
+        )
     if len(data.excluded):
         counts = pd.Series([e["reason"] for e in data.excluded]).value_counts()
-        found.extend(f"{k} row{'s' if k > 1 else ''} left out: {r}" for r, k in counts.items()
-                     if "missing" in str(r) or "not positive" in str(r))
+        found.extend(
+            f"{k} row{'s' if k > 1 else ''} left out: {r}"
+            for r, k in counts.items()
+            if "missing" in str(r) or "not positive" in str(r)
+        )
     return found

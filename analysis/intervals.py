@@ -23,7 +23,7 @@ _ASSUMES = {
     "percentile": "the law is right; {unit} independent and alike ({units} of them); percentile bootstrap",
     "t": "the law is right; {unit} independent ({units} of them); sandwich standard errors, t with {df} degrees of freedom",
     "t-bootstrap": "the law is right; {unit} independent ({units} of them); bootstrap standard errors, t with {df} degrees "
-                   "of freedom, for fewer than 40 units",
+    "of freedom, for fewer than 40 units",
 }
 
 
@@ -127,8 +127,10 @@ class Sampler:
     def intervals(self, targets: Sequence[Target]) -> list[Interval]:
         """An interval of each target; ValueError if there are too few independent units for one."""
         if self.units < MIN_UNITS and self.method != "profile":
-            raise ValueError(f"{self.units} independent units are too few for an interval: at least {MIN_UNITS} are needed. "
-                             "Add runs, or ask for interval='none'")
+            raise ValueError(
+                f"{self.units} independent units are too few for an interval: at least {MIN_UNITS} are needed. "
+                "Add runs, or ask for interval='none'"
+            )
         if self.method == "profile":
             return self._profile(targets)
         if self.method == "t" or self.units < PERCENTILE_UNITS or self.draws is None:
@@ -141,14 +143,31 @@ class Sampler:
         with np.errstate(all="ignore"):
             if self.draws is not None and len(self.draws) > 2:
                 values = self._at(self.draws.phi, targets)
-                return np.array([float(np.std([t.invert(v) for v in values[:, k]], ddof=1)) if np.isfinite(values[:, k]).all()
-                                 else math.inf for k, t in enumerate(targets)])
-            return np.array([s * (abs(t.invert(c)) if t.floor is not None else 1.0)
-                             for c, s, t in zip(centre, spread, targets, strict=True)])
+                return np.array(
+                    [
+                        float(np.std([t.invert(v) for v in values[:, k]], ddof=1))
+                        if np.isfinite(values[:, k]).all()
+                        else math.inf
+                        for k, t in enumerate(targets)
+                    ]
+                )
+            return np.array(
+                [
+                    s * (abs(t.invert(c)) if t.floor is not None else 1.0)
+                    for c, s, t in zip(centre, spread, targets, strict=True)
+                ]
+            )
 
-    def _finish(self, low: float | None, high: float | None, target: Target, method: str, key: str) -> Interval:
+    def _finish(
+        self, low: float | None, high: float | None, target: Target, method: str, key: str
+    ) -> Interval:
         low = None if low is not None and low <= target.edges[0] else low
-        high = None if high is not None and high >= min(target.edges[1], 700.0 if target.floor is not None else math.inf) else high
+        high = (
+            None
+            if high is not None
+            and high >= min(target.edges[1], 700.0 if target.floor is not None else math.inf)
+            else high
+        )
         a = target.floor if low is None else float(target.invert(low))
         b = None if high is None else float(target.invert(high))
         return Interval(a, b, a is None or b is None, method, self._text(key), self.level)
@@ -174,8 +193,13 @@ class Sampler:
         if self.draws is not None and np.isfinite(self.draws.excess) and len(self.phi):
             kappa, key = max(self.draws.excess / len(self.phi), 1e-300), "profile-bootstrap"
         _, spread = self._values(targets)
-        found = profile(self.problem, self.phi, [t.quantity for t in targets], kappa, self.df, spread, self.level)
-        return [self._finish(a, b, t, "profile", key) for a, b, t in zip(found.low, found.high, targets, strict=True)]
+        found = profile(
+            self.problem, self.phi, [t.quantity for t in targets], kappa, self.df, spread, self.level
+        )
+        return [
+            self._finish(a, b, t, "profile", key)
+            for a, b, t in zip(found.low, found.high, targets, strict=True)
+        ]
 
     def _student(self, targets: Sequence[Target]) -> list[Interval]:
         centre, spread = self._values(targets)
@@ -195,7 +219,10 @@ class Sampler:
         out = []
         for k, target in enumerate(targets):
             column = np.where(np.isnan(values[:, k]), np.inf, values[:, k])
-            rule = "linear" if np.isfinite(column).all() else "inverted_cdf"
-            low, high = np.quantile(column, [tail, 1 - tail], method=rule)
+            low, high = (
+                np.quantile(column, [tail, 1 - tail])
+                if np.isfinite(column).all()
+                else np.quantile(column, [tail, 1 - tail], method="inverted_cdf")
+            )
             out.append(self._finish(float(low), float(high), target, "percentile", "percentile"))
         return out

@@ -6,12 +6,11 @@ parameters, where no gradient vanishes: optimality is proved by a linear program
 
 from __future__ import annotations
 
-
-
 import numpy as np
 from scipy.optimize import linprog
 from scipy.sparse import csr_matrix, hstack, identity
 
+from analysis.descend import Solution, descend
 from analysis.estimands import Estimand
 from analysis.laws.base import Array
 from analysis.problem import Problem
@@ -21,24 +20,30 @@ _LP_ROWS = 5000
 
 def solve_kinked(problem: Problem, starts: Array) -> tuple:
     """Smoothed descents with a quadratic zone of 1e-2, 1e-4 and 1e-6 (of the residuals' own size), and the finisher."""
-    from analysis.solve import Solution, descend
-
     phi, found = starts, None
     for width in (1e-2, 1e-4, 1e-6):
-        found = descend(problem, phi, estimand=problem.estimand.smoothed(width), iterations=200, tolerance=1e-11)
+        found = descend(
+            problem, phi, estimand=problem.estimand.smoothed(width), iterations=200, tolerance=1e-11
+        )
         phi = found.phi
     settled = found.settled  # type: ignore[union-attr]
     return Solution(phi, problem.objective(phi), found.iterations, settled), vertex  # type: ignore[union-attr]
 
 
-def _program(residual: Array, jac: Array, cost: tuple[Array, Array], radius: float, low: Array, high: Array) -> tuple[Array, float]:
+def _program(
+    residual: Array, jac: Array, cost: tuple[Array, Array], radius: float, low: Array, high: Array
+) -> tuple[Array, float]:
     """Minimise sum cost+ t+ + cost- t- over steps d in a box, with residual - J'd = t+ - t-."""
     n, free = len(residual), jac.shape[0]
     eye = identity(n, format="csr")
     result = linprog(
         np.concatenate((np.zeros(free), *cost)),
-        A_eq=hstack((csr_matrix(jac.T), eye, -eye), format="csr"), b_eq=residual,
-        bounds=[*zip(np.maximum(low, -radius), np.minimum(high, radius), strict=True), *[(0, None)] * (2 * n)],
+        A_eq=hstack((csr_matrix(jac.T), eye, -eye), format="csr"),
+        b_eq=residual,
+        bounds=[
+            *zip(np.maximum(low, -radius), np.minimum(high, radius), strict=True),
+            *[(0, None)] * (2 * n),
+        ],
         method="highs",
     )
     return (result.x[:free], float(result.fun)) if result.status == 0 else (np.zeros(free), np.inf)
@@ -76,5 +81,3 @@ def vertex(problem: Problem, phi: Array, steps: int = 25) -> tuple[Array, float,
         if radius < 1e-13:
             break
     return phi, gain, majoriser_at(problem, phi, estimand.smoothed(1e-4))
-
-

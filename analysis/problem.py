@@ -81,13 +81,20 @@ class Problem:
         observed = self.target if targets is None else targets
         with np.errstate(all="ignore"):
             value, jac = self.law.evaluate(self.theta(phi), self.x, jac=True)
-            slopes = jac if len(self.free) == jac.shape[1] else jac[:, self.free]  # type: ignore[union-attr,index]
+            if jac is None:
+                raise ValueError(f"law {self.law.name!r} gave no derivatives")
+            slopes = jac if len(self.free) == jac.shape[1] else jac[:, self.free]
             if self.estimand.log:
                 return observed - np.log(value), slopes / value[:, None, :]
             return observed - value, slopes
 
-    def objective(self, phi: Array, weights: Array | None = None, estimand: Estimand | None = None,
-                  targets: Array | None = None) -> Array:
+    def objective(
+        self,
+        phi: Array,
+        weights: Array | None = None,
+        estimand: Estimand | None = None,
+        targets: Array | None = None,
+    ) -> Array:
         """(S,) weighted sum of losses; infinite where the law has no value. ``weights`` (n,), (1, n) or (S, n)."""
         w = self.weights if weights is None else weights
         rho = (estimand or self.estimand).rho
@@ -104,12 +111,21 @@ class Problem:
 
     def subset(self, rows: Array) -> Problem:
         """The same problem on some rows (indices or mask)."""
-        return Problem(self.law, {k: v[rows] for k, v in self.x.items()}, self.y[rows], self.weights[rows],
-                       self.estimand, self.log_units, self.fixed)
+        return Problem(
+            self.law,
+            {k: v[rows] for k, v in self.x.items()},
+            self.y[rows],
+            self.weights[rows],
+            self.estimand,
+            self.log_units,
+            self.fixed,
+        )
 
     def freeze(self, fixed: Mapping[str, float]) -> Problem:
         """The same problem with more parameters fixed (natural values)."""
-        return Problem(self.law, self.x, self.y, self.weights, self.estimand, self.log_units, {**self.fixed, **fixed})
+        return Problem(
+            self.law, self.x, self.y, self.weights, self.estimand, self.log_units, {**self.fixed, **fixed}
+        )
 
     def with_estimand(self, estimand: Estimand) -> Problem:
         return Problem(self.law, self.x, self.y, self.weights, estimand, self.log_units, self.fixed)

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import f as f_distribution
 
+from analysis.descend import Batch, Pull, Solution, descend
 from analysis.laws.base import Array
 from analysis.problem import Problem
-from analysis.solve import Batch, Pull, Solution, descend
 
 #: q: natural parameters (S, P) -> (S,) values, on the scale on which steps are natural (logs of positive quantities)
 Quantity = Callable[[Array], Array]
@@ -37,6 +37,7 @@ class Profile:
 
 def parameter_quantities(problem: Problem) -> list[Quantity]:
     """log of each free positive parameter, or the parameter itself, in original units."""
+
     def make(j: int, positive: bool) -> Quantity:
         return lambda natural: np.log(np.maximum(natural[:, j], 1e-300)) if positive else natural[:, j]
 
@@ -53,15 +54,26 @@ def _with_slopes(problem: Problem, quantities: Sequence[Quantity]) -> Callable[[
             shifted[1 + free + j, :, j] -= step[:, j]
         with np.errstate(all="ignore"):
             natural = problem.natural(shifted.reshape(-1, free))
-            values = np.stack([q(natural) for q in quantities], axis=1).reshape(2 * free + 1, size, len(quantities))
+            values = np.stack([q(natural) for q in quantities], axis=1).reshape(
+                2 * free + 1, size, len(quantities)
+            )
             slopes = (values[1 : 1 + free] - values[1 + free :]) / (2 * step.T[:, :, None])
-        return np.nan_to_num(values[0], nan=0.0), np.nan_to_num(slopes.transpose(1, 2, 0), nan=0.0, posinf=0.0, neginf=0.0)
+        return np.nan_to_num(values[0], nan=0.0), np.nan_to_num(
+            slopes.transpose(1, 2, 0), nan=0.0, posinf=0.0, neginf=0.0
+        )
 
     return evaluate
 
 
-def profile(problem: Problem, phi: Array, quantities: Sequence[Quantity], dispersion: float, df: int, spread: Array,
-            level: float = 0.95) -> Profile:
+def profile(
+    problem: Problem,
+    phi: Array,
+    quantities: Sequence[Quantity],
+    dispersion: float,
+    df: int,
+    spread: Array,
+    level: float = 0.95,
+) -> Profile:
     """Profile intervals of several quantities at once, in one batch of constrained fits.
 
     ``phi`` (F,) the optimum, ``dispersion`` kappa, ``df`` residual degrees of freedom, ``spread`` (K,) rough standard
@@ -93,26 +105,50 @@ def profile(problem: Problem, phi: Array, quantities: Sequence[Quantity], disper
         goal = centre[which[rows]] + sign[rows] * reach[rows]
         strength = 300.0 * 2.0 * rise / first[rows] ** 2
         pull = Pull(evaluate, which[rows], goal, strength)
-        found: Solution = descend(problem, warm[rows], estimand=estimand, iterations=150, tolerance=1e-9,
-                                  batch=Batch(np.repeat(weights, len(rows), axis=0) if len(rows) else weights, pull=pull))
+        found: Solution = descend(
+            problem,
+            warm[rows],
+            estimand=estimand,
+            iterations=150,
+            tolerance=1e-9,
+            batch=Batch(np.repeat(weights, len(rows), axis=0) if len(rows) else weights, pull=pull),
+        )
         value = problem.objective(found.phi, estimand=estimand)
         actual = sign[rows] * (pull.at(found.phi)[0] - centre[which[rows]])
         if value.min() < best:
             best, best_phi = float(value.min()), found.phi[int(np.argmin(value))]
         depth = np.sqrt(np.maximum(value - base, 0.0) / max(rise, 1e-300))
         for i, row in enumerate(rows):
-            points[which[row]].append((float(centre[which[row]] + sign[row] * actual[i]), float(value[i] - base)))
-            _advance(i, row, actual, depth, reach, inner, inner_d, outer, outer_d, done, open_end, answer)
+            points[which[row]].append(
+                (float(centre[which[row]] + sign[row] * actual[i]), float(value[i] - base))
+            )
+            _advance(
+                i, int(row), actual, depth, reach, inner, inner_d, outer, outer_d, done, open_end, answer
+            )
             if depth[i] < 1.5:
                 warm[row] = found.phi[i]
     unresolved = ~done
     answer[unresolved] = np.where(np.isfinite(outer[unresolved]), outer[unresolved], np.nan)
-    ends = [None if np.isnan(a) else float(centre[w] + s * a) for a, w, s in zip(answer, which, sign, strict=True)]
+    ends = [
+        None if np.isnan(a) else float(centre[w] + s * a) for a, w, s in zip(answer, which, sign, strict=True)
+    ]
     return Profile(ends[0::2], ends[1::2], [sorted(p) for p in points], best, best_phi)
 
 
-def _advance(i: int, row: int, actual: Array, depth: Array, reach: Array, inner: Array, inner_d: Array, outer: Array,
-             outer_d: Array, done: Array, open_end: Array, answer: Array) -> None:
+def _advance(
+    i: int,
+    row: int,
+    actual: Array,
+    depth: Array,
+    reach: Array,
+    inner: Array,
+    inner_d: Array,
+    outer: Array,
+    outer_d: Array,
+    done: Array,
+    open_end: Array,
+    answer: Array,
+) -> None:
     """One step of the search for depth 1 along one side: expand until passed, then interpolate in the bracket."""
     at, d = float(actual[i]), float(depth[i])
     stuck = at < 0.5 * reach[row] and d < 1.0

@@ -36,14 +36,21 @@ class Estimate:
     unbounded: bool = False
 
     def as_dict(self) -> dict[str, Any]:
-        return {"value": self.value, "se": self.se, "low": self.low, "high": self.high, "unbounded": self.unbounded}
+        return {
+            "value": self.value,
+            "se": self.se,
+            "low": self.low,
+            "high": self.high,
+            "unbounded": self.unbounded,
+        }
 
     @classmethod
     def of(cls, value: float, se: float | None, interval: Interval | None) -> Estimate:
         se = None if se is None or not math.isfinite(se) else float(se)
         if interval is None:
             return cls(float(value), se)
-        return cls(float(value), se, interval.low, interval.high, interval.unbounded)
+        # the standard error of what may be infinite is none
+        return cls(float(value), None if interval.unbounded else se, interval.low, interval.high, interval.unbounded)
 
 
 @dataclass
@@ -116,8 +123,17 @@ class Fit:
         """
         if kind not in ("curve", "run"):
             raise ValueError(f"kind must be 'curve' or 'run', got {kind!r}")
-        frame = pd.DataFrame({k: np.atleast_1d(np.asarray(v, dtype=float)) for k, v in dict(rows).items()
-                              if k in self.law.variables}) if not isinstance(rows, pd.DataFrame) else rows
+        frame = (
+            pd.DataFrame(
+                {
+                    k: np.atleast_1d(np.asarray(v, dtype=float))
+                    for k, v in dict(rows).items()
+                    if k in self.law.variables
+                }
+            )
+            if not isinstance(rows, pd.DataFrame)
+            else rows
+        )
         columns = {v: frame[v].to_numpy(dtype=float) for v in self.law.variables if v in frame}
         value = self.law.predict(self.values, columns)
         out = pd.DataFrame({"prediction": value}, index=frame.index)
@@ -125,7 +141,9 @@ class Fit:
             return out
         ends = self._curve_ends(columns, value)
         out["low"], out["high"] = ends
-        out.attrs.update(kind=kind, method=self.diagnostics.get("interval"), assumption=self.diagnostics.get("assumption"))
+        out.attrs.update(
+            kind=kind, method=self.diagnostics.get("interval"), assumption=self.diagnostics.get("assumption")
+        )
         if kind == "run":
             self._widen(out)
         return out
@@ -133,20 +151,29 @@ class Fit:
     def _curve_ends(self, columns: Mapping[str, Array], value: Array) -> tuple[Array, Array]:
         x = self.law.inputs(columns)
         if self.sampler is not None and self.diagnostics.get("interval") != "none":
+
             def at(i: int) -> Callable[[Array], Array]:
                 point = {k: v[i : i + 1] for k, v in x.items()}
-                return lambda natural: self.law.evaluate(self.law.to_internal(natural), point, jac=False)[0][:, 0]
+                return lambda natural: self.law.evaluate(self.law.to_internal(natural), point, jac=False)[0][
+                    :, 0
+                ]
 
             make = positive if np.all(value > 0) else real
             found = self.sampler.intervals([make(at(i)) for i in range(len(value))])
-            return (np.array([-np.inf if f.low is None else f.low for f in found]),
-                    np.array([np.inf if f.high is None else f.high for f in found]))
+            return (
+                np.array([-np.inf if f.low is None else f.low for f in found]),
+                np.array([np.inf if f.high is None else f.high for f in found]),
+            )
         stored = self.diagnostics.get("covariance")
         if not stored:
-            raise ValueError("this fit carries no interval (interval='none'); ask for predict(rows, interval=False)")
+            raise ValueError(
+                "this fit carries no interval (interval='none'); ask for predict(rows, interval=False)"
+            )
         return self._delta_ends(x, value, np.asarray(stored["matrix"]), float(stored["t"]))
 
-    def _delta_ends(self, x: Mapping[str, Array], value: Array, cov: Array, quantile: float) -> tuple[Array, Array]:
+    def _delta_ends(
+        self, x: Mapping[str, Array], value: Array, cov: Array, quantile: float
+    ) -> tuple[Array, Array]:
         names = [n for n in self.law.parameter_names if n not in self.frozen]
         theta = self.law.to_internal(np.array([[self.values[n] for n in self.law.parameter_names]]))
         jac = self.law.evaluate(theta, x, jac=True)[1]
@@ -166,15 +193,21 @@ class Fit:
             else:
                 out["high"] = out["prediction"] + np.hypot(out["high"] - out["prediction"], noise)
                 out["low"] = out["prediction"] - np.hypot(out["prediction"] - out["low"], noise)
-        out.attrs["assumption"] = f"{out.attrs['assumption']}; new runs scatter like the residuals (t, same size everywhere)"
+        out.attrs["assumption"] = (
+            f"{out.attrs['assumption']}; new runs scatter like the residuals (t, same size everywhere)"
+        )
 
-    def derive(self, function: Callable[[Mapping[str, Array]], Array], positive_scale: bool = True) -> Estimate:
+    def derive(
+        self, function: Callable[[Mapping[str, Array]], Array], positive_scale: bool = True
+    ) -> Estimate:
         """A quantity computed from the parameters, with the fit's own kind of interval.
 
         ``function`` takes name -> (S,) values and returns (S,) values; ``positive_scale`` handles it as a logarithm.
         """
         if self.sampler is None:
-            raise ValueError("this fit was read from JSON without its data: intervals of derived quantities need a new fit")
+            raise ValueError(
+                "this fit was read from JSON without its data: intervals of derived quantities need a new fit"
+            )
         names = self.law.parameter_names
 
         def of(natural: Array) -> Array:
@@ -190,11 +223,19 @@ class Fit:
 
     def to_dict(self) -> dict[str, Any]:
         """The fields of ``crossover fit --json``; infinities and NaN become null."""
-        return _clean({
-            "law": self.law.name, "estimand": self.estimand.label, "n": self.n, "excluded": self.excluded,
-            "parameters": {n: e.as_dict() for n, e in self.parameters.items()}, "objective": self.objective,
-            "convergence": self.convergence, "diagnostics": self.diagnostics, "warnings": self.warnings,
-        })
+        return _clean(
+            {
+                "law": self.law.name,
+                "estimand": self.estimand.label,
+                "n": self.n,
+                "excluded": self.excluded,
+                "parameters": {n: e.as_dict() for n, e in self.parameters.items()},
+                "objective": self.objective,
+                "convergence": self.convergence,
+                "diagnostics": self.diagnostics,
+                "warnings": self.warnings,
+            }
+        )
 
     def to_json(self, indent: int | None = None) -> str:
         return json.dumps(self.to_dict(), indent=indent, allow_nan=False)
@@ -203,10 +244,14 @@ class Fit:
     def from_dict(cls, record: Mapping[str, Any]) -> Fit:
         """Read ``to_dict`` back: numbers, diagnostics and predictions (delta method), without the data."""
         return cls(
-            law=get_law(record["law"]), estimand=get_estimand(record["estimand"]), n=int(record["n"]),
-            excluded=list(record["excluded"]), parameters={n: Estimate(**e) for n, e in record["parameters"].items()},
+            law=get_law(record["law"]),
+            estimand=get_estimand(record["estimand"]),
+            n=int(record["n"]),
+            excluded=list(record["excluded"]),
+            parameters={n: Estimate(**e) for n, e in record["parameters"].items()},
             objective=math.nan if record["objective"] is None else float(record["objective"]),
-            convergence=dict(record["convergence"]), diagnostics=dict(record["diagnostics"]),
+            convergence=dict(record["convergence"]),
+            diagnostics=dict(record["diagnostics"]),
             warnings=list(record["warnings"]),
         )
 
@@ -227,18 +272,24 @@ class Fit:
     def _head(self) -> list[str]:
         d = self.diagnostics
         c = self.convergence
-        head = [f"{self.law.name}: {self.law.formula}", f"estimates {self.estimand.meaning}; n = {self.n}, "
-                f"{len(self.excluded)} rows left out"]
+        head = [
+            f"{self.law.name}: {self.law.formula}",
+            f"estimates {self.estimand.meaning}; n = {self.n}, {len(self.excluded)} rows left out",
+        ]
         if self.converged:
             best = c["basins"][0]["starts"] if c["basins"] else 0
             gap = d.get("gap_to_second_basin")
-            head.append(f"converged: {best} of {d.get('refined', c['starts'])} followed starts (of {c['starts']}) end in the best of "
-                        f"{len(c['basins'])} basins" + (f", the second is {gap:.2%} worse" if gap is not None else ""))
+            head.append(
+                f"converged: {best} of {d.get('refined', c['starts'])} followed starts (of {c['starts']}) end in the best of "
+                f"{len(c['basins'])} basins" + (f", the second is {gap:.2%} worse" if gap is not None else "")
+            )
         else:
             head.append("NOT CONVERGED: no numbers")
         head.append(f"objective {self.objective:.8g}; residual scale {d.get('residual_scale', math.nan):.3g}")
         if d.get("interval") not in (None, "none"):
-            head.append(f"{d.get('level', 0.95):.0%} intervals: {d['interval']}; assumes {d.get('assumption')}")
+            head.append(
+                f"{d.get('level', 0.95):.0%} intervals: {d['interval']}; assumes {d.get('assumption')}"
+            )
         else:
             head.append("no intervals")
         return head
@@ -254,26 +305,38 @@ class Fit:
                 known = e.low is not None or e.high is not None or e.unbounded
                 low = "-inf" if e.low is None else f"{e.low:.4g}"
                 high = "unbounded" if e.high is None else f"{e.high:.4g}"
-                out.append((name, f"{e.value:.6g}", "-" if e.se is None else f"{e.se:.3g}",
-                            f"[{low}, {high}]" if known else "-"))
+                out.append(
+                    (
+                        name,
+                        f"{e.value:.6g}",
+                        "-" if e.se is None else f"{e.se:.3g}",
+                        f"[{low}, {high}]" if known else "-",
+                    )
+                )
         return out
 
     def __str__(self) -> str:
         lines = self._head()
         rows = [("", "value", "se", f"{self.diagnostics.get('level', 0.95):.0%} interval"), *self._rows()]
         widths = [max(len(r[k]) for r in rows) for k in range(4)]
-        lines += ["  " + "  ".join(cell.ljust(w) for cell, w in zip(r, widths, strict=True)).rstrip() for r in rows]
+        lines += [
+            "  " + "  ".join(cell.ljust(w) for cell, w in zip(r, widths, strict=True)).rstrip() for r in rows
+        ]
         lines += [f"! {w}" for w in self.warnings]
         return "\n".join(lines)
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        cells = "".join("<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in r) + "</tr>" for r in self._rows())
+        cells = "".join(
+            "<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in r) + "</tr>" for r in self._rows()
+        )
         head = "".join(f"<div>{html.escape(line)}</div>" for line in self._head())
         notes = "".join(f"<li>{html.escape(w)}</li>" for w in self.warnings)
-        return (f"<div>{head}<table><thead><tr><th></th><th>value</th><th>se</th><th>interval</th></tr></thead>"
-                f"<tbody>{cells}</tbody></table>" + (f"<ul>{notes}</ul>" if notes else "") + "</div>")
+        return (
+            f"<div>{head}<table><thead><tr><th></th><th>value</th><th>se</th><th>interval</th></tr></thead>"
+            f"<tbody>{cells}</tbody></table>" + (f"<ul>{notes}</ul>" if notes else "") + "</div>"
+        )
 
 
 def _clean(value: Any) -> Any:

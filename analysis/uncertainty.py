@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from analysis.descend import Batch, descend
 from analysis.estimands import Estimand
 from analysis.laws.base import Array
 from analysis.problem import Problem
-from analysis.solve import Batch, descend
 
 #: Webb's six-point weights (2014): wild draws that do not run out of distinct values with few clusters
 WEBB = np.array([-np.sqrt(1.5), -1.0, -np.sqrt(0.5), np.sqrt(0.5), 1.0, np.sqrt(1.5)])
@@ -77,7 +77,9 @@ def dispersion(problem: Problem, phi: Array) -> float:
     if problem.estimand.squares:
         return float(2.0 * np.sum(problem.weights * r * r) / max(n - free, 1))
     psi = problem.estimand.psi(r)
-    return float(np.mean(problem.weights * psi * psi) / mean_slope(problem.estimand, r) * n / max(n - free, 1))
+    return float(
+        np.mean(problem.weights * psi * psi) / mean_slope(problem.estimand, r) * n / max(n - free, 1)
+    )
 
 
 def leverage(problem: Problem, phi: Array) -> Array:
@@ -120,7 +122,9 @@ def unequal_noise(problem: Problem, phi: Array) -> float:
     r, jac = residuals_and_slopes(problem, phi)
     if len(phi) == 0 or len(r) < 2 * len(phi):
         return 1.0
-    pooled = dispersion(problem, phi) * safe_inverse((jac * problem.weights) @ jac.T * mean_slope(problem.estimand, r))
+    pooled = dispersion(problem, phi) * safe_inverse(
+        (jac * problem.weights) @ jac.T * mean_slope(problem.estimand, r)
+    )
     with np.errstate(all="ignore"):
         ratio = np.sqrt(np.diag(covariance(problem, phi)) / np.diag(pooled))
     return float(np.nanmax(np.where(np.isfinite(ratio), ratio, np.nan), initial=1.0))
@@ -141,8 +145,12 @@ def flat_directions(problem: Problem, phi: Array, limit: float = 3.0) -> list[di
         return []
     r, jac = residuals_and_slopes(problem, phi)
     curvature = (jac * problem.weights) @ jac.T * mean_slope(problem.estimand, r)
-    size = np.array([1.0 if problem.law.parameters[j].positive else max(1.0, abs(v))
-                     for j, v in zip(problem.free, phi, strict=True)])
+    size = np.array(
+        [
+            1.0 if problem.law.parameters[j].positive else max(1.0, abs(v))
+            for j, v in zip(problem.free, phi, strict=True)
+        ]
+    )
     scaled = curvature * np.outer(size, size)
     values, vectors = np.linalg.eigh(scaled)
     top = max(float(values.max()), 1e-300)
@@ -150,13 +158,16 @@ def flat_directions(problem: Problem, phi: Array, limit: float = 3.0) -> list[di
     out: list[dict[str, object]] = []
     for k in np.flatnonzero(spread > limit):
         vector = vectors[:, k] / np.abs(vectors[:, k]).max()
-        parts = {n: round(float(v), 3) for n, v in zip(problem.free_names, vector, strict=True) if abs(v) > 0.1}
+        parts = {
+            n: round(float(v), 3) for n, v in zip(problem.free_names, vector, strict=True) if abs(v) > 0.1
+        }
         out.append({"parameters": parts, "se_log": float(min(spread[k], 1e12))})
     return out
 
 
-def _case_weights(problem: Problem, draws: int, rng: np.random.Generator | np.random.RandomState,
-                  clusters: Array | None) -> tuple[Array, int]:
+def _case_weights(
+    problem: Problem, draws: int, rng: np.random.Generator | np.random.RandomState, clusters: Array | None
+) -> tuple[Array, int]:
     n = len(problem.y)
     if clusters is None:
         if isinstance(rng, np.random.RandomState):
@@ -171,8 +182,15 @@ def _case_weights(problem: Problem, draws: int, rng: np.random.Generator | np.ra
     return counts[:, codes] * problem.weights, groups
 
 
-def bootstrap(problem: Problem, starts: Array, draws: int, seed: int | np.random.RandomState = 0, kind: str = "case",
-              clusters: Array | None = None, tolerance: float = 1e-8) -> Draws:
+def bootstrap(
+    problem: Problem,
+    starts: Array,
+    draws: int,
+    seed: int | np.random.RandomState = 0,
+    kind: str = "case",
+    clusters: Array | None = None,
+    tolerance: float = 1e-8,
+) -> Draws:
     """Refit ``draws`` resamples from each of ``starts`` (K, F), best first; the best refit of each draw counts.
 
     ``kind``: ``case`` resamples rows, ``cluster`` the groups in ``clusters``, ``wild`` flips and scales residuals with
@@ -190,7 +208,9 @@ def bootstrap(problem: Problem, starts: Array, draws: int, seed: int | np.random
     codes = np.arange(len(problem.y)) if clusters is None else np.unique(clusters, return_inverse=True)[1]
     units = int(codes.max()) + 1
     if units < MIN_UNITS:
-        raise ValueError(f"{units} units are too few for a bootstrap interval; at least {MIN_UNITS} are needed")
+        raise ValueError(
+            f"{units} units are too few for a bootstrap interval; at least {MIN_UNITS} are needed"
+        )
     targets = None
     if kind == "wild":
         best = starts[0]
@@ -205,8 +225,14 @@ def bootstrap(problem: Problem, starts: Array, draws: int, seed: int | np.random
     best_phi: Array | None = None
     best_value = np.full(draws, np.inf)
     for start in starts:
-        found = descend(problem, np.repeat(start[None], draws, axis=0), estimand=estimand, tolerance=tolerance,
-                        iterations=200, batch=batch)
+        found = descend(
+            problem,
+            np.repeat(start[None], draws, axis=0),
+            estimand=estimand,
+            tolerance=tolerance,
+            iterations=200,
+            batch=batch,
+        )
         if best_phi is None:
             best_phi, best_value = found.phi, found.objective.copy()
         else:

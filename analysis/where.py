@@ -17,11 +17,18 @@ import numpy as np
 import pandas as pd
 
 _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
-    ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge, ast.Eq: operator.eq,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.Eq: operator.eq,
     ast.NotEq: operator.ne,
 }
 _ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
-    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
     ast.Pow: operator.pow,
 }
 
@@ -66,7 +73,9 @@ def _walk(node: ast.expr, columns: Mapping[str, pd.Series], quoted: Mapping[str,
         if name not in columns:
             near = difflib.get_close_matches(name, [str(c) for c in columns], n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"filter {text!r}: no column {name!r}{hint} Columns: {', '.join(map(str, columns))}")
+            raise ValueError(
+                f"filter {text!r}: no column {name!r}{hint} Columns: {', '.join(map(str, columns))}"
+            )
         return columns[name].to_numpy()
     if isinstance(node, (ast.List, ast.Tuple)):
         return [walk(item) for item in node.elts]
@@ -89,7 +98,7 @@ def _walk(node: ast.expr, columns: Mapping[str, pd.Series], quoted: Mapping[str,
         return _ARITHMETIC[type(node.op)](walk(node.left), walk(node.right))
     if isinstance(node, ast.Compare):
         left = walk(node.left)
-        out: Any = None
+        mask: Any = None
         for op, right_node in zip(node.ops, node.comparators, strict=True):
             right = walk(right_node)
             if isinstance(op, (ast.In, ast.NotIn)):
@@ -101,7 +110,9 @@ def _walk(node: ast.expr, columns: Mapping[str, pd.Series], quoted: Mapping[str,
                 part = np.asarray(_COMPARE[type(op)](left, right))
             else:
                 raise ValueError(f"filter {text!r}: operator {type(op).__name__} is not allowed")
-            out = part if out is None else out & part
+            mask = part if mask is None else mask & part
             left = right
-        return out
-    raise ValueError(f"filter {text!r}: {type(node).__name__} is not allowed; comparisons, and/or/not, in, + - * / **")
+        return mask
+    raise ValueError(
+        f"filter {text!r}: {type(node).__name__} is not allowed; comparisons, and/or/not, in, + - * / **"
+    )

@@ -28,9 +28,13 @@ def list_laws() -> list[dict[str, str]]:
     """One row a law (name, formula, variables, parameters, target, interval, source): ``crossover fit --list``."""
     return [
         {
-            "name": str(law.name), "formula": str(law.formula), "variables": ", ".join(law.variables),
-            "parameters": ", ".join(law.parameter_names), "target": str(law.target),
-            "interval": str(law.interval), "source": str(law.source),
+            "name": str(law.name),
+            "formula": str(law.formula),
+            "variables": ", ".join(law.variables),
+            "parameters": ", ".join(law.parameter_names),
+            "target": str(law.target),
+            "interval": str(law.interval),
+            "source": str(law.source),
         }
         for _, law in sorted(registered().items())
     ]
@@ -52,5 +56,7 @@ def get_law(spec: str | Law) -> Law:
         return formula_law(spec)
     near = difflib.get_close_matches(spec, laws, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise ValueError(f"no law named {spec!r}{hint} Laws: {', '.join(sorted(laws))}; or give a formula such as "
-                     f"'E + A/N**alpha + B/D**beta'")
+    raise ValueError(
+        f"no law named {spec!r}{hint} Laws: {', '.join(sorted(laws))}; or give a formula such as "
+        f"'E + A/N**alpha + B/D**beta'"
+    )

@@ -16,12 +16,13 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+#: arrays are float64 unless a docstring says otherwise (indices, masks)
+Array = NDArray[Any]
 Named = Mapping[str, Array]
 #: d log(parameter) / d log(unit of a variable), from the natural values of the dimensionless parameters
 UnitPower = Callable[[Named], Array | float]
@@ -66,18 +67,20 @@ class Law(ABC):
 
     ``variables`` are columns of a table under their standard names (N parameters, D tokens seen, U unique
     tokens, C FLOPs, Q quality in (0, 1]); all positive and passed to ``evaluate`` as logarithms, but for those in
-    ``raw_variables``. ``target`` is the column predicted. ``interval`` is the recommended interval.
+    ``raw_variables``. ``target`` is the column predicted, ``interval`` the recommended interval, ``special_cases`` the laws
+    that this one contains.
     """
 
-    name: ClassVar[str] | str
-    formula: ClassVar[str] | str
-    source: ClassVar[str] | str
-    variables: ClassVar[tuple[str, ...]] | tuple[str, ...]
-    parameters: ClassVar[tuple[Parameter, ...]] | tuple[Parameter, ...]
-    target: ClassVar[str] | str = "loss"
-    raw_variables: ClassVar[frozenset[str]] | frozenset[str] = frozenset()
+    name: str
+    formula: str
+    source: str
+    variables: tuple[str, ...]
+    parameters: tuple[Parameter, ...]
+    target: str = "loss"
+    raw_variables: frozenset[str] = frozenset()
+    special_cases: ClassVar[tuple[str, ...]] = ()
     shared_units: ClassVar[tuple[tuple[str, ...], ...]] = ()
-    interval: ClassVar[str] | str = "profile"
+    interval: str = "profile"
 
     @abstractmethod
     def evaluate(self, theta: Array, x: Named, jac: bool = True) -> tuple[Array, Array | None]:
@@ -121,7 +124,9 @@ class Law(ABC):
                 if p.units:
                     with np.errstate(over="ignore"):
                         values[:, j] = (
-                            np.exp(theta[:, j] + shift[:, j]) if p.positive else theta[:, j] * np.exp(shift[:, j])
+                            np.exp(theta[:, j] + shift[:, j])
+                            if p.positive
+                            else theta[:, j] * np.exp(shift[:, j])
                         )
         return values
 
@@ -149,8 +154,11 @@ class Law(ABC):
 
     # ---- data ------------------------------------------------------------------------------------------
 
-    def inputs(self, data: Mapping[str, Sequence[float] | Array | float],
-               log_units: Mapping[str, float] | None = None) -> dict[str, Array]:
+    def inputs(
+        self,
+        data: Mapping[str, Sequence[float] | Array | float],
+        log_units: Mapping[str, float] | None = None,
+    ) -> dict[str, Array]:
         """Columns under standard names -> what ``evaluate`` takes (logarithms less ``log_units``)."""
         missing = [v for v in self.variables if v not in data]
         if missing:
@@ -184,7 +192,9 @@ class Law(ABC):
         covariant |= {v for group in self.shared_units if covariant & set(group) for v in group}
         return {v: (u if v in covariant else 0.0) for v, u in units.items()}
 
-    def predict(self, parameters: Mapping[str, float], data: Mapping[str, Sequence[float] | Array | float]) -> Array:
+    def predict(
+        self, parameters: Mapping[str, float], data: Mapping[str, Sequence[float] | Array | float]
+    ) -> Array:
         """Prediction (n,) at natural parameter values; ``data`` holds the columns in the same units."""
         self._check_names(parameters)
         values = np.array([[float(parameters[n]) for n in self.parameter_names]])
@@ -198,7 +208,9 @@ class Law(ABC):
         names = self.parameter_names
         wrong = [n for n in parameters if n not in names] + [n for n in names if n not in parameters]
         if wrong:
-            raise ValueError(f"law {self.name!r} takes parameters {', '.join(names)}; wrong or missing: {', '.join(wrong)}")
+            raise ValueError(
+                f"law {self.name!r} takes parameters {', '.join(names)}; wrong or missing: {', '.join(wrong)}"
+            )
 
     # ---- starts ----------------------------------------------------------------------------------------
 

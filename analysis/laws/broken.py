@@ -15,26 +15,36 @@ class BrokenLaw(Law):
     """
 
     source = "Caballero et al. 2023, arXiv 2210.14891, eq. 1"
+    special_cases = ("power", "power_offset")
     variables = ("x",)
     target = "y"
     interval = "bootstrap"
 
     def __init__(self, breaks: int) -> None:
         if breaks < 1:
-            raise ValueError(f"a broken law has at least one break, got {breaks}; without one it is power_offset")
+            raise ValueError(
+                f"a broken law has at least one break, got {breaks}; without one it is power_offset"
+            )
         self.breaks = breaks
         self.name = f"bnsl{breaks}"
         factors = "".join(f"*(1 + (x/d{i})**(1/f{i}))**(-c{i}*f{i})" for i in range(1, breaks + 1))
         self.formula = f"a + b*x**-c0{factors}"
         self.parameters = (
             Parameter("a", "level", meaning="limit at infinite x"),
-            Parameter("b", "term", units={"x": lambda p: p["c0"]}, meaning="reducible part at x = 1, before any break"),
+            Parameter(
+                "b",
+                "term",
+                units={"x": lambda p: p["c0"]},
+                meaning="reducible part at x = 1, before any break",
+            ),
             Parameter("c0", positive=False, start=(-0.2, 1.0), meaning="first slope"),
             *(
                 part
                 for i in range(1, breaks + 1)
                 for part in (
-                    Parameter(f"c{i}", positive=False, start=(-1.0, 2.0), meaning=f"change of slope at break {i}"),
+                    Parameter(
+                        f"c{i}", positive=False, start=(-1.0, 2.0), meaning=f"change of slope at break {i}"
+                    ),
                     Parameter(f"d{i}", "scale:x", units={"x": lambda p: 1.0}, meaning=f"place of break {i}"),
                     Parameter(f"f{i}", start=(0.05, 2.0), bounds=(1e-3, 30.0), meaning=f"width of break {i}"),
                 )

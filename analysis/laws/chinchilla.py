@@ -18,10 +18,15 @@ class Chinchilla(Law):
 
     name = "chinchilla"
     formula = "E + A/N**alpha + B/D**beta"
-    source = "Hoffmann et al. 2022, arXiv 2203.15556, eq. 2; replication Besiroglu et al. 2024, arXiv 2404.10102"
+    source = (
+        "Hoffmann et al. 2022, arXiv 2203.15556, eq. 2; replication Besiroglu et al. 2024, arXiv 2404.10102"
+    )
+    special_cases = ("chinchilla_tied",)
     variables = ("N", "D")
     parameters = (
-        Parameter("A", "term", units={"N": lambda p: p["alpha"]}, meaning="size of the parameter term at N = 1"),
+        Parameter(
+            "A", "term", units={"N": lambda p: p["alpha"]}, meaning="size of the parameter term at N = 1"
+        ),
         Parameter("B", "term", units={"D": lambda p: p["beta"]}, meaning="size of the data term at D = 1"),
         Parameter("E", "level", meaning="irreducible loss"),
         Parameter("alpha", "exponent", meaning="exponent of parameters"),
@@ -52,10 +57,14 @@ class ChinchillaTied(Law):
 
     name = "chinchilla_tied"
     formula = "E + A/N**alpha + B/D**alpha"
-    source = "Muennighoff et al. 2023, arXiv 2305.16264, section 3; Gadre et al. 2024, arXiv 2403.08540, eq. 4"
+    source = (
+        "Muennighoff et al. 2023, arXiv 2305.16264, section 3; Gadre et al. 2024, arXiv 2403.08540, eq. 4"
+    )
     variables = ("N", "D")
     parameters = (
-        Parameter("A", "term", units={"N": lambda p: p["alpha"]}, meaning="size of the parameter term at N = 1"),
+        Parameter(
+            "A", "term", units={"N": lambda p: p["alpha"]}, meaning="size of the parameter term at N = 1"
+        ),
         Parameter("B", "term", units={"D": lambda p: p["alpha"]}, meaning="size of the data term at D = 1"),
         Parameter("E", "level", meaning="irreducible loss"),
         Parameter("alpha", "exponent", meaning="exponent of parameters and data"),
@@ -70,7 +79,12 @@ class ChinchillaTied(Law):
         if not jac:
             return total, None
         with np.errstate(invalid="ignore", over="ignore"):
-            columns = (term_n, term_d, np.broadcast_to(np.exp(e), total.shape), term_n * slope_n + term_d * slope_d)
+            columns = (
+                term_n,
+                term_d,
+                np.broadcast_to(np.exp(e), total.shape),
+                term_n * slope_n + term_d * slope_d,
+            )
         return total, np.stack(columns, axis=1)
 
 

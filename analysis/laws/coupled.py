@@ -15,10 +15,15 @@ class Coupled(Law):
 
     name = "coupled"
     formula = "E + (A/N**alpha + B/D**beta)**gamma"
-    source = "Beck et al. 2025 (xLSTM scaling laws), arXiv 2510.02228; nests arXiv 2203.15556 eq. 2 at gamma = 1"
+    source = (
+        "Beck et al. 2025 (xLSTM scaling laws), arXiv 2510.02228; nests arXiv 2203.15556 eq. 2 at gamma = 1"
+    )
+    special_cases = ("chinchilla", "chinchilla_tied")
     variables = ("N", "D")
     parameters = (
-        Parameter("A", "term", units={"N": lambda p: p["alpha"]}, meaning="size of the parameter term at N = 1"),
+        Parameter(
+            "A", "term", units={"N": lambda p: p["alpha"]}, meaning="size of the parameter term at N = 1"
+        ),
         Parameter("B", "term", units={"D": lambda p: p["beta"]}, meaning="size of the data term at D = 1"),
         Parameter("E", "level", meaning="irreducible loss"),
         Parameter("alpha", "exponent", meaning="exponent of parameters"),

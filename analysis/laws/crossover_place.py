@@ -26,9 +26,17 @@ class PlaceLaw(Law):
         self.variables = tuple(exponents)
         self.formula = "K*" + "*".join(f"{v}**{k}" for v, k in exponents.items())
         self.parameters = (
-            Parameter("K", "term", units={v: _minus(k) for v, k in exponents.items()},
-                      bounds=(1e-300, 1e300), meaning=meaning),
-            *(Parameter(k, positive=False, start=(-1.0, 3.0), meaning=f"exponent of {v}") for v, k in exponents.items()),
+            Parameter(
+                "K",
+                "term",
+                units={v: _minus(k) for v, k in exponents.items()},
+                bounds=(1e-300, 1e300),
+                meaning=meaning,
+            ),
+            *(
+                Parameter(k, positive=False, start=(-1.0, 3.0), meaning=f"exponent of {v}")
+                for v, k in exponents.items()
+            ),
         )
 
     def evaluate(self, theta: Array, x: Named, jac: bool = True) -> tuple[Array, Array | None]:
@@ -45,8 +53,12 @@ register(PlaceLaw("critical_compute", "C_crit", {"U": "kappa"}, _DBA, "critical 
 for _quality in (False, True):
     for _target in ("tokens", "epochs"):
         _powers = {"N": "n", "U": "u", **({"Q": "q"} if _quality else {})}
-        register(PlaceLaw(
-            f"crossover_{_target}" + ("_quality" if _quality else ""), f"crossover_{_target}", _powers,
-            "this project: the place of a same-N crossover as a product of powers; epochs = tokens / U",
-            f"{_target} at the crossing for N = U = 1",
-        ))
+        register(
+            PlaceLaw(
+                f"crossover_{_target}" + ("_quality" if _quality else ""),
+                f"crossover_{_target}",
+                _powers,
+                "this project: the place of a same-N crossover as a product of powers; epochs = tokens / U",
+                f"{_target} at the crossing for N = U = 1",
+            )
+        )

@@ -54,7 +54,15 @@ class Saturation:
         return np.log(total), d_gain_r * (repeats + 1.0) / total, d_gain_star / total
 
 
-EXPONENTIAL, GEOMETRIC, HYPERBOLIC = Saturation("exponential"), Saturation("geometric"), Saturation("hyperbolic")
+EXPONENTIAL, GEOMETRIC, HYPERBOLIC = (
+    Saturation("exponential"),
+    Saturation("geometric"),
+    Saturation("hyperbolic"),
+)
+
+
+def _star(name: str, meaning: str) -> Parameter:
+    return Parameter(name, start=(0.3, 1e3), bounds=(1e-3, 1e9), meaning=meaning)
 
 
 class DataConstrained(Law):
@@ -65,27 +73,37 @@ class DataConstrained(Law):
     fix nothing. The published R_D* = 15.4 is a local optimum of the staged fit (``fitting.md``, finding 3).
     """
 
+    special_cases = ("chinchilla_tied",)
     variables = ("N", "D", "U")
     shared_units = (("D", "U"),)
 
-    def __init__(self, name: str, saturation: Saturation = EXPONENTIAL, data: bool = True, params: bool = True,
-                 tied: bool = False) -> None:
+    def __init__(
+        self,
+        name: str,
+        saturation: Saturation = EXPONENTIAL,
+        data: bool = True,
+        params: bool = True,
+        tied: bool = False,
+    ) -> None:
         self.name, self.saturation, self.data, self.params, self.tied = name, saturation, data, params, tied
         beta = "alpha" if tied else "beta"
         self.formula = f"E + A/N'**alpha + B/D'**{beta}, " + ", ".join(
             ([f"D' = U(1+s(D/U-1; R_D)), {saturation.kind} s"] if data else ["D' = D"])
             + ([f"N' = U_N(1+s(N/U_N-1; R_N)), {saturation.kind} s"] if params else ["N' = N"])
         )
-        self.source = "Muennighoff et al. 2023, arXiv 2305.16264, eq. 5-7 and appendix; huggingface/datablations"
-        star = {"start": (0.3, 1e3), "bounds": (1e-3, 1e9)}
+        self.source = (
+            "Muennighoff et al. 2023, arXiv 2305.16264, eq. 5-7 and appendix; huggingface/datablations"
+        )
         self.parameters = (
-            Parameter("A", "term", units={"N": lambda p: p["alpha"]}, meaning="size of the parameter term at N' = 1"),
+            Parameter(
+                "A", "term", units={"N": lambda p: p["alpha"]}, meaning="size of the parameter term at N' = 1"
+            ),
             Parameter("B", "term", units={"D": lambda p: p[beta]}, meaning="size of the data term at D' = 1"),
             Parameter("E", "level", meaning="irreducible loss"),
             Parameter("alpha", "exponent", meaning="exponent of effective parameters"),
             *(() if tied else (Parameter("beta", "exponent", meaning="exponent of effective data"),)),
-            *((Parameter("R_D", meaning="repeats after which data has lost 1 - 1/e of its worth", **star),) if data else ()),
-            *((Parameter("R_N", meaning="the same for excess parameters", **star),) if params else ()),
+            *((_star("R_D", "repeats after which data has lost 1 - 1/e of its worth"),) if data else ()),
+            *((_star("R_N", "the same for excess parameters"),) if params else ()),
         )
 
     def evaluate(self, theta: Array, x: Named, jac: bool = True) -> tuple[Array, Array | None]:

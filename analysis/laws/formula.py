@@ -36,30 +36,42 @@ Dual = tuple[Array, dict[int, Array]]
 class FormulaLaw(Law):
     """A law from a formula; see the module. ``source`` is the string itself."""
 
-    def __init__(self, text: str, variables: Iterable[str] = VARIABLES, real: Iterable[str] = (),
-                 target: str = "loss") -> None:
+    def __init__(
+        self, text: str, variables: Iterable[str] = VARIABLES, real: Iterable[str] = (), target: str = "loss"
+    ) -> None:
         body, bar, tail = text.partition("|")
         real = set(real)
         if bar:
             word, _, names = tail.strip().partition(" ")
             if word != "real":
-                raise ValueError(f"formula {text!r}: after the bar comes 'real' and names, got {tail.strip()!r}")
+                raise ValueError(
+                    f"formula {text!r}: after the bar comes 'real' and names, got {tail.strip()!r}"
+                )
             real |= {n.strip() for n in names.split(",") if n.strip()}
         self._tree = _parse(body.strip())
-        names = _names(self._tree)
+        found = _names(self._tree)
         known = set(variables)
-        self.name, self.formula, self.source, self.target = text, body.strip(), "formula given by the user", target
-        self.variables = tuple(n for n in names if n in known)
-        own = [n for n in names if n not in known]
+        self.name, self.formula, self.source, self.target = (
+            text,
+            body.strip(),
+            "formula given by the user",
+            target,
+        )
+        self.variables = tuple(n for n in found if n in known)
+        own = [n for n in found if n not in known]
         if not self.variables:
             near = difflib.get_close_matches(own[0], known, n=1) if own else []
-            raise ValueError(f"formula {text!r} uses none of the columns {', '.join(sorted(known))}"
-                             + (f"; did you mean {near[0]!r}?" if near else ""))
+            raise ValueError(
+                f"formula {text!r} uses none of the columns {', '.join(sorted(known))}"
+                + (f"; did you mean {near[0]!r}?" if near else "")
+            )
         if not own:
             raise ValueError(f"formula {text!r} has no parameter to fit")
         unknown = real - set(own)
         if unknown:
-            raise ValueError(f"formula {text!r} has no parameter {', '.join(sorted(unknown))}; it has {', '.join(own)}")
+            raise ValueError(
+                f"formula {text!r} has no parameter {', '.join(sorted(unknown))}; it has {', '.join(own)}"
+            )
         self.raw_variables = frozenset(self.variables)
         covariant = _covariance(self._tree, set(self.variables), [n for n in own if n not in real])
         exponents = _exponent_names(self._tree)
@@ -71,11 +83,20 @@ class FormulaLaw(Law):
         self.parameters = tuple(
             Parameter(
                 n,
-                role="exponent" if n in exponents else "level" if n in adders else "term" if n in covariant else "ratio",
+                role="exponent"
+                if n in exponents
+                else "level"
+                if n in adders
+                else "term"
+                if n in covariant
+                else "ratio",
                 positive=n not in real,
-                units={v: partial(_power, node, self._tree_values) for v, node in covariant.get(n, {}).items()},
+                units={
+                    v: partial(_power, node, self._tree_values) for v, node in covariant.get(n, {}).items()
+                },
                 start=None if n not in real else (-2.0, 2.0),
-                bounds=(1e-20, 1e40) if n not in real and n not in exponents and n not in adders and n not in covariant
+                bounds=(1e-20, 1e40)
+                if n not in real and n not in exponents and n not in adders and n not in covariant
                 else None,
                 meaning="exponent" if n in exponents else "",
             )
@@ -85,11 +106,15 @@ class FormulaLaw(Law):
             self.interval = "bootstrap"
 
     def _tree_values(self, node: ast.expr, natural: Mapping[str, Array]) -> Array:
-        return np.asarray(self._walk(node, {k: np.asarray(v, dtype=float) for k, v in natural.items()}, False)[0])
+        return np.asarray(
+            self._walk(node, {k: np.asarray(v, dtype=float) for k, v in natural.items()}, False)[0]
+        )
 
     def evaluate(self, theta: Array, x: Named, jac: bool = True) -> tuple[Array, Array | None]:
         with np.errstate(all="ignore"):
-            env: dict[str, Array] = {v: (x[v] if v in self.raw_variables else np.exp(x[v])) for v in self.variables}
+            env: dict[str, Array] = {
+                v: (x[v] if v in self.raw_variables else np.exp(x[v])) for v in self.variables
+            }
             for j, p in enumerate(self.parameters):
                 env[p.name] = np.exp(theta[:, j : j + 1]) if p.positive else theta[:, j : j + 1]
             value, slopes = self._walk(self._tree, env, jac)
@@ -111,7 +136,11 @@ class FormulaLaw(Law):
             return env[node.id], slope
         if isinstance(node, ast.UnaryOp):
             value, slopes = self._walk(node.operand, env, jac)
-            return (-value, {j: -s for j, s in slopes.items()}) if isinstance(node.op, ast.USub) else (value, slopes)
+            return (
+                (-value, {j: -s for j, s in slopes.items()})
+                if isinstance(node.op, ast.USub)
+                else (value, slopes)
+            )
         if isinstance(node, ast.BinOp):
             return _combine(node.op, self._walk(node.left, env, jac), self._walk(node.right, env, jac))
         call = node
@@ -127,7 +156,9 @@ class FormulaLaw(Law):
         return outer, {j: s * factor for j, s in slopes.items()}
 
 
-def formula_law(text: str, variables: Iterable[str] = VARIABLES, real: Iterable[str] = (), target: str = "loss") -> FormulaLaw:
+def formula_law(
+    text: str, variables: Iterable[str] = VARIABLES, real: Iterable[str] = (), target: str = "loss"
+) -> FormulaLaw:
     """Parse a formula into a law; ValueError says what is not allowed, and where."""
     return FormulaLaw(text, variables, real, target)
 
@@ -167,7 +198,9 @@ def _select(better: Callable[[Array, Array], Array], left: Dual, right: Dual) ->
     v, dv = right
     first = better(u, v)
     zero = np.asarray(0.0)
-    return np.where(first, u, v), {j: np.where(first, du.get(j, zero), dv.get(j, zero)) for j in du.keys() | dv.keys()}
+    return np.where(first, u, v), {
+        j: np.where(first, du.get(j, zero), dv.get(j, zero)) for j in du.keys() | dv.keys()
+    }
 
 
 _OPERATORS = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Pow)
@@ -216,13 +249,19 @@ def _check(node: ast.AST, text: str, functions: set[int]) -> None:
 
 def _names(tree: ast.expr) -> list[str]:
     functions = {id(n.func) for n in ast.walk(tree) if isinstance(n, ast.Call)}
-    found = [(n.lineno, n.col_offset, n.id) for n in ast.walk(tree) if isinstance(n, ast.Name) and id(n) not in functions]
+    found = [
+        (n.lineno, n.col_offset, n.id)
+        for n in ast.walk(tree)
+        if isinstance(n, ast.Name) and id(n) not in functions
+    ]
     return list(dict.fromkeys(name for _, _, name in sorted(found)))
 
 
 def _exponent_names(tree: ast.expr) -> set[str]:
     return {
-        n for node in ast.walk(tree) if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow)
+        n
+        for node in ast.walk(tree)
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow)
         for n in _names(node.right)
     }
 
@@ -237,18 +276,32 @@ def _summands(tree: ast.expr) -> set[str]:
 def _covariance(tree: ast.expr, variables: set[str], parameters: list[str]) -> dict[str, dict[str, ast.expr]]:
     """{parameter: {variable: power of the unit}} for products of one lone parameter and powers of variables
     with variable-free exponents. A variable that also occurs elsewhere cannot be rescaled, and is left out."""
-    counts = {n: sum(isinstance(k, ast.Name) and k.id == n for k in ast.walk(tree)) for n in [*variables, *parameters]}
+    counts = {
+        n: sum(isinstance(k, ast.Name) and k.id == n for k in ast.walk(tree))
+        for n in [*variables, *parameters]
+    }
     found: dict[str, dict[str, ast.expr]] = {}
     covered = dict.fromkeys(variables, 0)
     for factors in _products(tree, 1, []):
-        lone = [f.id for f, sign in factors if isinstance(f, ast.Name) and f.id in parameters and sign == 1 and counts[f.id] == 1]
+        lone = [
+            f.id
+            for f, sign in factors
+            if isinstance(f, ast.Name) and f.id in parameters and sign == 1 and counts[f.id] == 1
+        ]
         if not lone:
             continue
         powers: dict[str, ast.expr] = {}
         for factor, sign in factors:
-            base, exponent = (factor.left, factor.right) if (
-                isinstance(factor, ast.BinOp) and isinstance(factor.op, ast.Pow)) else (factor, ast.Constant(1.0))
-            if not isinstance(base, ast.Name) or base.id not in variables or set(_names(exponent)) & variables:
+            base, exponent = (
+                (factor.left, factor.right)
+                if (isinstance(factor, ast.BinOp) and isinstance(factor.op, ast.Pow))
+                else (factor, ast.Constant(1.0))
+            )
+            if (
+                not isinstance(base, ast.Name)
+                or base.id not in variables
+                or set(_names(exponent)) & variables
+            ):
                 continue
             power = exponent if sign == -1 else ast.UnaryOp(ast.USub(), exponent)
             covered[base.id] += 1
@@ -258,10 +311,14 @@ def _covariance(tree: ast.expr, variables: set[str], parameters: list[str]) -> d
         if powers:
             found[lone[0]] = powers
     usable = {v for v in variables if covered[v] == counts[v] and counts[v] > 0}
-    return {p: kept for p, powers in found.items() if (kept := {v: e for v, e in powers.items() if v in usable})}
+    return {
+        p: kept for p, powers in found.items() if (kept := {v: e for v, e in powers.items() if v in usable})
+    }
 
 
-def _products(node: ast.expr, sign: int, path: list[tuple[ast.expr, int]]) -> list[list[tuple[ast.expr, int]]]:
+def _products(
+    node: ast.expr, sign: int, path: list[tuple[ast.expr, int]]
+) -> list[list[tuple[ast.expr, int]]]:
     """The formula's additive terms at the top, each as (factor, +1 or -1 for numerator or denominator)."""
     if isinstance(node, ast.BinOp) and isinstance(node.op, (ast.Add, ast.Sub)):
         return _products(node.left, sign, path) + _products(node.right, sign, path)

@@ -19,8 +19,16 @@ class KaplanJoint(Law):
     source = "Kaplan et al. 2020, arXiv 2001.08361, eq. 1.5"
     variables = ("N", "D")
     parameters = (
-        Parameter("N_c", units={"N": lambda p: 1.0}, start=(1e-2, 1e12), bounds=(1e-20, 1e60), meaning="parameter scale"),
-        Parameter("D_c", units={"D": lambda p: 1.0}, start=(1e-2, 1e12), bounds=(1e-20, 1e60), meaning="data scale"),
+        Parameter(
+            "N_c",
+            units={"N": lambda p: 1.0},
+            start=(1e-2, 1e12),
+            bounds=(1e-20, 1e60),
+            meaning="parameter scale",
+        ),
+        Parameter(
+            "D_c", units={"D": lambda p: 1.0}, start=(1e-2, 1e12), bounds=(1e-20, 1e60), meaning="data scale"
+        ),
         Parameter("alpha_N", "exponent", meaning="exponent of parameters"),
         Parameter("alpha_D", "exponent", meaning="exponent of data"),
     )

@@ -18,19 +18,29 @@ class OverfitPenalty(Law):
     name = "overfit_penalty"
     formula = "E + A/N**alpha + B/D**beta + P*max(0, D/U-1)**kappa*(N/U)**lambda"
     source = "Lovelace et al. 2026, arXiv 2605.01640 (additive penalty, a power of repeats and of N/U)"
+    special_cases = ("chinchilla", "chinchilla_tied")
     variables = ("N", "D", "U")
     shared_units = (("D", "U"),)
     interval = "bootstrap"
     parameters = (
-        Parameter("A", "term", units={"N": lambda p: p["alpha"]}, meaning="size of the parameter term at N = 1"),
+        Parameter(
+            "A", "term", units={"N": lambda p: p["alpha"]}, meaning="size of the parameter term at N = 1"
+        ),
         Parameter("B", "term", units={"D": lambda p: p["beta"]}, meaning="size of the data term at D = 1"),
         Parameter("E", "level", meaning="irreducible loss"),
         Parameter("alpha", "exponent", meaning="exponent of parameters"),
         Parameter("beta", "exponent", meaning="exponent of data"),
-        Parameter("P", "term", units={"N": lambda p: -p["lambda"], "U": lambda p: p["lambda"]}, start=(1e-5, 1.0),
-                  meaning="penalty at one repeat and N = U"),
+        Parameter(
+            "P",
+            "term",
+            units={"N": lambda p: -p["lambda"], "U": lambda p: p["lambda"]},
+            start=(1e-5, 1.0),
+            meaning="penalty at one repeat and N = U",
+        ),
         Parameter("kappa", start=(0.2, 3.0), bounds=(1e-3, 20.0), meaning="growth with repeats"),
-        Parameter("lambda", start=(0.1, 2.0), bounds=(1e-4, 20.0), meaning="growth with parameters per unique token"),
+        Parameter(
+            "lambda", start=(0.1, 2.0), bounds=(1e-4, 20.0), meaning="growth with parameters per unique token"
+        ),
     )
 
     def evaluate(self, theta: Array, x: Named, jac: bool = True) -> tuple[Array, Array | None]:
@@ -47,8 +57,14 @@ class OverfitPenalty(Law):
                 return total, None
             repeats = np.where(np.isfinite(log_repeats), log_repeats, 0.0)
             columns = (
-                term_n, term_d, np.broadcast_to(np.exp(theta[:, 2:3]), total.shape), term_n * slope_n,
-                term_d * slope_d, penalty, penalty * kappa * repeats, penalty * lam * crowding,
+                term_n,
+                term_d,
+                np.broadcast_to(np.exp(theta[:, 2:3]), total.shape),
+                term_n * slope_n,
+                term_d * slope_d,
+                penalty,
+                penalty * kappa * repeats,
+                penalty * lam * crowding,
             )
         return total, np.stack(columns, axis=1)
 

@@ -12,7 +12,9 @@ class PowerLaw(Law):
 
     name = "power"
     formula = "A*x**-alpha"
-    source = "Hestness et al. 2017, arXiv 1712.00409, eq. 1; Kaplan et al. 2020, arXiv 2001.08361, eq. 1.1-1.3"
+    source = (
+        "Hestness et al. 2017, arXiv 1712.00409, eq. 1; Kaplan et al. 2020, arXiv 2001.08361, eq. 1.1-1.3"
+    )
     variables = ("x",)
     target = "y"
     parameters = (
@@ -33,6 +35,7 @@ class PowerLawOffset(Law):
     name = "power_offset"
     formula = "E + A*x**-alpha"
     source = "Henighan et al. 2020, arXiv 2010.14701, eq. 1.1"
+    special_cases = ("power",)
     variables = ("x",)
     target = "y"
     parameters = (
@@ -60,6 +63,7 @@ class LossSaturation(PowerLawOffset):
     name = "loss_saturation"
     formula = "E + A/C**alpha"
     source = "Porian et al. 2024, arXiv 2406.19146, section 4; Kaplan et al. 2020, arXiv 2001.08361, eq. 1.3 (E = 0)"
+    special_cases = ()
     variables = ("C",)
     target = "loss"
     parameters = (

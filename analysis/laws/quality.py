@@ -17,11 +17,18 @@ class QualityAware(Law):
     name = "quality"
     formula = "E + A/N**alpha + B/(D**beta*Q**gamma)"
     source = "Subramanyam et al. 2025, arXiv 2510.03313"
+    special_cases = ("chinchilla", "chinchilla_tied")
     variables = ("N", "D", "Q")
     parameters = (
-        Parameter("A", "term", units={"N": lambda p: p["alpha"]}, meaning="size of the parameter term at N = 1"),
-        Parameter("B", "term", units={"D": lambda p: p["beta"], "Q": lambda p: p["gamma"]},
-                  meaning="size of the data term at D = 1, Q = 1"),
+        Parameter(
+            "A", "term", units={"N": lambda p: p["alpha"]}, meaning="size of the parameter term at N = 1"
+        ),
+        Parameter(
+            "B",
+            "term",
+            units={"D": lambda p: p["beta"], "Q": lambda p: p["gamma"]},
+            meaning="size of the data term at D = 1, Q = 1",
+        ),
         Parameter("E", "level", meaning="irreducible loss"),
         Parameter("alpha", "exponent", meaning="exponent of parameters"),
         Parameter("beta", "exponent", meaning="exponent of data"),

@@ -22,13 +22,22 @@ class Quokka(Law):
     shared_units = (("D", "U"),)
     interval = "bootstrap"
     parameters = (
-        Parameter("A", "term", units={"N": lambda p: p["alpha"]}, meaning="size of the parameter term at N = 1"),
-        Parameter("B", "term", units={"U": lambda p: p["beta"]}, meaning="size of the data term at one token"),
+        Parameter(
+            "A", "term", units={"N": lambda p: p["alpha"]}, meaning="size of the parameter term at N = 1"
+        ),
+        Parameter(
+            "B", "term", units={"U": lambda p: p["beta"]}, meaning="size of the data term at one token"
+        ),
         Parameter("alpha", "exponent", meaning="exponent of parameters"),
         Parameter("beta", "exponent", meaning="exponent of effective data"),
         Parameter("eta", start=(0.3, 3.0), meaning="value of an epoch"),
-        Parameter("K", units={"U": lambda p: -p["rho"], "N": lambda p: p["sigma"]}, start=(1.0, 3e3),
-                  bounds=(1e-9, 1e12), meaning="epochs at which over-fitting sets in"),
+        Parameter(
+            "K",
+            units={"U": lambda p: -p["rho"], "N": lambda p: p["sigma"]},
+            start=(1.0, 3e3),
+            bounds=(1e-9, 1e12),
+            meaning="epochs at which over-fitting sets in",
+        ),
         Parameter("rho", "exponent", meaning="exponent of unique data in that"),
         Parameter("sigma", "exponent", meaning="exponent of parameters in that"),
         Parameter("kappa", start=(0.1, 2.0), meaning="how sharply it sets in"),
@@ -53,8 +62,15 @@ class Quokka(Law):
             by_ratio = term_d * beta * decay * kappa
             finite_ratio = np.where(np.isfinite(ratio), ratio, 0.0)
             columns = (
-                term_n, term_d, term_n * slope_n, -term_d * beta * log_data, -term_d * beta * eta * log_epochs,
-                -by_ratio, -by_ratio * rho * x["U"], by_ratio * sigma * x["N"], by_ratio * finite_ratio,
+                term_n,
+                term_d,
+                term_n * slope_n,
+                -term_d * beta * log_data,
+                -term_d * beta * eta * log_epochs,
+                -by_ratio,
+                -by_ratio * rho * x["U"],
+                by_ratio * sigma * x["N"],
+                by_ratio * finite_ratio,
             )
         return total, np.stack(columns, axis=1)
 

@@ -19,8 +19,12 @@ FORMULAS = (
 def _data(rng: np.random.Generator, n: int = 17) -> dict[str, np.ndarray]:
     unique = 10 ** rng.uniform(7, 9, n)
     return {
-        "N": 10 ** rng.uniform(7, 10, n), "U": unique, "D": unique * 10 ** rng.uniform(0.05, 2, n),
-        "C": 10 ** rng.uniform(17, 21, n), "Q": rng.uniform(0.2, 1, n), "x": 10 ** rng.uniform(3, 7, n),
+        "N": 10 ** rng.uniform(7, 10, n),
+        "U": unique,
+        "D": unique * 10 ** rng.uniform(0.05, 2, n),
+        "C": 10 ** rng.uniform(17, 21, n),
+        "Q": rng.uniform(0.2, 1, n),
+        "x": 10 ** rng.uniform(3, 7, n),
     }
 
 
