@@ -1,6 +1,8 @@
-"""Other shapes of the same size: each has the parameters without embeddings of the standard one, the FFN's width solved for it.
+"""Other shapes of the same size: each has the parameters without embeddings of the standard one, the FFN's
+width solved for it.
 
-An architecture axis compares shapes, so N must not move. Embeddings do move where the width does (deep, wide); plans print both.
+An architecture axis compares shapes, so N must not move. Embeddings do move where the width does (deep,
+wide); plans print both.
 """
 
 from __future__ import annotations
@@ -16,17 +18,21 @@ Shape = dict[str, Any]
 
 
 def _heads(width: int, head_width: int) -> int:
-    """The number of heads that divides ``width`` into even heads nearest to ``head_width``, more heads where two are as near."""
+    """The number of heads that divides ``width`` into even heads nearest to ``head_width``, more heads where
+    two are as near."""
     fits = [h for h in range(1, width // 2 + 1) if width % (2 * h) == 0]
     return min(fits, key=lambda h: (abs(width / h - head_width), -h))
 
 
 def _reshaped(standard: Any, ratio: float) -> Shape:
-    """Width times ``ratio`` (to a multiple of 8) and layers divided by its square: each layer's matrices scale so."""
+    """Width times ``ratio`` (to a multiple of 8) and layers divided by its square: each layer's matrices
+    scale so."""
     width = max(8, 8 * round(standard.width * ratio / 8))
     layers = max(1, round(standard.layers * (standard.width / width) ** 2))
     if width == standard.width or layers == standard.layers:
-        raise ValueError(f"width {standard.width} with {standard.layers} layers is too small to be made deeper or wider")
+        raise ValueError(
+            f"width {standard.width} with {standard.layers} layers is too small to be made deeper or wider"
+        )
     return {"width": width, "layers": layers, "heads": _heads(width, standard.head_width), "kv_heads": None}
 
 
@@ -41,18 +47,25 @@ def _wide(standard: Any) -> Shape:
 
 
 def _gqa(standard: Any) -> Shape:
-    """Grouped-query attention (arXiv 2305.13245): four query heads to a key-value head where there are as many, else all to one."""
+    """Grouped-query attention (arXiv 2305.13245): four query heads to a key-value head where there are as
+    many, else all to one."""
     if standard.n_heads < 2:
         raise ValueError("gqa needs at least 2 heads; set model.heads, or a larger size")
     return {"heads": standard.n_heads, "kv_heads": standard.n_heads // 4 if standard.n_heads % 4 == 0 else 1}
 
 
-ARCHITECTURES: dict[str, Callable[[Any], Shape]] = {"standard": lambda standard: {}, "deep": _deep, "wide": _wide, "gqa": _gqa}
+ARCHITECTURES: dict[str, Callable[[Any], Shape]] = {
+    "standard": lambda standard: {},
+    "deep": _deep,
+    "wide": _wide,
+    "gqa": _gqa,
+}
 """Name -> how its shape differs from a standard transformer."""
 
 
 def reshape(standard: Model, name: object) -> Model:
-    """``standard`` in another architecture, with as many parameters outside embeddings as one step of the FFN's width allows.
+    """``standard`` in another architecture, with as many parameters outside embeddings as one step of the
+    FFN's width allows.
 
     Raises ValueError for an unknown name, or where no width of the FFN gives that count.
     """

@@ -1,6 +1,8 @@
-"""Horizons solved: exactly one of steps, tokens, epochs, FLOPs or tokens per parameter is given, the others follow.
+"""Horizons solved: exactly one of steps, tokens, epochs, FLOPs or tokens per parameter is given, the others
+follow.
 
-Also the values given by rule. Everything derived is rounded to 6 significant digits before use, so keys are the same on any machine.
+Also the values given by rule. Everything derived is rounded to 6 significant digits before use, so keys are
+the same on any machine.
 """
 
 from __future__ import annotations
@@ -47,18 +49,23 @@ def horizon(written: Any) -> Horizon | None:
     given = [kind for kind in HORIZONS if written.get(kind) is not None]
     extra = [key for key in written if key not in (*HORIZONS, "convention", "parameters")]
     if extra:
-        raise BudgetError(unknown("budget", extra[0], [*HORIZONS, "convention", "parameters"]), "budget", extra[0])
+        raise BudgetError(
+            unknown("budget", extra[0], [*HORIZONS, "convention", "parameters"]), "budget", extra[0]
+        )
     if len(given) != 1:
         found = f"found {' and '.join(given)}" if given else "found none"
         raise BudgetError(f"exactly one of {', '.join(HORIZONS)} is given; {found}", "budget")
     for key, allowed in (("convention", CONVENTIONS), ("parameters", PARAMETERS)):
         if key in written and written[key] not in allowed:
             raise BudgetError(f"one of {', '.join(allowed)}", "budget", key)
-    return Horizon(given[0], written[given[0]], **{k: written[k] for k in ("convention", "parameters") if k in written})
+    return Horizon(
+        given[0], written[given[0]], **{k: written[k] for k in ("convention", "parameters") if k in written}
+    )
 
 
 def unique_tokens(config: RunConfig) -> int | None:
-    """U in tokens as far as it is known before the data are prepared: as asked, or bytes where a token is a byte."""
+    """U in tokens as far as it is known before the data are prepared: as asked, or bytes where a token is a
+    byte."""
     if config.data.unique_tokens is not None:
         return config.data.unique_tokens
     return config.data.unique_bytes if config.data.tokenizer.name == "bytes" else None
@@ -71,7 +78,8 @@ def quantities(config: RunConfig) -> dict[str, float]:
         "N": counted.total,
         "N_non_embedding": counted.non_embedding,
         "U": unique_tokens(config),
-        "U_bytes": config.data.unique_bytes or (config.data.unique_tokens if config.data.tokenizer.name == "bytes" else None),
+        "U_bytes": config.data.unique_bytes
+        or (config.data.unique_tokens if config.data.tokenizer.name == "bytes" else None),
         "width": getattr(config.model, "width", None),
         "layers": getattr(config.model, "layers", None),
         "context": config.data.context,
@@ -84,7 +92,9 @@ def evaluate(written: Any, known: Mapping[str, float], target: str, *path: str) 
     try:
         value = rule(written).value(known, target) if isinstance(written, Mapping) else number(written)
     except KeyError as error:
-        raise BudgetError(f"this rule needs {error.args[0]}, which is not known here; {_remedy(error.args[0])}", *path) from None
+        raise BudgetError(
+            f"this rule needs {error.args[0]}, which is not known here; {_remedy(error.args[0])}", *path
+        ) from None
     except ValueError as error:
         raise BudgetError(str(error), *path) from None
     if not value > 0:
@@ -95,7 +105,11 @@ def evaluate(written: Any, known: Mapping[str, float], target: str, *path: str) 
 def _remedy(name: str) -> str:
     if name in ("U", "U_bytes"):
         return "give data.unique_tokens (or data.unique_bytes with the bytes tokenizer)"
-    return "give the budget in tokens, epochs, FLOPs or tokens per parameter" if name == "D" else "give the value itself"
+    return (
+        "give the budget in tokens, epochs, FLOPs or tokens per parameter"
+        if name == "D"
+        else "give the value itself"
+    )
 
 
 def tokens(ends: Horizon, config: RunConfig, known: Mapping[str, float]) -> float | None:
@@ -119,7 +133,8 @@ def tokens(ends: Horizon, config: RunConfig, known: Mapping[str, float]) -> floa
 def solve(config: RunConfig, ends: Horizon | None, batch_size: Any = None, lr: Any = None) -> RunConfig:
     """``config`` with its horizon, and with batch size and learning rate where they are given by rule.
 
-    Tokens come first, then the batch (a rule may depend on D), then steps (the nearest whole number, at least 1), then the rate.
+    Tokens come first, then the batch (a rule may depend on D), then steps (the nearest whole number, at least
+    1), then the rate.
     Raises BudgetError; pydantic's ValidationError where a rule gives a value that the field refuses.
     """
     known = quantities(config)

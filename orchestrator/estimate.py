@@ -1,7 +1,9 @@
-"""What a run will cost: seconds (evaluations included), memory and disk. Estimates for planning, never part of a result.
+"""What a run will cost: seconds (evaluations included), memory and disk. Estimates for planning, never part
+of a result.
 
-Speed comes from the store's own telemetry where a run of that shape has been trained; else from the nearest shape there, by FLOPs;
-else from a quick measurement of this machine's matrix products, and a share model fitted to the transformer on a CPU. No torch.
+Speed comes from the store's own telemetry where a run of that shape has been trained; else from the nearest
+shape there, by FLOPs; else from a quick measurement of this machine's matrix products, and a share model
+fitted to the transformer on a CPU. No torch.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ from trainers.flops import matmul_flops
 PROCESS_BYTES = 500e6
 """Resident memory of a training process on a CPU before its model, measured with torch 2.13."""
 FLOPS_PER_ACTIVATION_BYTE = 100.0
-"""What is no matrix product takes as long as this many FLOPs of one a byte of activations (measured: widths 32 and 64)."""
+"""What is no matrix product takes as long as this many FLOPs of one a byte of activations (measured: widths
+32 and 64)."""
 CARD_FLOPS = {"float32": 20e12, "bfloat16": 200e12}
 """Assumed useful FLOP/s of one card, until a run of the store says better."""
 
@@ -77,7 +80,8 @@ def grid(config: RunConfig, evaluation: EvaluationConfig | None = None) -> list[
 
 
 def sample(config: RunConfig, telemetry: Iterable[dict[str, Any]]) -> Sample | None:
-    """Speed of a run from its telemetry; None where there is not enough of it. The first part, with its warm-up, is left out."""
+    """Speed of a run from its telemetry; None where there is not enough of it. The first part, with its
+    warm-up, is left out."""
     speeds = [e for e in telemetry if e.get("event") == "speed" and e.get("train_seconds", 0) > 0]
     used = speeds[1:] or speeds
     tokens = sum(e["tokens_per_second"] * e["train_seconds"] for e in used)
@@ -126,19 +130,25 @@ class Estimator:
         if self.gemm is None:
             self.gemm = gemm_rate()
         rate = self.gemm * config.resources.threads
-        values = config.model.activation_bytes(config.data.tokenizer.vocab, config.data.context, 1, 4) / config.data.context
+        values = (
+            config.model.activation_bytes(config.data.tokenizer.vocab, config.data.context, 1, 4)
+            / config.data.context
+        )
         return (flops + FLOPS_PER_ACTIVATION_BYTE * values) / rate
 
     def training_seconds(self, config: RunConfig, steps: int) -> float:
         """Seconds that ``steps`` steps train, evaluations not counted."""
         return steps * config.tokens_per_step * self.speed(config).train
 
-    def evaluation_seconds(self, config: RunConfig, count: int, evaluation: EvaluationConfig | None = None) -> float:
+    def evaluation_seconds(
+        self, config: RunConfig, count: int, evaluation: EvaluationConfig | None = None
+    ) -> float:
         """Seconds that ``count`` evaluations take."""
         return count * scored_tokens(config, evaluation or config.evaluation) * self.speed(config).score
 
     def memory_bytes(self, config: RunConfig) -> int:
-        """Peak memory: as measured for that shape; else weights, gradients and moments in fp32, activations, and the process."""
+        """Peak memory: as measured for that shape; else weights, gradients and moments in fp32, activations,
+        and the process."""
         own = shape(config)
         measured = [s.memory for s in self.samples if s.shape == own and s.memory]
         if measured:
@@ -159,17 +169,21 @@ def _on_card(config: RunConfig) -> bool:
 
 
 def disk_bytes(config: RunConfig, steps: int) -> int:
-    """Bytes of a run's folder once trained to ``steps``: the checkpoints that `keep` keeps, and the events."""
+    """Bytes of a run's folder once trained to ``steps``: the checkpoints that `keep` keeps, and the
+    events."""
     counted = config.model.parameters(config.data.tokenizer.vocab, len(config.objective.extra_tokens))
     weights = 4 * (counted.total + counted.extra) * (1 + (config.ema is not None))
     moments = 8 * (counted.total + counted.extra)
     points = [step for step in grid(config) if step <= steps]
     evaluation = config.evaluation
     draws = 1 if config.objective.likelihood == "exact" else evaluation.draws
-    events = len(points) * (400 + 2 * evaluation.sequences * draws * 21) + 150 * (100 + 90 * max(0, math.log10(steps / 100)))
+    events = len(points) * (400 + 2 * evaluation.sequences * draws * 21) + 150 * (
+        100 + 90 * max(0, math.log10(steps / 100))
+    )
     if config.keep != "evals":
         return int(weights + moments + events)
-    # The optimizer's state stays at evaluations 1.5x apart (`trainers.checkpoint.resume_points`), the newest whole.
+    # The optimizer's state stays at evaluations 1.5x apart (`trainers.checkpoint.resume_points`), the newest
+    # whole.
     states = 1 + (math.log(max(1.0, points[-1] / points[0])) / math.log(1.5) if points else 0)
     return int((len(points) + 1) * weights + (states + 1) * moments + events)
 
@@ -177,8 +191,8 @@ def disk_bytes(config: RunConfig, steps: int) -> int:
 def gemm_rate() -> float:
     """FLOP/s of one core in float32 matrix products: the best of a few, in about 10 ms.
 
-    64 x 64 x 64 is small enough for OpenBLAS to stay on one thread, whatever the environment says (on a busy machine its threads
-    wait for each other), and runs at nearly the rate of larger products.
+    64 x 64 x 64 is small enough for OpenBLAS to stay on one thread, whatever the environment says (on a busy
+    machine its threads wait for each other), and runs at nearly the rate of larger products.
     """
     import numpy as np
 

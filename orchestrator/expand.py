@@ -1,4 +1,5 @@
-"""A sweep to its end points: pure; the same file gives the same list and the same keys, whatever the order of its keys."""
+"""A sweep to its end points: pure; the same file gives the same list and the same keys, whatever the order of
+its keys."""
 
 from __future__ import annotations
 
@@ -19,7 +20,6 @@ from orchestrator.source import Issue, Node, SpecError
 from orchestrator.spec import SweepSpec
 from trainers.component import problems, unknown
 from trainers.config import RunConfig
-from trainers.models.base import Model
 
 Labels = dict[str, Any]
 """Axis -> value, as a table shows it: a number, a bool or a short text."""
@@ -93,7 +93,11 @@ def expand(spec: SweepSpec) -> list[EndPoint]:
         axes = {name: label(name, written(cell, name).plain) for name in names}
         for seed in seeds:
             if all(_seed_matches(condition, seed) for condition in spec.only):
-                found.append(EndPoint(spec.name, _replicate(config, seed, pinned), axes, seed, pinned, _warnings(config)))
+                found.append(
+                    EndPoint(
+                        spec.name, _replicate(config, seed, pinned), axes, seed, pinned, _warnings(config)
+                    )
+                )
     if not found and not issues:
         issues.append(_nothing_left(spec))
     if issues:
@@ -102,11 +106,14 @@ def expand(spec: SweepSpec) -> list[EndPoint]:
 
 
 def _without_horizons(found: list[EndPoint]) -> list[EndPoint]:
-    """A horizon that follows another axis (zipped with it) is no axis of a cell, where runs do not depend on their end."""
+    """A horizon that follows another axis (zipped with it) is no axis of a cell, where runs do not depend on
+    their end."""
     if any(point.config.schedule.depends_on_end for point in found):
         return found
     bare = [
-        replace(point, axes={k: v for k, v in point.axes.items() if k != "steps" and not k.startswith("budget.")})
+        replace(
+            point, axes={k: v for k, v in point.axes.items() if k != "steps" and not k.startswith("budget.")}
+        )
         for point in found
     ]
     return bare if len({(point.cell, point.seed) for point in bare}) == len(found) else found
@@ -119,12 +126,15 @@ def _replicate(config: RunConfig, seed: int, pinned: bool) -> RunConfig:
 
 def _warnings(config: RunConfig) -> tuple[str, ...]:
     if config.schedule.name == "cosine":
-        return ("a cosine run cannot be extended, and where it crosses depends on its horizon (measured: +18 %)",)
+        return (
+            "a cosine run cannot be extended, and where it crosses depends on its horizon (measured: +18 %)",
+        )
     return ()
 
 
 def _cells(spec: SweepSpec) -> Iterator[_Cell]:
-    """The product of axes and zip groups, conditional axes included, laid over the base; `when` applies in its order."""
+    """The product of axes and zip groups, conditional axes included, laid over the base; `when` applies in
+    its order."""
     axes = [[{name: node} for node in values] for name, values in sorted(spec.axes.items())]
     for combination in product(*axes, *spec.zip):
         point = {name: node for part in combination for name, node in part.items()}
@@ -145,7 +155,8 @@ def _conditional(cell: _Cell, rest: list[tuple[Node, Node, dict[str, list[Node]]
 
 
 def _lay(run: Node, point: Mapping[str, Node], before: Mapping[str, Node] | None = None) -> _Cell:
-    """Axis values over a run. A component's name goes before its options, whatever the order they are written in."""
+    """Axis values over a run. A component's name goes before its options, whatever the order they are written
+    in."""
     for name, node in sorted(point.items(), key=lambda item: item[0].count(".")):
         run = layers.merge(run, layers.nest(layers.canonical(name), node, run))
     return _Cell(run, {**(before or {}), **point})
@@ -170,7 +181,9 @@ def label(name: str, value: Any) -> Any:
     """A value as a table shows it: numbers read, a component by its name and options."""
     if isinstance(value, Mapping):
         kind = value.get("name", value.get("rule", ""))
-        options = ",".join(f"{k}={_text(label(k, v))}" for k, v in sorted(value.items()) if k not in ("name", "rule"))
+        options = ",".join(
+            f"{k}={_text(label(k, v))}" for k, v in sorted(value.items()) if k not in ("name", "rule")
+        )
         return f"{kind}({options})" if options else kind
     if isinstance(value, list):
         return f"[{','.join(_text(v) for v in value)}]"
@@ -253,7 +266,9 @@ def resolve(run: Node, issues: list[Issue]) -> RunConfig | None:
         issues.append(sugar.architecture.issue(str(error)))  # type: ignore[union-attr]
         return None
     try:
-        return solve(config, ends, *(node.plain if node is not None else None for node in (sugar.batch_size, sugar.lr)))
+        return solve(
+            config, ends, *(node.plain if node is not None else None for node in (sugar.batch_size, sugar.lr))
+        )
     except BudgetError as error:
         issues.append(_blame(error, run, sugar).issue(str(error)))
         return None
@@ -275,7 +290,11 @@ def _without_sugar(run: Node) -> tuple[Node, _Sugar]:
         nonlocal run
         parent = run if len(path) == 1 else run.get(path[0])
         found = parent.get(path[-1]) if parent is not None else None
-        if found is None or parent is None or (only_rules and not (isinstance(found.value, dict) and "rule" in found.value)):
+        if (
+            found is None
+            or parent is None
+            or (only_rules and not (isinstance(found.value, dict) and "rule" in found.value))
+        ):
             return None
         rest = replace(parent, value={k: v for k, v in parent.value.items() if k != path[-1]})
         run = rest if len(path) == 1 else run.put(path[0], rest)

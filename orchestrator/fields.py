@@ -1,4 +1,5 @@
-"""What the fields of a run are, read off `trainers.config`: dotted names, kinds, and values brought to their kind.
+"""What the fields of a run are, read off `trainers.config`: dotted names, kinds, and values brought to their
+kind.
 
 Nothing here names a field, so a new one, or a new component, is an axis at once.
 """
@@ -54,7 +55,8 @@ def scalars(annotation: Any) -> set[type]:
 
 
 def names(model: type[BaseModel] = RunConfig, prefix: str = "") -> Iterator[tuple[str, FieldInfo | None]]:
-    """Every dotted field name of a run, with its field, the sugar included (with None); a component offers all its kinds' options."""
+    """Every dotted field name of a run, with its field, the sugar included (with None); a component offers
+    all its kinds' options."""
     for name, info in model.model_fields.items():
         dotted = prefix + name
         yield dotted, info
@@ -73,7 +75,9 @@ def names(model: type[BaseModel] = RunConfig, prefix: str = "") -> Iterator[tupl
 
 def table() -> dict[str, FieldInfo | None]:
     """Dotted name -> field, None for sugar; a new component shows at once."""
-    kinds = (registry_of(info) for info in (*RunConfig.model_fields.values(), *DataConfig.model_fields.values()))
+    kinds = (
+        registry_of(info) for info in (*RunConfig.model_fields.values(), *DataConfig.model_fields.values())
+    )
     return _table(tuple(name for registry in kinds if registry is not None for name in registry.names()))
 
 
@@ -107,8 +111,8 @@ def numeric(dotted: str) -> bool:
 def coerce(node: Node, model: type[BaseModel], issues: list[Issue]) -> dict[str, Any]:
     """The mapping ``node`` as plain values for ``model``: human numbers read, components named.
 
-    A value that cannot be of its field's kind is an issue and left out, so that validation finds what else is wrong; what is
-    not understood here stays as it is, for validation to refuse.
+    A value that cannot be of its field's kind is an issue and left out, so that validation finds what else is
+    wrong; what is not understood here stays as it is, for validation to refuse.
     """
     done: dict[str, Any] = {}
     for name, child in node.items():
@@ -128,7 +132,10 @@ def _value(node: Node, info: FieldInfo, issues: list[Issue]) -> Any:
         named = node.get("name")
         kind = info.default if named is None else named.value
         inner = replace(node, value={key: child for key, child in node.value.items() if key != "name"})
-        return {"name": kind, **(coerce(inner, registry[kind], issues) if kind in registry.names() else inner.plain)}
+        return {
+            "name": kind,
+            **(coerce(inner, registry[kind], issues) if kind in registry.names() else inner.plain),
+        }
     models = submodels(info.annotation)
     if models and isinstance(node.value, dict):
         fits = [m for m in models if set(node.value) <= set(m.model_fields)]
@@ -137,7 +144,8 @@ def _value(node: Node, info: FieldInfo, issues: list[Issue]) -> Any:
 
 
 def _scalar(value: Any, kinds: set[type]) -> Any:
-    """A scalar as one of ``kinds``. ValueError where it is none: pydantic would take true for 1 and 'on' for true."""
+    """A scalar as one of ``kinds``. ValueError where it is none: pydantic would take true for 1 and 'on' for
+    true."""
     if value is None or isinstance(value, dict | list) or not kinds or type(value) in kinds & {str, bool}:
         return value
     if kinds == {bool}:

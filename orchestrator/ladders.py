@@ -1,7 +1,7 @@
 """Named model sizes: pocket sizes that a laptop trains, and the ladders of published studies.
 
-``model.size: quokka-7M`` sets the transformer's fields listed here; a field written beside it wins. A published name states the
-size by its paper's count, which need not be ours: a plan prints exact counts.
+``model.size: quokka-7M`` sets the transformer's fields listed here; a field written beside it wins. A
+published name states the size by its paper's count, which need not be ours: a plan prints exact counts.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ Size = dict[str, Any]
 
 
 def _pocket() -> dict[str, Size]:
-    """Byte-level sizes. d32 and d64 are those of the prototypes whose crossings are known (heads of 32 or fewer)."""
+    """Byte-level sizes. d32 and d64 are those of the prototypes whose crossings are known (heads of 32 or
+    fewer)."""
     layers = {32: 2, 48: 3, 64: 3, 96: 4, 128: 4, 192: 6, 256: 8, 384: 8, 512: 10, 768: 12}
     return {f"d{width}": {"width": width, "layers": n} for width, n in layers.items()}
 
@@ -28,7 +29,9 @@ def _rows(rows: Iterable[tuple[str, int, int, int, int]], **common: Any) -> dict
     }
 
 
-def _chinchilla_family(prefix: str, widths: dict[int, dict[str, int]], heads: dict[int, int]) -> Iterable[tuple[str, int, int, int, int]]:
+def _chinchilla_family(
+    prefix: str, widths: dict[int, dict[str, int]], heads: dict[int, int]
+) -> Iterable[tuple[str, int, int, int, int]]:
     """(name, width, 4 x width, heads, layers) of a ladder in which each width comes in several depths."""
     for width, depths in widths.items():
         for name, layers in depths.items():
@@ -47,8 +50,9 @@ _QUOKKA = {
     640: {"49M": 10, "64M": 13, "79M": 16},
     768: {"85M": 12, "106M": 15, "127M": 18},
 }
-"""Quokka, arXiv 2510.03280, Table 6, as far as it could be read (to 127M). Widths 288 and 448 have 7 heads of 32 there, narrower than
-the residual stream; here the heads fill it (9 of 32, 7 of 64), which is a little larger."""
+"""Quokka, arXiv 2510.03280, Table 6, as far as it could be read (to 127M). Widths 288 and 448 have 7 heads of
+32 there, narrower than the residual stream; here the heads fill it (9 of 32, 7 of 64), which is a little
+larger."""
 
 _DATABLATIONS = {
     128: {"7M": 3},
@@ -70,28 +74,45 @@ _DATABLATIONS = {
     2560: {"2300M": 26},
 }
 """Muennighoff et al., arXiv 2305.16264, as used in arXiv 2507.15857; heads as for `_QUOKKA`."""
-_DATABLATIONS_HEADS = {
-    128: 4, 224: 7, 288: 9, 448: 7, 512: 8, 576: 9, 640: 10, 768: 12, 896: 14, 1024: 16, 1280: 10, 1408: 11, 1536: 12,
-    1792: 14, 2048: 16, 2304: 18, 2560: 20,
-}  # fmt: skip
+_DATABLATIONS_HEADS = _QUOKKA_HEADS | {
+    896: 14,
+    1024: 16,
+    1280: 10,
+    1408: 11,
+    1536: 12,
+    1792: 14,
+    2048: 16,
+    2304: 18,
+    2560: 20,
+}
 
 _SMDM = {
-    "6M": (6, 4, 256, 1024), "19M": (8, 6, 384, 1536), "34M": (8, 8, 512, 2048), "48M": (9, 9, 576, 2304),
-    "66M": (10, 10, 640, 2560), "75M": (16, 8, 640, 1600), "85M": (13, 10, 640, 2560), "113M": (12, 12, 768, 3072),
-    "142M": (15, 12, 768, 3072), "170M": (18, 12, 768, 3072), "180M": (14, 14, 896, 3584), "206M": (16, 14, 896, 3584),
-    "231M": (18, 14, 896, 3584), "268M": (16, 16, 1024, 4096), "302M": (18, 16, 1024, 4096), "336M": (20, 16, 1024, 4096),
-    "472M": (18, 10, 1280, 5120), "551M": (21, 10, 1280, 5120), "629M": (24, 10, 1280, 5120), "571M": (18, 11, 1408, 5632),
-    "666M": (21, 11, 1408, 5632), "761M": (24, 11, 1408, 5632), "717M": (19, 12, 1536, 6144), "831M": (22, 12, 1536, 6144),
-    "944M": (25, 12, 1536, 6144), "1028M": (20, 14, 1792, 7168), "1233M": (24, 14, 1792, 7168),
-    "1476M": (22, 16, 2048, 8192), "1678M": (25, 16, 2048, 8192), "2121M": (28, 17, 2176, 8704),
-}  # fmt: skip
-"""SMDM, arXiv 2410.18514: name -> layers, heads, width, ffn. Names count parameters without embeddings."""
+    (4, 256, 1024): {"6M": 6},
+    (6, 384, 1536): {"19M": 8},
+    (8, 512, 2048): {"34M": 8},
+    (9, 576, 2304): {"48M": 9},
+    (10, 640, 2560): {"66M": 10, "85M": 13},
+    (8, 640, 1600): {"75M": 16},
+    (12, 768, 3072): {"113M": 12, "142M": 15, "170M": 18},
+    (14, 896, 3584): {"180M": 14, "206M": 16, "231M": 18},
+    (16, 1024, 4096): {"268M": 16, "302M": 18, "336M": 20},
+    (10, 1280, 5120): {"472M": 18, "551M": 21, "629M": 24},
+    (11, 1408, 5632): {"571M": 18, "666M": 21, "761M": 24},
+    (12, 1536, 6144): {"717M": 19, "831M": 22, "944M": 25},
+    (14, 1792, 7168): {"1028M": 20, "1233M": 24},
+    (16, 2048, 8192): {"1476M": 22, "1678M": 25},
+    (17, 2176, 8704): {"2121M": 28},
+}
+"""SMDM, arXiv 2410.18514: (heads, width, ffn) -> name -> layers. Names count no embeddings."""
 
 
 def _dba() -> dict[str, Size]:
-    """Diffusion Beats AR, arXiv 2507.15857: the datablations shapes with ffn = int(8/3 d / 64) 64, tied embeddings."""
+    """Diffusion Beats AR, arXiv 2507.15857: the datablations shapes with ffn = int(8/3 d / 64) 64, tied
+    embeddings."""
     rows = _chinchilla_family("dba", _DATABLATIONS, _DATABLATIONS_HEADS)
-    return _rows(((name, d, 8 * d // 3 // 64 * 64, h, n) for name, d, _, h, n in rows), tied=True, qk_norm=False)
+    return _rows(
+        ((name, d, 8 * d // 3 // 64 * 64, h, n) for name, d, _, h, n in rows), tied=True, qk_norm=False
+    )
 
 
 _SDL = _rows([("sdl-1.7B", 2048, 6144, 16, 28)], tied=False) | _rows(
@@ -103,18 +124,25 @@ _SDL = _rows([("sdl-1.7B", 2048, 6144, 16, 28)], tied=False) | _rows(
     ],
     tied=True,
 )
-"""Super Data Learners, arXiv 2511.03276. 1B and 1.7B are the configs of MegaDLMs; 2B, 4B and 8B were not published: they go on with
-the 1B's proportions (heads of 128, ffn 8/3) at those counts."""
+"""Super Data Learners, arXiv 2511.03276. 1B and 1.7B are the configs of MegaDLMs; 2B, 4B and 8B were not
+published: they go on with the 1B's proportions (heads of 128, ffn 8/3) at those counts."""
 
 LADDERS: dict[str, dict[str, Size]] = {
     "pocket": _pocket(),
     "quokka": _rows(_chinchilla_family("quokka", _QUOKKA, _QUOKKA_HEADS), tied=True),
-    "datablations": _rows(_chinchilla_family("datablations", _DATABLATIONS, _DATABLATIONS_HEADS), tied=True, qk_norm=False),
+    "datablations": _rows(
+        _chinchilla_family("datablations", _DATABLATIONS, _DATABLATIONS_HEADS), tied=True, qk_norm=False
+    ),
     "dba": _dba(),
-    "smdm": {
-        f"smdm-{name}": {"width": d, "ffn": ffn, "heads": heads, "layers": n, "tied": False, "qk_norm": False}
-        for name, (n, heads, d, ffn) in _SMDM.items()
-    },
+    "smdm": _rows(
+        (
+            (f"smdm-{name}", width, ffn, heads, layers)
+            for (heads, width, ffn), depths in _SMDM.items()
+            for name, layers in depths.items()
+        ),
+        tied=False,
+        qk_norm=False,
+    ),
     "sdl": _SDL,
 }
 """Ladder -> size name -> fields of the transformer."""
@@ -130,7 +158,8 @@ def _millions(name: str) -> float:
 
 
 def size(name: object) -> Size:
-    """The fields that a named size sets. Raises ValueError naming the nearest size, and those of its ladder."""
+    """The fields that a named size sets. Raises ValueError naming the nearest size, and those of its
+    ladder."""
     if isinstance(name, str) and name in SIZES:
         return SIZES[name]
     text = str(name)

@@ -1,8 +1,11 @@
-"""Partial runs laid over each other: what `extends`, `when`, axes and `--set` have in common. Positions are kept.
+"""Partial runs laid over each other: what `extends`, `when`, axes and `--set` have in common. Positions are
+kept.
 
-Mappings merge, everything else replaces, with three exceptions that a person expects: what is given in one of several ways
-(`budget`, `unique_tokens` or `unique_bytes`) is replaced as one; a component of another name replaces the old one with its options, but
-one of the same name, or options without a name, keep them; a `rule` replaces a rule.
+Mappings merge, everything else replaces, with three exceptions that a person expects: what is given in one of
+several ways
+(`budget`, `unique_tokens` or `unique_bytes`) is replaced as one; a component of another name replaces the old
+one with its options, but one of the same name, or options without a name, keep them; a `rule` replaces a
+rule.
 """
 
 from __future__ import annotations
@@ -37,7 +40,11 @@ def undot(node: Node, issues: list[Issue], top: bool = True) -> Node:
         layer = nest(canonical(key) if top else key, undot(child, issues, top=False), node)
         twice = overlap(done, layer)
         if twice is not None:
-            issues.append(Issue(child.file, child.line, child.key, f"{twice.key} on line {twice.line} sets the same field"))
+            issues.append(
+                Issue(
+                    child.file, child.line, child.key, f"{twice.key} on line {twice.line} sets the same field"
+                )
+            )
         done = merge(done, layer)
     return done
 
@@ -50,7 +57,9 @@ def overlap(lower: Node, upper: Node, path: KeyPath = ()) -> Node | None:
         rivals = [key, *(k for k in ONE_OF.get(path, ()) if key in ONE_OF[path])]
         for rival in rivals:
             if rival in lower.value:
-                found = lower.value[rival] if rival != key else overlap(lower.value[rival], child, (*path, key))
+                found = (
+                    lower.value[rival] if rival != key else overlap(lower.value[rival], child, (*path, key))
+                )
                 if found is not None:
                     return found
     return None
@@ -72,9 +81,15 @@ def merge(lower: Node, upper: Node, path: KeyPath = ()) -> Node:
         return upper
     group = ONE_OF.get(path, ())
     kept = low if not set(group) & set(up) else {k: v for k, v in low.items() if k not in group}
-    merged = {key: merge(kept[key], child, (*path, key)) if key in kept else child for key, child in up.items()}
+    merged = {
+        key: merge(kept[key], child, (*path, key)) if key in kept else child for key, child in up.items()
+    }
     return Node({**kept, **merged}, upper.file, upper.line, upper.path)
 
 
 def _is_component(node: Node, path: KeyPath) -> bool:
-    return len(path) > 0 and path not in (("data",), ("budget",), ("init",), ("evaluation",), ("resources",)) and "rule" not in node.value
+    return (
+        len(path) > 0
+        and path not in (("data",), ("budget",), ("init",), ("evaluation",), ("resources",))
+        and "rule" not in node.value
+    )

@@ -17,7 +17,8 @@ FORMS = "a number such as 25000, 10k, 25M, 1.5B, 96e9 or 1e18"
 def number(value: object) -> int | float:
     """The number that ``value`` is or spells; an int wherever it is whole.
 
-    Raises ValueError with what is allowed. Booleans are no numbers. Arithmetic is decimal, so ``1.1B`` is 1100000000.
+    Raises ValueError with what is allowed. Booleans are no numbers. Arithmetic is decimal, so ``1.1B`` is
+    1100000000.
     """
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ValueError(f"expected {FORMS}")
@@ -39,7 +40,8 @@ def number(value: object) -> int | float:
 
 
 def count(value: object) -> int:
-    """A whole number (tokens, steps, bytes, seeds): as :func:`number`, or ValueError where a fraction is left."""
+    """A whole number (tokens, steps, bytes, seeds): as :func:`number`, or ValueError where a fraction is
+    left."""
     found = number(value)
     if isinstance(found, float):
         raise ValueError(f"expected a whole number, in any form ({FORMS.removeprefix('a number such as ')})")
@@ -47,7 +49,8 @@ def count(value: object) -> int:
 
 
 def significant(value: float, digits: int = 6) -> float:
-    """``value`` rounded to ``digits`` significant digits: derived numbers are rounded before use, so that keys agree anywhere."""
+    """``value`` rounded to ``digits`` significant digits: derived numbers are rounded before use, so that
+    keys agree anywhere."""
     return float(f"{value:.{digits - 1}e}")
 
 

@@ -1,8 +1,8 @@
-"""What a set of sweeps takes: every end point with its counts and costs, and the tasks that are left, in a DAG.
+"""What a set of sweeps takes: every end point with its counts and costs, and the tasks left, in a DAG.
 
     plan = plan(load(["sweeps/quickstart.yaml"]), "store")
     plan.rows      one an end point, shared ones once
-    plan.tasks     what `run` does: data to prepare, runs to train, evaluations to add; each after what it needs
+    plan.tasks     data to prepare, runs to train, evaluations to add; each after what it needs
     plan.json()    {"runs": [...], "totals": {...}}
 
 Reads the store's run folders and writes nothing; needs neither torch nor Ray nor MLflow.
@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,10 +22,11 @@ from orchestrator.estimate import Estimator, Sample, disk_bytes, grid, sample
 from orchestrator.expand import EndPoint, Labels, expand
 from orchestrator.source import Issue, SpecError
 from orchestrator.spec import SweepSpec
+from orchestrator.trainings import Training, blocked_by, collect, read
 from trainers.component import digest
 from trainers.config import Parent, RunConfig
 from trainers.flops import matmul_flops, six_nd
-from trainers.folder import Commit, RunFolder
+from trainers.folder import RunFolder
 
 GONE = "retrain: checkpoint gone"
 CALIBRATION_RUNS = 60
@@ -34,7 +35,8 @@ CALIBRATION_RUNS = 60
 
 @dataclass(frozen=True)
 class Row:
-    """One end point. ``seconds``, ``disk_bytes`` are what it adds to the rows before it: shared parts are counted once."""
+    """One end point. ``seconds``, ``disk_bytes`` are what it adds to the rows before it: shared parts are
+    counted once."""
 
     key: str
     run: str
@@ -61,9 +63,11 @@ class Row:
 
 @dataclass(frozen=True)
 class Task:
-    """One thing to do. ``config`` reaches to the furthest end point of its run; ``needs`` are keys of other tasks.
+    """One thing to do. ``config`` reaches to the furthest end point of its run; ``needs`` are keys of other
+    tasks.
 
-    ``rescore`` adds an evaluation that the run was not trained with, from kept weights, or by training again up to there.
+    ``rescore`` adds an evaluation that the run was not trained with, from kept weights, or by training again
+    up to there.
     """
 
     key: str
@@ -85,7 +89,8 @@ class Task:
 
 @dataclass(frozen=True)
 class Plan:
-    """Rows, tasks and warnings, for several sweeps at once. `points` maps each row's key to the end points of all sweeps."""
+    """Rows, tasks and warnings, for several sweeps at once. `points` maps each row's key to the end points of
+    all sweeps."""
 
     specs: tuple[SweepSpec, ...]
     rows: tuple[Row, ...]
@@ -95,7 +100,8 @@ class Plan:
 
     @property
     def totals(self) -> dict[str, Any]:
-        """Sums over the rows. ``flops`` and ``seconds`` are what is left to do; memory is of the largest run."""
+        """Sums over the rows. ``flops`` and ``seconds`` are what is left to do; memory is of the largest
+        run."""
         states: dict[str, int] = defaultdict(int)
         for row in self.rows:
             states[row.state] += 1
@@ -119,35 +125,6 @@ class Plan:
         return {"runs": runs, "totals": self.totals, "warnings": list(self.warnings)}
 
 
-@dataclass
-class _Run:
-    """One training, with everything that wants something of it."""
-
-    config: RunConfig
-    ends: dict[int, list[EndPoint]] = field(default_factory=dict)
-    branches: set[int] = field(default_factory=set)
-    trunk: str | None = None
-    commit: Commit | None = None
-    folder: RunFolder | None = None
-    missing: tuple[int, ...] = ()
-    """Evaluation steps that are wanted and can be scored from checkpoints."""
-    gone: dict[int, int] = field(default_factory=dict)
-    """Evaluation steps that are wanted and whose weights are gone -> the step that training can go on from to have them again."""
-
-    @property
-    def furthest(self) -> int:
-        return max({*self.ends, *self.branches})
-
-    @property
-    def done(self) -> int:
-        """Steps that are on disk and need not be trained again."""
-        return 0 if self.commit is None else self.commit.step
-
-    @property
-    def diverged(self) -> bool:
-        return self.commit is not None and self.commit.state == "diverged"
-
-
 def plan(specs: Sequence[SweepSpec], store: Any = None, estimator: Estimator | None = None) -> Plan:
     """The plan of these sweeps against a store (a folder, or an object with ``root``; None for an empty one).
 
@@ -163,11 +140,11 @@ def plan(specs: Sequence[SweepSpec], store: Any = None, estimator: Estimator | N
     if issues:
         raise SpecError(issues)
     root = None if store is None else Path(store if isinstance(store, str | os.PathLike) else store.root)
-    runs = _collect(points)
+    runs = collect(points)
     for key, run in runs.items():
-        _read(run, None if root is None else root / "runs" / key)
+        read(run, None if root is None else root / "runs" / key)
     estimator = estimator or Estimator(_samples(root, runs))
-    blocked = _blocked(runs, root)
+    blocked = blocked_by(runs, root)
     by_key: dict[str, list[EndPoint]] = defaultdict(list)
     for point in points:
         by_key[point.key].append(point)
@@ -179,95 +156,10 @@ def plan(specs: Sequence[SweepSpec], store: Any = None, estimator: Estimator | N
     return Plan(tuple(specs), tuple(rows), tasks, {k: tuple(v) for k, v in by_key.items()}, tuple(warnings))
 
 
-def _collect(points: Iterable[EndPoint]) -> dict[str, _Run]:
-    """Distinct trainings by key, trunks included."""
-    runs: dict[str, _Run] = {}
-    for point in points:
-        run = runs.setdefault(point.run, _Run(point.config))
-        run.ends.setdefault(point.config.steps, []).append(point)
-        trunk = point.config.trunk()
-        if trunk is not None and run.trunk is None:
-            run.trunk = trunk.training_key
-            runs.setdefault(run.trunk, _Run(trunk)).branches.add(trunk.steps)
-    for run in list(runs.values()):
-        if isinstance(run.config.init, Parent) and run.config.init.run in runs:
-            parent = runs[run.config.init.run]
-            if run.config.init.step <= parent.furthest:
-                parent.branches.add(run.config.init.step)
-    for run in runs.values():
-        run.config = run.config.model_copy(update={"steps": run.furthest})
-    return runs
-
-
-def _read(run: _Run, path: Path | None) -> None:
-    """What the store holds of a run: its newest commit, and which wanted evaluations it lacks."""
-    if path is None or not path.is_dir():
-        return
-    folder = RunFolder(path)
-    run.commit, record = folder.last_commit(), folder.record()
-    if run.commit is None or record is None:
-        return
-    run.folder = folder
-    then, now = record["config"]["evaluation"], run.config.evaluation
-    kind = ("sequences", "draws")
-    had: set[int] = set()
-    if all(then[name] == getattr(now, name) for name in kind):
-        had = set(grid(run.config, type(now).model_validate(then)))
-    scored = {score["key"] for score in folder.scores()} if folder.list("scores") else set()
-    kept = _checkpoints(folder, run.commit)
-    wanted = [s for s in _wanted(run) if s <= run.commit.step and s not in had and run.config.evaluation_key(s) not in scored]
-    run.missing = tuple(s for s in wanted if s in kept)
-    states = [s for s, whole in kept.items() if whole]
-    run.gone = {s: max((t for t in states if t <= s), default=0) for s in wanted if s not in kept}
-
-
-def _checkpoints(folder: RunFolder, commit: Commit) -> dict[int, bool]:
-    """Steps whose weights are kept, by the run or by the trunk that it shares, and whether training can go on from there."""
-    kept = {step: checkpoint.state is not None for step, checkpoint in commit.checkpoints.items()}
-    if commit.trunk is None:
-        return kept
-    trunk = folder.sibling(commit.trunk.run)
-    newest = trunk.last_commit()
-    shared = {} if newest is None else _checkpoints(trunk, newest)
-    return {step: whole for step, whole in shared.items() if step <= commit.trunk.step} | kept
-
-
-def _wanted(run: _Run) -> list[int]:
-    return sorted({step for end in run.ends for step in grid(run.config.model_copy(update={"steps": end}))})
-
-
-def _blocked(runs: dict[str, _Run], root: Path | None) -> dict[str, str]:
-    """Runs that cannot start, by key, with the reason: their parent, or trunk, is dead or nowhere."""
-    blocked: dict[str, str] = {}
-
-    def why(key: str) -> str | None:
-        run = runs[key]
-        init = run.config.init
-        if not isinstance(init, Parent) or (run.commit is not None and run.commit.step >= run.furthest):
-            return None
-        parent = runs.get(init.run)
-        if parent is not None and init.step <= parent.furthest:
-            if parent.diverged and parent.done < init.step:
-                return f"its parent {init.run} diverged at step {parent.done}"
-            return f"its parent {init.run} is blocked" if init.run in blocked else None
-        folder = None if root is None else root / "runs" / init.run
-        commit = RunFolder(folder).last_commit() if folder is not None and folder.is_dir() else None
-        if commit is None:
-            return f"its parent {init.run} is neither in the store nor in these sweeps"
-        return None if init.step in commit.checkpoints else f"its parent {init.run} has no checkpoint at step {init.step}"
-
-    changed = True
-    while changed:
-        found = {key: reason for key in runs if key not in blocked and (reason := why(key)) is not None}
-        blocked |= found
-        changed = bool(found)
-    return blocked
-
-
 class _Costs:
     """Seconds and bytes of one run, handed out to its rows so that each part is counted once."""
 
-    def __init__(self, run: _Run, estimator: Estimator) -> None:
+    def __init__(self, run: Training, estimator: Estimator) -> None:
         self.run, self.estimator = run, estimator
         self.seconds_to, self.bytes_to = run.done, 0
 
@@ -280,22 +172,28 @@ class _Costs:
         return seconds, added
 
 
-def segment_seconds(run: _Run, estimator: Estimator, start: int, stop: int) -> float:
+def segment_seconds(run: Training, estimator: Estimator, start: int, stop: int) -> float:
     """Seconds of steps ``start`` (exclusive) to ``stop`` of a run, evaluations included."""
     if run.diverged or stop <= start:
         return 0.0
     count = sum(start < step <= stop for step in grid(run.config))
-    return estimator.training_seconds(run.config, stop - start) + estimator.evaluation_seconds(run.config, count)
+    return estimator.training_seconds(run.config, stop - start) + estimator.evaluation_seconds(
+        run.config, count
+    )
 
 
-def rescore_seconds(run: _Run, estimator: Estimator, step: int) -> float:
+def rescore_seconds(run: Training, estimator: Estimator, step: int) -> float:
     """Seconds of an evaluation added at ``step``, the training that brings its weights back included."""
     again = step - run.gone.get(step, step)
     return estimator.training_seconds(run.config, again) + estimator.evaluation_seconds(run.config, 1)
 
 
 def _row(
-    group: list[EndPoint], runs: dict[str, _Run], costs: dict[str, _Costs], estimator: Estimator, blocked: dict[str, str]
+    group: list[EndPoint],
+    runs: dict[str, Training],
+    costs: dict[str, _Costs],
+    estimator: Estimator,
+    blocked: dict[str, str],
 ) -> Row:
     point = group[0]
     config, run = point.config, runs[point.run]
@@ -309,7 +207,9 @@ def _row(
             seconds, disk = costs[run.trunk].take(start)
             costs[point.run].seconds_to = max(costs[point.run].seconds_to, start)
     own_seconds, own_disk = costs[point.run].take(config.steps)
-    rescoring = sum(rescore_seconds(run, estimator, s) for s in (*run.missing, *run.gone) if s <= config.steps)
+    rescoring = sum(
+        rescore_seconds(run, estimator, s) for s in (*run.missing, *run.gone) if s <= config.steps
+    )
     return Row(
         key=point.key,
         run=point.run,
@@ -334,7 +234,7 @@ def _row(
     )
 
 
-def _state(run: _Run, steps: int, blocked: bool) -> str:
+def _state(run: Training, steps: int, blocked: bool) -> str:
     if blocked:
         return "blocked"
     if run.commit is None:
@@ -348,13 +248,16 @@ def _state(run: _Run, steps: int, blocked: bool) -> str:
     return "partial" if run.commit.step > 0 else "new"
 
 
-def _tasks(runs: dict[str, _Run], estimator: Estimator, blocked: dict[str, str]) -> Iterable[Task]:
+def _tasks(runs: dict[str, Training], estimator: Estimator, blocked: dict[str, str]) -> Iterable[Task]:
     """Data, then runs after their trunks and parents, then evaluations to add."""
     prepared: dict[str, str] = {}
     todo = {
         key: run
         for key, run in runs.items()
-        if key not in blocked and not run.diverged and run.done < run.furthest and not _trunk_served(key, runs)
+        if key not in blocked
+        and not run.diverged
+        and run.done < run.furthest
+        and not _trunk_served(key, runs)
     }
     for run in todo.values():
         data = digest(run.config.data.identity())
@@ -386,27 +289,39 @@ def _tasks(runs: dict[str, _Run], estimator: Estimator, blocked: dict[str, str])
             ends = tuple(points[0].key for end, points in run.ends.items() if step <= end)
             seconds = rescore_seconds(run, estimator, step)
             name = f"rescore:{run.config.evaluation_key(step)}"
-            yield Task(name, "rescore", run.config, needs_training, seconds, 0, key, ends, step=step, title=f"{_title(run)} @{step}")
+            yield Task(
+                name,
+                "rescore",
+                run.config,
+                needs_training,
+                seconds,
+                0,
+                key,
+                ends,
+                step=step,
+                title=f"{_title(run)} @{step}",
+            )
 
 
-def _trunk_served(key: str, runs: dict[str, _Run]) -> bool:
+def _trunk_served(key: str, runs: dict[str, Training]) -> bool:
     """Whether a trunk is needed no more: nobody reads it, and all its branches are past it."""
     run = runs[key]
     users = [other for other in runs.values() if other.trunk == key]
     return not run.ends and bool(users) and all(u.done >= u.config.trunk().steps for u in users)  # type: ignore[union-attr]
 
 
-def _title(run: _Run) -> str:
+def _title(run: Training) -> str:
     point = next((points[0] for points in run.ends.values()), None)
     return f"{point.cell} seed={point.seed}" if point is not None else f"trunk {run.config.objective.name}"
 
 
 def _data_title(config: RunConfig) -> str:
     amount = config.data.unique_tokens or config.data.unique_bytes
-    return f"data {config.data.corpus.name} {amount or 'all'} {config.data.quality.name} seed={config.data.subset_seed}"
+    data = config.data
+    return f"data {data.corpus.name} {amount or 'all'} {data.quality.name} seed={data.subset_seed}"
 
 
-def _samples(root: Path | None, runs: dict[str, _Run]) -> list[Sample]:
+def _samples(root: Path | None, runs: dict[str, Training]) -> list[Sample]:
     """Speeds that the store knows: the sweeps' own runs first, then others, newest first."""
     if root is None or not (root / "runs").is_dir():
         return []

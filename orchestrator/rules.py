@@ -1,6 +1,8 @@
-"""Named rules for derived values: learning rate, batch size and horizon as functions of size and data, each with its source.
+"""Named rules for derived values: learning rate, batch size and horizon as functions of size and data, each
+with its source.
 
-Written ``{rule: width, base: 2e-3, at: 64}`` where a number would stand. Values are rounded to 6 significant digits.
+Written ``{rule: width, base: 2e-3, at: 64}`` where a number would stand. Values are rounded to 6 significant
+digits.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ class Rule(Component):
 
     @abstractmethod
     def value(self, known: Mapping[str, float], target: str) -> float:
-        """The value for ``target`` (``lr``, ``batch_size`` or a horizon). KeyError names a quantity that is not known."""
+        """The value for ``target`` (``lr``, ``batch_size`` or a horizon). KeyError names a quantity that is
+        not known."""
 
 
 class Power(Rule):
@@ -41,7 +44,8 @@ class Power(Rule):
 
 
 class Width(Rule):
-    """``base * at / width``: Adam's learning rate on hidden matrices under muP (arXiv 2203.03466, Table 3)."""
+    """``base * at / width``: Adam's learning rate on hidden matrices under muP (arXiv 2203.03466, Table
+    3)."""
 
     name: ClassVar[str] = "width"
 
@@ -53,7 +57,8 @@ class Width(Rule):
 
 
 class StepLaw(Rule):
-    """Step Law (arXiv 2503.04715): lr = 1.79 N^-.713 D^.307, batch = .58 D^.571 tokens; N without embeddings. AR, single epoch."""
+    """Step Law (arXiv 2503.04715): lr = 1.79 N^-.713 D^.307, batch = .58 D^.571 tokens; N without embeddings.
+    AR, single epoch."""
 
     name: ClassVar[str] = "step-law"
 
@@ -71,7 +76,8 @@ for _rule in (Power, Width, StepLaw):
 
 
 def rule(written: Mapping[str, Any]) -> Rule:
-    """The rule that a mapping with ``rule: NAME`` and options writes. Raises ValueError (pydantic's is one) where it is wrong."""
+    """The rule that a mapping with ``rule: NAME`` and options writes. Raises ValueError (pydantic's is one)
+    where it is wrong."""
     try:
         cls = rules[str(written["rule"])]
     except KeyError as error:

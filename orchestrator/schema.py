@@ -20,17 +20,26 @@ Schema = dict[str, Any]
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 NUMBER: Schema = {"anyOf": [{"type": "number"}, {"type": "string", "pattern": PATTERN}]}
-SEEDS: Schema = {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "array", "items": {"type": "integer", "minimum": 0}}]}
+SEEDS: Schema = {
+    "anyOf": [
+        {"type": "integer", "minimum": 1},
+        {"type": "array", "items": {"type": "integer", "minimum": 0}},
+    ]
+}
 
 
 def schema() -> Schema:
     """The schema of a sweep file, self-contained."""
     value = {"$ref": "#/$defs/field"}
     whole = SweepFile.model_json_schema()
-    described = {name: {"description": part.get("description", "")} for name, part in whole["properties"].items()}
+    described = {
+        name: {"description": part.get("description", "")} for name, part in whole["properties"].items()
+    }
     partial, condition = {"$ref": "#/$defs/run"}, {"$ref": "#/$defs/condition"}
     values = _values()
-    axes = _by_name({name: {"type": ["array", "null"], "items": _of_run(name), "minItems": 1} for name in values})
+    axes = _by_name(
+        {name: {"type": ["array", "null"], "items": _of_run(name), "minItems": 1} for name in values}
+    )
     points = {"type": "array", "items": partial}
     shapes: Schema = {
         "name": whole["properties"]["name"]["anyOf"][0],
@@ -62,7 +71,9 @@ def schema() -> Schema:
         "$defs": {
             "run": _by_name(values),
             "axes": axes,
-            "condition": _by_name({name: {"anyOf": [value, {"type": "array", "items": value}]} for name in [*values, "seed"]}),
+            "condition": _by_name(
+                {name: {"anyOf": [value, {"type": "array", "items": value}]} for name in [*values, "seed"]}
+            ),
             "field": {"type": ["number", "string", "boolean", "null", "object"]},
             "rule": _rule(),
         },
@@ -74,7 +85,8 @@ def _by_name(properties: Schema) -> Schema:
 
 
 def _values() -> dict[str, Schema]:
-    """Dotted (and nested) field name -> what may stand there: the fields of a run, human numbers, rules and sugar."""
+    """Dotted (and nested) field name -> what may stand there: the fields of a run, human numbers, rules and
+    sugar."""
     run = RunConfig.model_json_schema()
     definitions = run.pop("$defs", {})
     found: dict[str, Schema] = {}
@@ -95,7 +107,10 @@ def _values() -> dict[str, Schema]:
     number = {"anyOf": [NUMBER, {"$ref": "#/$defs/rule"}]}
     found |= {
         "model.size": {"enum": sorted(SIZES), "description": "A named size."},
-        "model.architecture": {"enum": sorted(ARCHITECTURES), "description": "A shape with as many parameters outside embeddings."},
+        "model.architecture": {
+            "enum": sorted(ARCHITECTURES),
+            "description": "A shape with as many parameters outside embeddings.",
+        },
         "budget.convention": {"enum": list(CONVENTIONS), "description": "How FLOPs are counted."},
         "budget.parameters": {"enum": list(PARAMETERS), "description": "Which N a budget means."},
         **{f"budget.{kind}": number for kind in fields.HORIZONS},
@@ -105,7 +120,9 @@ def _values() -> dict[str, Schema]:
     for parent in ("model", "optimizer", "data", "budget"):
         inside = [key for key in found if key.startswith(f"{parent}.") and key.count(".") == 1]
         nested = _by_name({key.partition(".")[2]: _of_run(key) for key in inside})
-        found[parent] = {"anyOf": [{"type": "string"}, nested]} if parent in ("model", "optimizer") else nested
+        found[parent] = (
+            {"anyOf": [{"type": "string"}, nested]} if parent in ("model", "optimizer") else nested
+        )
     return found
 
 
@@ -153,4 +170,6 @@ def _humane(part: Any) -> Any:
         text = {"description": part["description"]} if "description" in part else {}
         bare = {key: value for key, value in part.items() if key != "description"}
         return {**text, "anyOf": [bare, {"type": "string", "pattern": PATTERN}]}
-    return {key: _humane(value) if key != "const" else value for key, value in part.items() if key != "required"}
+    return {
+        key: _humane(value) if key != "const" else value for key, value in part.items() if key != "required"
+    }

@@ -1,7 +1,8 @@
 """YAML read with positions: every value knows its file, line and key path, and YAML's traps are errors.
 
-PyYAML alone reads ``1e18`` as text, ``on`` as true, ``010`` as 8, ``1:30`` as 90, and lets the last of two equal keys win.
-Here a scalar is a number, ``true``/``false``, null or text, and what could be meant in two ways is an error that names the fix.
+PyYAML alone reads ``1e18`` as text, ``on`` as true, ``010`` as 8, ``1:30`` as 90, and lets the last of two
+equal keys win. Here a scalar is a number, ``true``/``false``, null or text, and what could be meant in two
+ways is an error that names the fix.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ class SpecError(Exception):
 
 @dataclass(frozen=True)
 class Node:
-    """A YAML value with its place. ``value`` is a scalar, a list of nodes or a dict of nodes; ``path`` as it was written."""
+    """A YAML value with its place. ``value`` is a scalar, a list of nodes or a dict of nodes; ``path`` as it
+    was written."""
 
     value: Any
     file: str = ""
@@ -72,12 +74,10 @@ class Node:
         node = self
         for part in path:
             value = node.value
-            if isinstance(value, dict) and part in value:
-                node = value[part]
-            elif isinstance(value, list) and isinstance(part, int) and part < len(value):
-                node = value[part]
-            else:
+            known = range(len(value)) if isinstance(value, list) else value if isinstance(value, dict) else ()
+            if part not in known:
                 break
+            node = value[part]
         return node
 
     def get(self, name: str) -> Node | None:
@@ -107,7 +107,8 @@ def read(file: Path | str) -> Node:
 
 
 def parse(text: str, file: str) -> Node:
-    """The value that YAML ``text`` holds, with ``file`` as the name in messages. Raises SpecError with every error found."""
+    """The value that YAML ``text`` holds, with ``file`` as the name in messages. Raises SpecError with every
+    error found."""
     try:
         found = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
@@ -142,20 +143,28 @@ def _convert(found: yaml.Node, file: str, path: KeyPath, issues: list[Issue], ab
             name = key.value
             inner = (*path, name)
             if name == "<<":
-                issues.append(Issue(file, line, place.key, "merge keys are not supported; use `extends`, or an alias as a whole value"))
+                issues.append(
+                    Issue(
+                        file,
+                        line,
+                        place.key,
+                        "merge keys are not supported; use `extends`, or an alias as a whole value",
+                    )
+                )
             elif name in children:
-                message = f"duplicate key {name!r}, first on line {lines[name]}; YAML would silently keep the last"
+                message = (
+                    f"duplicate key {name!r}, first on line {lines[name]}; YAML would silently keep the last"
+                )
                 issues.append(Issue(file, line, Node(None, path=inner).key, message))
             else:
                 child = _convert(value, file, inner, issues, above)
                 children[name] = replace(child, line=line) if isinstance(child.value, dict | list) else child
                 lines[name] = line
         return replace(place, value=children)
-    assert isinstance(found, yaml.ScalarNode)
     if not found.tag.startswith("tag:yaml.org,2002:") or "python" in found.tag:
         issues.append(place.issue(f"tag {found.tag!r} is not allowed"))
         return place
-    if found.style is not None:
+    if getattr(found, "style", None) is not None:
         return replace(place, value=found.value)
     try:
         return replace(place, value=scalar(found.value))
@@ -169,7 +178,8 @@ _FLOAT = re.compile(r"[-+]?([0-9][0-9_]*\.?[0-9_]*|\.[0-9][0-9_]*)([eE][-+]?[0-9
 
 
 def scalar(text: str) -> Any:
-    """What plain (unquoted) text stands for: null, a bool, an int, a float, or text. ValueError where it is ambiguous."""
+    """What plain (unquoted) text stands for: null, a bool, an int, a float, or text. ValueError where it is
+    ambiguous."""
     if text in ("", "~", "null", "Null", "NULL"):
         return None
     if text.lower() in ("true", "false"):

@@ -1,7 +1,8 @@
-"""The sweep language: a YAML file (and what it extends) to a `SweepSpec`. Strict, and all errors of a file at once.
+"""The sweep language: a YAML file (and what it extends) to a `SweepSpec`. Strict, and all errors of a file at
+once.
 
-    spec, = load(["sweeps/quickstart.yaml"], set=["base.optimizer.lr=1e-3"], only=["objective=autoregressive"])
-    for end_point in orchestrator.expand.expand(spec): ...
+    spec, = load(["sweeps/quickstart.yaml"], set=["base.optimizer.lr=1e-3"],
+    only=["objective=autoregressive"]) for end_point in orchestrator.expand.expand(spec): ...
 
 `docs/sweeps.md` is the manual; `SweepFile` is the structure, with one sentence a key.
 """
@@ -17,7 +18,8 @@ from pydantic import BeforeValidator, Field, ValidationError
 
 from orchestrator import fields, layers
 from orchestrator.numbers import count
-from orchestrator.source import Issue, KeyPath, Node, SpecError, parse, read
+from orchestrator.overlay import extended, overlay, setting
+from orchestrator.source import Issue, KeyPath, Node, SpecError, parse
 from trainers.component import Frozen, problems, unknown
 
 Partial = dict[str, Any]
@@ -27,11 +29,17 @@ Seed = Annotated[int, BeforeValidator(count), Field(ge=0)]
 class AnalysisSpec(Frozen):
     """What the report compares."""
 
-    pair: tuple[str, str] = Field(("autoregressive", "masked_diffusion"), description="The two objectives of a pair, baseline first.")
-    pair_over: tuple[str, ...] = Field((), description="Axes in which the two of a pair may differ: fields tuned for each; the best is taken.")
+    pair: tuple[str, str] = Field(
+        ("autoregressive", "masked_diffusion"), description="The two objectives of a pair, baseline first."
+    )
+    pair_over: tuple[str, ...] = Field(
+        (),
+        description="Axes in which the two of a pair may differ: fields tuned for each; the best is taken.",
+    )
     metric: Literal["nll"] = Field("nll", description="What is compared: NLL, nats per token.")
     x: tuple[Literal["tokens", "epochs", "flops"], ...] = Field(
-        ("tokens", "epochs", "flops"), description="Units that crossovers are given in; figures use the first."
+        ("tokens", "epochs", "flops"),
+        description="Units that crossovers are given in; figures use the first.",
     )
 
 
@@ -40,32 +48,49 @@ class When(Frozen):
 
     match: Partial = Field(description="Field or axis -> value, or a list of values; all must match.")
     set: Partial = Field(default_factory=dict, description="A partial run laid over the matching cells.")
-    axes: dict[str, list[Any]] = Field(default_factory=dict, description="Further axes, of the matching cells alone.")
+    axes: dict[str, list[Any]] = Field(
+        default_factory=dict, description="Further axes, of the matching cells alone."
+    )
 
 
 class SweepFile(Frozen):
     """One sweep file."""
 
-    name: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="Name of the sweep; the file's, if left out.")
-    description: str = Field("", description="The question it asks, for the report.")
-    extends: str | list[str] = Field(default_factory=list, description="Sweep files that this one is laid over, relative to it.")
-    base: Partial = Field(default_factory=dict, description="A partial run, common to all.")
-    axes: dict[str, list[Any] | None] = Field(default_factory=dict, description="Field -> values; the sweep is their product.")
-    zip: list[dict[str, list[Any]] | list[Partial]] = Field(
-        default_factory=list, description="Groups of fields that vary together: lists of equal length, or a list of points."
+    name: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$",
+        description="Name of the sweep; the file's, if left out.",
     )
-    exclude: list[Partial] = Field(default_factory=list, description="Cells that are left out: all of a mapping's fields match.")
+    description: str = Field("", description="The question it asks, for the report.")
+    extends: str | list[str] = Field(
+        default_factory=list, description="Sweep files that this one is laid over, relative to it."
+    )
+    base: Partial = Field(default_factory=dict, description="A partial run, common to all.")
+    axes: dict[str, list[Any] | None] = Field(
+        default_factory=dict, description="Field -> values; the sweep is their product."
+    )
+    zip: list[dict[str, list[Any]] | list[Partial]] = Field(
+        default_factory=list,
+        description="Groups of fields that vary together: lists of equal length, or a list of points.",
+    )
+    exclude: list[Partial] = Field(
+        default_factory=list, description="Cells that are left out: all of a mapping's fields match."
+    )
     when: list[When] = Field(default_factory=list, description="What holds only for some cells.")
     seeds: Annotated[int, BeforeValidator(count), Field(ge=1)] | list[Seed] = Field(
-        default_factory=lambda: [0], description="Replicates, or their number: each moves seed and data.subset_seed together."
+        default_factory=lambda: [0],
+        description="Replicates, or their number: each moves seed and data.subset_seed together.",
     )
-    resources: Partial = Field(default_factory=dict, description="How each run is executed; short for base.resources.")
+    resources: Partial = Field(
+        default_factory=dict, description="How each run is executed; short for base.resources."
+    )
     analysis: AnalysisSpec = Field(default_factory=AnalysisSpec, description="What the report compares.")
 
 
 @dataclass(frozen=True)
 class SweepSpec:
-    """A valid sweep: its layers, with positions, and what is wanted of it. `orchestrator.expand` makes runs of it."""
+    """A valid sweep: its layers, with positions, and what is wanted of it. `orchestrator.expand` makes runs
+    of it."""
 
     name: str
     file: str
@@ -90,15 +115,17 @@ class SweepSpec:
 
     def snapshot(self) -> dict[str, Any]:
         """The sweep as plain values, self-contained: what was read, `extends` and `--set` applied."""
-        return {"name": self.name, **{k: v for k, v in self.source.plain.items() if k not in ("name", "extends")}}
+        return {
+            "name": self.name,
+            **{k: v for k, v in self.source.plain.items() if k not in ("name", "extends")},
+        }
 
 
-def load(
-    paths: Sequence[str | Path], set: Sequence[str] = (), only: Sequence[str] = ()
-) -> list[SweepSpec]:
+def load(paths: Sequence[str | Path], set: Sequence[str] = (), only: Sequence[str] = ()) -> list[SweepSpec]:
     """The sweeps in these files.
 
-    ``set``: ``"base.optimizer.lr=1e-3"``, laid over each file; ``only``: ``"axis=value"`` or ``"axis=value,value"``, cells kept.
+    ``set``: ``"base.optimizer.lr=1e-3"``, laid over each file; ``only``: ``"axis=value"`` or
+    ``"axis=value,value"``, cells kept.
     Raises SpecError with every error of every file.
     """
     from orchestrator.expand import expand
@@ -121,7 +148,9 @@ def load(
     names = [spec.name for spec in specs]
     for spec in specs:
         if names.count(spec.name) > 1:
-            issues.append(spec.source.issue(f"two of the sweeps are named {spec.name!r}; give one another `name`"))
+            issues.append(
+                spec.source.issue(f"two of the sweeps are named {spec.name!r}; give one another `name`")
+            )
     if issues:
         raise SpecError(issues)
     return specs
@@ -130,9 +159,9 @@ def load(
 def _one(path: Path, settings: Sequence[str], only: Sequence[str]) -> tuple[SweepSpec, list[Issue]]:
     """A file's spec without what is wrong in it, and what is wrong."""
     issues: list[Issue] = []
-    source = _extended(path, (), issues)
-    for setting in settings:
-        source = _overlay(source, _setting(setting, issues), issues)
+    source = extended(path, (), issues)
+    for text in settings:
+        source = overlay(source, setting(text, issues), issues)
     source = _structure(source, issues)
     conditions = [node for text in only if (node := _only(text, issues)) is not None]
 
@@ -151,12 +180,18 @@ def _one(path: Path, settings: Sequence[str], only: Sequence[str]) -> tuple[Swee
     for node in part("when", []).value:
         written = node.get("match") or Node({})
         match = _known(written, issues, conditions=True)
-        over = layers.undot(_known(node.get("set") or Node({}, node.file, node.line, node.path), issues), issues)
+        over = layers.undot(
+            _known(node.get("set") or Node({}, node.file, node.line, node.path), issues), issues
+        )
         axes = _axes(node.get("axes"), issues)
         if len(match.value) == len(written.value):
             when.append((match, over, axes))
     seeds = source.get("seeds")
-    numbers = tuple(range(count(seeds.value)) if not isinstance(seeds.value, list) else map(count, seeds.plain)) if seeds else (0,)
+    numbers = (
+        tuple(range(count(seeds.value)) if not isinstance(seeds.value, list) else map(count, seeds.plain))
+        if seeds
+        else (0,)
+    )
     if len({*numbers}) < len(numbers) and seeds:
         issues.append(seeds.issue("a seed is listed twice"))
     spec = SweepSpec(
@@ -213,64 +248,6 @@ def _prune(source: Node, path: KeyPath) -> Node:
 _ZIP = "zip is a list of groups, each a mapping of fields to lists of equal length, or a list of points"
 
 
-def _extended(path: Path, above: tuple[Path, ...], issues: list[Issue]) -> Node:
-    """A file laid over those it extends."""
-    node = read(path)
-    extends = node.get("extends")
-    if extends is None:
-        return node
-    parents = extends.value if isinstance(extends.value, list) else [extends]
-    lower: Node | None = None
-    for parent in parents:
-        if not isinstance(parent.value, str):
-            continue
-        file = path.parent / parent.value
-        if file.resolve() in {p.resolve() for p in (*above, path)}:
-            issues.append(parent.issue("a sweep must not extend itself"))
-            continue
-        if not file.is_file():
-            issues.append(parent.issue("no such file"))
-            continue
-        found = _extended(file, (*above, path), issues)
-        found = replace(found, value={k: v for k, v in found.value.items() if k not in ("name", "extends")})
-        lower = found if lower is None else _overlay(lower, found, issues)
-    return node if lower is None else _overlay(lower, node, issues)
-
-
-def _overlay(lower: Node, upper: Node, issues: list[Issue]) -> Node:
-    """One file over another: runs merge, axes by name (null removes one), every other key is replaced."""
-    done = dict(lower.value)
-    for key, child in upper.value.items():
-        old = done.get(key)
-        if old is None or not isinstance(old.value, dict) or not isinstance(child.value, dict):
-            done[key] = child
-        elif key == "axes":
-            done[key] = replace(child, value={**old.value, **child.value})
-        elif key in ("base", "resources"):
-            done[key] = layers.merge(layers.undot(old, issues), layers.undot(child, issues))
-        else:
-            done[key] = replace(child, value={**old.value, **child.value})
-    return replace(upper, value=done)
-
-
-def _setting(text: str, issues: list[Issue]) -> Node:
-    """``KEY.PATH=VALUE`` of ``--set`` as a one-value file; the value is YAML."""
-    key, equals, value = text.partition("=")
-    place = Node(None, f"--set {text}")
-    if not equals:
-        issues.append(place.issue("write --set KEY=VALUE, for example --set base.optimizer.lr=1e-3"))
-        return replace(place, value={})
-    top, _, rest = key.strip().partition(".")
-    node = parse(value, place.file)
-    node = replace(node, line=0, path=tuple(key.strip().split(".")))
-    if rest and top == "axes":
-        node = Node({rest: node}, place.file, 0, (top,))
-    else:
-        for part in reversed(rest.split(".") if rest else []):
-            node = Node({part: node}, place.file, 0, (top,))
-    return replace(place, value={top: node})
-
-
 def _only(text: str, issues: list[Issue]) -> Node | None:
     """``AXIS=VALUE[,VALUE]`` of ``--only`` as a condition."""
     key, equals, value = text.partition("=")
@@ -284,7 +261,8 @@ def _only(text: str, issues: list[Issue]) -> Node | None:
 
 
 def _known(node: Node, issues: list[Issue], conditions: bool = False, prefix: str = "") -> Node:
-    """A partial run (or condition) less the keys that name no field; each is an issue that names the nearest."""
+    """A partial run (or condition) less the keys that name no field; each is an issue that names the
+    nearest."""
     if not isinstance(node.value, dict):
         return node
     known = fields.table()
@@ -299,7 +277,9 @@ def _known(node: Node, issues: list[Issue], conditions: bool = False, prefix: st
             message = unknown("field", key, near)
             where = f" in {prefix.removesuffix('.')}" if prefix else ""
             text = message if len(near) < 25 else message.split(" Known:")[0]
-            issues.append(replace(child, value={}).issue(text.replace("unknown field", f"unknown field{where}", 1)))
+            issues.append(
+                replace(child, value={}).issue(text.replace("unknown field", f"unknown field{where}", 1))
+            )
         elif isinstance(child.value, dict) and "rule" not in child.value and not conditions:
             kept[key] = _known(child, issues, prefix=f"{dotted}.")
         else:
@@ -341,7 +321,8 @@ def _points(group: Node, issues: list[Issue]) -> list[dict[str, Node]]:
 
 
 def _clashes(spec: SweepSpec, issues: list[Issue]) -> None:
-    """Axes that set one field, or one within another's that is no component (whose name goes before its options)."""
+    """Axes that set one field, or one within another's that is no component (whose name goes before its
+    options)."""
     seen: dict[str, Node] = {}
     groups = [{name: values[0]} for name, values in sorted(spec.axes.items())]
     groups += [{name: node for point in group for name, node in point.items()} for group in spec.zip]
@@ -357,7 +338,11 @@ def _clashes(spec: SweepSpec, issues: list[Issue]) -> None:
             for part in layers.canonical(name).split("."):
                 leaf = leaf.get(part) if leaf is not None else None
             if leaf is not None and not isinstance(leaf.value, dict):
-                issues.append(leaf.issue(f"the axis {name} sets this field; exclude its cells, or zip it with another axis"))
+                issues.append(
+                    leaf.issue(
+                        f"the axis {name} sets this field; exclude its cells, or zip it with another axis"
+                    )
+                )
 
 
 def _same_field(a: str, b: str) -> bool:

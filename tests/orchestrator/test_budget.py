@@ -33,7 +33,9 @@ def test_the_nearest_number_of_steps_and_at_least_one() -> None:
     assert steps(tokens=1) == 1
 
 
-@pytest.mark.parametrize("written", [{}, {"tokens": 1, "steps": 1}, {"token": 1}, {"tokens": 1, "convention": "C"}, 5])
+@pytest.mark.parametrize(
+    "written", [{}, {"tokens": 1, "steps": 1}, {"token": 1}, {"tokens": 1, "convention": "C"}, 5]
+)
 def test_exactly_one_is_given(written: object) -> None:
     with pytest.raises(BudgetError):
         horizon(written)

@@ -15,7 +15,11 @@ from orchestrator.expand import EndPoint, expand
 from orchestrator.spec import load
 
 SWEEP: dict[str, Any] = {
-    "base": {"data": {"context": 64}, "optimizer": {"lr": "3e-3", "weight_decay": 0.2}, "budget": {"tokens": "0.1M"}},
+    "base": {
+        "data": {"context": 64},
+        "optimizer": {"lr": "3e-3", "weight_decay": 0.2},
+        "budget": {"tokens": "0.1M"},
+    },
     "axes": {"model.size": ["d32", "d64"], "objective": ["autoregressive", "masked_diffusion"]},
     "zip": [{"data.unique_bytes": ["5k", "10k"], "budget.tokens": ["0.2M", "0.3M"]}],
     "seeds": 2,
@@ -44,7 +48,9 @@ def test_a_replicate_is_subset_and_seed_unless_pinned(tmp_path: Path) -> None:
     both = {(p.config.seed, p.config.data.subset_seed, p.subset_pinned) for p in points(tmp_path, SWEEP)}
     assert both == {(0, 0, False), (1, 1, False)}
     pinned = {**SWEEP, "base": {**SWEEP["base"], "data.subset_seed": 7}}
-    assert {(p.config.seed, p.config.data.subset_seed, p.subset_pinned) for p in points(tmp_path, pinned)} == {
+    assert {
+        (p.config.seed, p.config.data.subset_seed, p.subset_pinned) for p in points(tmp_path, pinned)
+    } == {
         (0, 7, True),
         (1, 7, True),
     }
@@ -52,7 +58,9 @@ def test_a_replicate_is_subset_and_seed_unless_pinned(tmp_path: Path) -> None:
 
 @settings(max_examples=15, deadline=None)
 @given(data=st.data())
-def test_the_order_of_keys_decides_nothing(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+def test_the_order_of_keys_decides_nothing(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
     def shuffled(value: Any) -> Any:
         if isinstance(value, dict):
             keys = data.draw(st.permutations(list(value)))
@@ -60,19 +68,23 @@ def test_the_order_of_keys_decides_nothing(tmp_path_factory: pytest.TempPathFact
         return [shuffled(item) for item in value] if isinstance(value, list) else value
 
     folder = tmp_path_factory.mktemp("order")
-    assert [(p.key, p.cell) for p in points(folder, shuffled(SWEEP))] == [(p.key, p.cell) for p in points(folder, SWEEP)]
+    assert [(p.key, p.cell) for p in points(folder, shuffled(SWEEP))] == [
+        (p.key, p.cell) for p in points(folder, SWEEP)
+    ]
 
 
 def test_nested_and_dotted_and_human_forms_are_the_same_run(tmp_path: Path) -> None:
     forms = [
         "base: {data: {unique_bytes: 10000}, optimizer: {lr: 0.001}, steps: 244}",
         "base: {data.unique_bytes: 10k, optimizer.lr: 1e-3, budget: {tokens: 1M}}",
-        "base: {data: {unique_bytes: 1e4}, optimizer: {name: adamw, lr: '1e-3'}, budget.steps: 244, model.size: d64}",
+        "base: {data.unique_bytes: 1e4, optimizer: {name: adamw, lr: '1e-3'}, steps: 244, model.size: d64}",
     ]
     assert len({points(tmp_path, form)[0].key for form in forms}) == 1
 
 
-def test_a_horizon_is_no_part_of_a_constant_run_and_of_the_cell_only_if_nothing_else_tells(tmp_path: Path) -> None:
+def test_a_horizon_is_no_part_of_a_constant_run_and_of_the_cell_only_if_nothing_else_tells(
+    tmp_path: Path,
+) -> None:
     ends = points(tmp_path, "axes: {budget.steps: [10, 20]}")
     assert len({p.run for p in ends}) == 1 and len({p.key for p in ends}) == 2
     assert [p.axes for p in ends] == [{"budget.steps": 10}, {"budget.steps": 20}]
@@ -121,13 +133,20 @@ axes: {schedule: [wsd, constant, {warmup: 9}]}
 
 
 def test_a_budget_and_a_data_budget_replace_those_below(tmp_path: Path) -> None:
-    (tmp_path / "a.yaml").write_text("base: {budget: {flops: 1e12, convention: 6ND}, data: {unique_bytes: 5k}}")
+    (tmp_path / "a.yaml").write_text(
+        "base: {budget: {flops: 1e12, convention: 6ND}, data: {unique_bytes: 5k}}"
+    )
     (found,) = points(tmp_path, "extends: a.yaml\nbase: {budget.steps: 3, data.unique_tokens: 9k}")
-    assert found.config.steps == 3 and found.config.data.unique_tokens == 9000 and found.config.data.unique_bytes is None
+    assert (
+        found.config.steps == 3
+        and found.config.data.unique_tokens == 9000
+        and found.config.data.unique_bytes is None
+    )
 
 
 def test_architectures_and_sizes_resolve_to_fields(tmp_path: Path) -> None:
-    text = "axes: {model.size: [d64, d128], model.architecture: [standard, deep, wide, gqa]}\nbase: {model: {tied: true}}"
+    text = "base: {model.tied: true}\n"
+    text += "axes: {model.size: [d64, d128], model.architecture: [standard, deep, wide, gqa]}"
     found = points(tmp_path, text)
     assert len({p.run for p in found}) == 8 and all(p.config.model.model_dump()["tied"] for p in found)
     for _, group in itertools.groupby(found, key=lambda p: p.axes["model.size"]):

@@ -1,4 +1,5 @@
-"""Named sizes have the counts that their papers state, and other architectures the parameters of the standard one."""
+"""Named sizes have the counts that their papers state, and other architectures the parameters of the standard
+one."""
 
 from __future__ import annotations
 
@@ -31,14 +32,18 @@ def test_dba_counts_are_those_of_its_formula(name: str, millions: float) -> None
     # science.md 1.4: 4 L d^2 + 3 L d ffn + 6 L d + V d, V = 50257 padded to a multiple of 128
     s = SIZES[name]
     d, layers, ffn = s["width"], s["layers"], s["ffn"]
-    assert 4 * layers * d**2 + 3 * layers * d * ffn + 6 * layers * d + 50304 * d == pytest.approx(millions * 1e6, rel=1e-3)
+    assert 4 * layers * d**2 + 3 * layers * d * ffn + 6 * layers * d + 50304 * d == pytest.approx(
+        millions * 1e6, rel=1e-3
+    )
     counted = Transformer.model_validate(s).parameters(50304, 0)
     assert counted.total == pytest.approx(millions * 1e6, rel=2e-3)
 
 
 @pytest.mark.parametrize(("name", "billions"), [("sdl-1B", 1), ("sdl-2B", 2), ("sdl-4B", 4), ("sdl-8B", 8)])
 def test_sdl_sizes_have_their_count(name: str, billions: float) -> None:
-    assert Transformer.model_validate(SIZES[name]).parameters(50257, 0).total == pytest.approx(billions * 1e9, rel=0.1)
+    assert Transformer.model_validate(SIZES[name]).parameters(50257, 0).total == pytest.approx(
+        billions * 1e9, rel=0.1
+    )
 
 
 def test_the_prototypes_sizes() -> None:
@@ -61,7 +66,10 @@ def test_architectures_have_equal_parameters_outside_embeddings(name: str, archi
     if architecture == "wide":
         assert other.layers < standard.layers and other.width > standard.width
     if architecture == "gqa":
-        assert other.n_kv_heads < other.n_heads and other.parameters(256, 1).embedding == standard.parameters(256, 1).embedding
+        assert (
+            other.n_kv_heads < other.n_heads
+            and other.parameters(256, 1).embedding == standard.parameters(256, 1).embedding
+        )
 
 
 def test_unknown_names_name_the_nearest() -> None:

@@ -53,7 +53,8 @@ def test_derived_numbers_have_six_digits() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(950, "950"), (10_000, "10k"), (1_250_000, "1.25M"), (96e9, "96B"), (6.3e18, "6.3e18"), (0.5, "0.5")]
+    ("value", "text"),
+    [(950, "950"), (10_000, "10k"), (1_250_000, "1.25M"), (96e9, "96B"), (6.3e18, "6.3e18"), (0.5, "0.5")],
 )
 def test_numbers_are_shown_short(value: float, text: str) -> None:
     assert human(value) == text

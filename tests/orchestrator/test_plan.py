@@ -29,8 +29,11 @@ def sweep(folder: Path, text: str, name: str = "s") -> SweepSpec:
     return load([path])[0]
 
 
-def trained(store: Path, config: RunConfig, step: int, kept: dict[int, bool], state: str = "running") -> RunFolder:
-    """A run's folder as training leaves it: committed to ``step``, weights at ``kept`` (true: with the optimizer's state)."""
+def trained(
+    store: Path, config: RunConfig, step: int, kept: dict[int, bool], state: str = "running"
+) -> RunFolder:
+    """A run's folder as training leaves it: committed to ``step``, weights at ``kept`` (true: with the
+    optimizer's state)."""
     folder = RunFolder(store / "runs" / config.training_key)
     attempt = folder.begin(config)
     checkpoints = {}
@@ -38,7 +41,13 @@ def trained(store: Path, config: RunConfig, step: int, kept: dict[int, bool], st
         weights = attempt.put(f"objects/{attempt.name}-{at:08d}.weights.safetensors", b"w")
         moments = attempt.put(f"objects/{attempt.name}-{at:08d}.state.safetensors", b"s") if whole else None
         checkpoints[at] = Kept(weights=weights, state=moments)
-    speed = {"event": "speed", "step": step, "tokens_per_second": 1e5, "train_seconds": 2.0, "evaluation_seconds": 0.5}
+    speed = {
+        "event": "speed",
+        "step": step,
+        "tokens_per_second": 1e5,
+        "train_seconds": 2.0,
+        "evaluation_seconds": 0.5,
+    }
     telemetry = attempt.put(f"events/{attempt.name}-0-{step:08d}.telemetry.jsonl", json_line(speed))
     attempt.commit(step=step, state=state, checkpoints=checkpoints, telemetry=(telemetry,))
     return folder
@@ -84,8 +93,9 @@ def test_overlapping_sweeps_share_runs() -> None:
 def test_rows_hold_what_the_command_line_promises(tmp_path: Path) -> None:
     made = plan([sweep(tmp_path, "base: {data.unique_bytes: 5k, steps: 10}")], **FIXED).json()
     (row,) = json.loads(json.dumps(made))["runs"]
-    wanted = "key run trunk sweeps cell seed N D U epochs flops seconds memory_bytes disk_bytes state".split()
-    assert set(wanted) <= set(row)
+    wanted = {"key", "run", "trunk", "sweeps", "cell", "seed", "N", "D", "U", "epochs", "flops", "seconds"}
+    wanted |= {"memory_bytes", "disk_bytes", "state"}
+    assert wanted <= set(row)
     assert (row["D"], row["U"], row["epochs"], row["state"]) == (40960, 5000, 8.192, "new")
     matrices = row["N"] - 256 * 64 - 3 * (2 * 64 + 2 * 32) - 64  # all but the input embedding and the norms
     assert row["flops"] == 40960 * (6 * matrices + 12 * 3 * 128 * 64)
@@ -104,7 +114,10 @@ def test_branches_share_a_trunk_and_each_part_is_counted_once(tmp_path: Path) ->
     assert sum(row.seconds for row in made.rows) == pytest.approx(made.totals["seconds"])
     alone = 320 + 20 + 40 + 80
     per_step = FIXED["estimator"].training_seconds(stem.config, 1)
-    assert made.totals["seconds"] == pytest.approx(alone * per_step, rel=0.4) and made.totals["seconds"] > alone * per_step
+    assert (
+        made.totals["seconds"] == pytest.approx(alone * per_step, rel=0.4)
+        and made.totals["seconds"] > alone * per_step
+    )
 
 
 def test_a_constant_run_serves_as_the_trunk(tmp_path: Path) -> None:
@@ -167,8 +180,15 @@ def test_children_wait_for_their_parent_or_are_blocked(tmp_path: Path) -> None:
 
 def test_speed_comes_from_telemetry_of_that_shape_else_of_a_near_one_else_from_the_machine() -> None:
     config = RunConfig.model_validate({"steps": 10})
-    found = sample(config, [{"event": "speed", "tokens_per_second": 2e4, "train_seconds": 3.0, "evaluation_seconds": 0.1}] * 3)
-    assert found is not None and found.train == pytest.approx(5e-5) and found.score == pytest.approx(0.1 / (96 * 128))
+    found = sample(
+        config,
+        [{"event": "speed", "tokens_per_second": 2e4, "train_seconds": 3.0, "evaluation_seconds": 0.1}] * 3,
+    )
+    assert (
+        found is not None
+        and found.train == pytest.approx(5e-5)
+        and found.score == pytest.approx(0.1 / (96 * 128))
+    )
     estimator = Estimator([found], gemm=1e11)
     assert estimator.speed(config).source == "measured"
     near = estimator.speed(config.model_copy(update={"batch_size": 16}))
@@ -192,7 +212,10 @@ def test_errors_of_all_sweeps_together(tmp_path: Path) -> None:
 def test_planning_is_light() -> None:
     code = (
         "import sys; from orchestrator.spec import load; from orchestrator.plan import plan; "
-        "plan(load(['sweeps/quickstart.yaml'])); print(sorted({'torch', 'ray', 'mlflow', 'pandas', 'scipy'} & set(sys.modules)))"
+        "plan(load(['sweeps/quickstart.yaml'])); "
+        "print(sorted({'torch', 'ray', 'mlflow', 'pandas', 'scipy'} & set(sys.modules)))"
     )
-    done: Any = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    done: Any = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True
+    )
     assert done.stdout.strip() == "[]"

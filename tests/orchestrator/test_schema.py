@@ -49,5 +49,7 @@ def test_mistakes_are_refused(validator: Any, text: str) -> None:
 
 
 def test_components_and_human_numbers_are_known(validator: Any) -> None:
-    text = "base: {data: {unique_tokens: 1.5B, quality: {name: replace_words, fraction: 0.2}}, budget: {flops: '1e18'}}"
+    text = (
+        "base: {data: {unique_tokens: 1.5B, quality: {name: typos, fraction: 0.2}}, budget: {flops: '1e18'}}"
+    )
     assert not list(validator.iter_errors(yaml.safe_load(text)))

@@ -32,7 +32,14 @@ def test_examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, example: str,
 
 def test_every_example_is_tested_and_everything_is_named() -> None:
     assert len(EXAMPLES) == TEXT.count("```yaml")
-    named = [*SweepFile.model_fields, *HORIZONS, *ARCHITECTURES, *rules.names(), *LADDERS["pocket"], *LADDERS["sdl"]]
+    named = [
+        *SweepFile.model_fields,
+        *HORIZONS,
+        *ARCHITECTURES,
+        *rules.names(),
+        *LADDERS["pocket"],
+        *LADDERS["sdl"],
+    ]
     assert [name for name in named if not re.search(rf"\b{re.escape(name)}\b", TEXT)] == []
     ladders = [ladder for ladder in LADDERS if ladder != "pocket" and f"`{ladder}-" not in TEXT]
     assert ladders == []
