@@ -28,7 +28,7 @@ from pydantic_core import PydanticCustomError, core_schema
 class Frozen(BaseModel):
     """A strict, immutable config: unknown fields are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     def identity(self) -> Any:
         """What of this config decides the result, as plain JSON values."""

@@ -10,7 +10,7 @@ Only the first decides the training key. Importing this needs no torch. Five lin
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
@@ -102,7 +102,9 @@ class Resources(Frozen):
 
 
 class RunConfig(Frozen):
-    """One training run, resolved."""
+    """One training run, resolved. Raise ``version`` whenever the loop itself, no component, gives other weights."""
+
+    version: ClassVar[int] = 1
 
     model: Annotated[Model, Choice(models)] = Field(default="transformer", validate_default=True, description="The network.")
     objective: Annotated[Objective, Choice(objectives)] = Field(
@@ -129,7 +131,7 @@ class RunConfig(Frozen):
 
     def identity(self) -> dict[str, Any]:
         """What decides the weights: the end only where the schedule depends on it."""
-        value = super().identity()
+        value = {"version": self.version, **super().identity()}
         if self.schedule.depends_on_end:
             value["steps"] = self.steps
         return value

@@ -12,6 +12,9 @@ import torch
 from trainers.config import RunConfig
 
 
+SMALL = {"corpus": {"name": "markov", "documents_held": 500}}
+
+
 @pytest.fixture(scope="session")
 def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where prepared data is kept, once for the session."""
@@ -29,7 +32,7 @@ def tiny_config(**fields: Any) -> RunConfig:
     """Some 10k parameters, 16 positions, batch 4, some 15 evaluations by step 40."""
     defaults: dict[str, Any] = {
         "model": {"name": "transformer", "width": 16, "layers": 1, "ffn": 32},
-        "data": {"unique_bytes": 3000, "context": 16, **fields.pop("data", {})},
+        "data": {**SMALL, "unique_bytes": 3000, "context": 16, **fields.pop("data", {})},
         "evaluation": {"sequences": 4, "draws": 2, "spacing": 1.3, "first": 4},
         "batch_size": 4,
         "steps": 40,
