@@ -17,6 +17,7 @@ from orchestrator.live import Silent, View
 from orchestrator.mirror import Mirror
 from orchestrator.plan import Plan, plan
 from orchestrator.provenance import provenance
+from orchestrator.scheduler import State
 from orchestrator.spec import SweepSpec
 from orchestrator.store import Store, write_atomic
 
@@ -40,8 +41,8 @@ class Result:
 
     @property
     def exit_code(self) -> int:
-        """0, 1 (some runs failed, or could not start), or 130 (stopped)."""
-        if self.ending.interrupted:
+        """0, 1 (some runs failed, or could not start), or 130 (stopped, by Ctrl-C or `crossover cancel`)."""
+        if self.ending.interrupted or State.STOPPED in self.ending.states.values():
             return 130
         blocked = any(row.state == "blocked" for row in self.plan.rows)
         return 1 if self.ending.failed or self.ending.halted or blocked else 0
@@ -94,7 +95,8 @@ def carry_out(
         if only_runs is not None:
             todo = _closure(todo, only_runs)
         _record(store, made, runs)
-        mirror = Mirror(store, warn=view.line) if mlflow else None
+        held = lambda key: session.holder(f"run-{key}") is not None  # noqa: E731
+        mirror = Mirror(store, warn=view.line, held=held) if mlflow else None
         if mirror is not None:
             for key, run in runs.items():
                 for sweep in run.sweeps:

@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -183,13 +183,13 @@ class Tracker:
         else:
             self.client.set_terminated(run_id, status)
 
-    def reconcile(self, alive: Iterable[str]) -> list[str]:
-        """Runs that MLflow takes to be running but whose training key is not in ``alive`` become KILLED; their keys."""
+    def reconcile(self, held: Callable[[str], bool]) -> list[str]:
+        """Runs that MLflow takes to be running but whose training key nobody holds become KILLED; their keys."""
         found = self.client.search_runs([self.experiment], "attributes.status = 'RUNNING'", max_results=5000)
-        keep, ended = set(alive), []
+        ended = []
         for run in found:
             key = run.data.tags.get(KEY_TAG)
-            if key is not None and key not in keep:
+            if key is not None and not held(key):
                 self.client.set_terminated(run.info.run_id, "KILLED")
                 ended.append(key)
         return ended

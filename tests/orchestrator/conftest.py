@@ -17,7 +17,7 @@ base:
   data: {unique_bytes: 5k, context: 32}
   steps: 40
   batch_size: 8
-  evaluation: {sequences: 4, spacing: 1.5, first: 4}
+  evaluation: {sequences: 4, spacing: 1.5, first: 4, precise: 0.5}
 axes:
   objective: [autoregressive, masked_diffusion]
 seeds: [0, 1]
