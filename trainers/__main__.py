@@ -70,7 +70,9 @@ class Lines:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; the exit code: 0, 1 diverged, 2 usage, 130 interrupted (the same command goes on from there)."""
+    """Run the command; the exit code: 0, 1 diverged, 2 usage, 130 interrupted (the same command goes on from
+    there).
+    """
     parser = argparse.ArgumentParser("python -m trainers", description="Train one run.")
     parser.add_argument("config", type=Path, help="a run's config, YAML or JSON")
     parser.add_argument("--folder", type=Path, help="the run's folder (default: store/runs/<training key>)")
@@ -113,7 +115,8 @@ def _summary(result: Any, config: RunConfig) -> str:
         return text
     final = result.final
     name = words.get(final["kind"], "loss (not a likelihood)")
-    return f"{text}; {name} {final['b']['nll']:.4f} ± {final['b']['se']:.4f} nats per token on half B at step {final['step']}"
+    value = f"{final['b']['nll']:.4f} ± {final['b']['se']:.4f} nats per token"
+    return f"{text}; {name} {value} on half B at step {final['step']}"
 
 
 def _print_json(event: dict[str, Any]) -> None:

@@ -1,4 +1,6 @@
-"""AdamW as torch's own fused kernel, without ``torch.optim.Optimizer``, whose constructor imports the compiler: seconds a run."""
+"""AdamW as torch's own fused kernel, without ``torch.optim.Optimizer``, whose constructor imports the
+compiler: seconds a run.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ from torch.optim.adamw import adamw
 
 
 class FusedAdamW:
-    """Behaves as ``torch.optim.AdamW(groups, lr, betas, eps, fused=True)`` to the bit; ``groups`` have ``params`` and ``weight_decay``."""
+    """Behaves as ``torch.optim.AdamW(groups, lr, betas, eps, fused=True)`` to the bit; ``groups`` have
+    ``params`` and ``weight_decay``.
+    """
 
     def __init__(
         self, groups: Sequence[dict[str, Any]], lr: float, betas: tuple[float, float], eps: float

@@ -14,9 +14,10 @@ class Batch:
     """B sequences of T tokens.
 
     ``tokens`` [B, T] int64 in 0..V-1 (padding holds 0); ``loss_mask`` [B, T] bool, false on padding;
-    ``counters`` [B] int64, the sample counters (step x global batch + position in it) that all noise is drawn from.
-    Optional, for objectives that need them: ``segments`` [B, T] (which packed document), ``positions`` [B, T],
-    ``documents`` [B, T] (document ids), ``modality`` [B, T], ``split`` [B] (length of the source before the target).
+    ``counters`` [B] int64, the sample counters (step x global batch + position in it) that all noise is drawn
+    from. Optional, for objectives that need them: ``segments`` [B, T] (which packed document), ``positions``
+    [B, T], ``documents`` [B, T] (document ids), ``modality`` [B, T], ``split`` [B] (length of the source
+    before the target).
     """
 
     tokens: torch.Tensor
@@ -36,7 +37,9 @@ class Batch:
         return self._each(lambda t: t.to(device, non_blocking=True))
 
     def rows(self, start: int, stop: int) -> Batch:
-        """Sequences ``start`` to ``stop``: a micro-batch. Counters travel along, so its noise is that of the whole."""
+        """Sequences ``start`` to ``stop``: a micro-batch. Counters travel along, so its noise is that of the
+        whole.
+        """
         return self._each(lambda t: t[start:stop])
 
     def _each(self, f) -> Batch:  # type: ignore[no-untyped-def]

@@ -1,8 +1,9 @@
 """Checkpoints: what they hold, how they become bytes, which of them stay, and when a run commits.
 
-A checkpoint is two safetensors objects. *Weights*: parameters, buffers (an objective's state among them) and the average;
-enough to evaluate, sample and export. *State*: the optimizer's moments and the window of the training curve; with the weights
-enough to go on, bit for bit. Counters travel as JSON in the header of both. No byte read here reaches ``pickle``.
+A checkpoint is two safetensors objects. *Weights*: parameters, buffers (an objective's state among them) and
+the average; enough to evaluate, sample and export. *State*: the optimizer's moments and the window of the
+training curve; with the weights enough to go on, bit for bit. Counters travel as JSON in the header of both.
+No byte read here reaches ``pickle``.
 """
 
 from __future__ import annotations
@@ -20,7 +21,17 @@ import torch
 from safetensors.torch import load
 from torch import Tensor
 
-from trainers.folder import Attempt, Commit, Corrupt, Kept, RunFolder, State, json_line, object_name, segment_name
+from trainers.folder import (
+    Attempt,
+    Commit,
+    Corrupt,
+    Kept,
+    RunFolder,
+    State,
+    json_line,
+    object_name,
+    segment_name,
+)
 
 Tensors = dict[str, Tensor]
 Counters = dict[str, Any]
@@ -42,7 +53,9 @@ _TYPES = {
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A copy of a learner at one step, on the CPU, that training no longer touches. ``state`` is None for weights alone."""
+    """A copy of a learner at one step, on the CPU, that training no longer touches. ``state`` is None for
+    weights alone.
+    """
 
     step: int
     weights: Tensors
@@ -55,7 +68,9 @@ Take = Callable[[], Snapshot]
 
 
 def encode(tensors: Mapping[str, Tensor], counters: Counters) -> Iterator[bytes | memoryview]:
-    """A safetensors file in pieces: header, then each tensor's own memory. (The library's ``save`` copies everything twice.)"""
+    """A safetensors file in pieces: header, then each tensor's own memory. (The library's ``save`` copies
+    everything twice.)
+    """
     flat = {name: t.detach().to("cpu").contiguous().reshape(-1) for name, t in sorted(tensors.items())}
     header: dict[str, Any] = {"__metadata__": {KEY: json.dumps(counters, sort_keys=True, allow_nan=False)}}
     offset = 0
@@ -72,7 +87,7 @@ def encode(tensors: Mapping[str, Tensor], counters: Counters) -> Iterator[bytes 
     yield len(text).to_bytes(8, "little") + text
     for data in flat.values():
         if data.numel():
-            yield memoryview(data.view(torch.uint8).numpy())
+            yield data.view(torch.uint8).numpy().data
 
 
 def decode(data: bytes) -> tuple[Tensors, Counters]:
@@ -83,19 +98,27 @@ def decode(data: bytes) -> tuple[Tensors, Counters]:
 
 
 def read(folder: RunFolder, commit: Commit, step: int) -> Snapshot:
-    """The checkpoint at ``step``. :class:`Corrupt` where it is gone or damaged, ``KeyError`` where there is none."""
+    """The checkpoint at ``step``. :class:`Corrupt` where it is gone or damaged, ``KeyError`` where there is
+    none.
+    """
     kept = commit.checkpoints[step]
     try:
         weights, counters = decode(folder.verified(kept.weights, commit))
         state = None if kept.state is None else decode(folder.verified(kept.state, commit))[0]
     except (safetensors.SafetensorError, ValueError) as error:
-        raise Corrupt(f"the checkpoint of run {folder.name} at step {step} cannot be read: {error}") from error
+        raise Corrupt(
+            f"the checkpoint of run {folder.name} at step {step} cannot be read: {error}"
+        ) from error
     return Snapshot(step, weights, state, counters)
 
 
 def resumable(folder: RunFolder, commit: Commit, until: int) -> Snapshot | None:
-    """The newest checkpoint at or before ``until`` that training can go on from; damaged ones are passed over."""
-    for step in sorted((s for s, kept in commit.checkpoints.items() if kept.state and s <= until), reverse=True):
+    """The newest checkpoint at or before ``until`` that training can go on from; damaged ones are passed
+    over.
+    """
+    for step in sorted(
+        (s for s, kept in commit.checkpoints.items() if kept.state and s <= until), reverse=True
+    ):
         try:
             return read(folder, commit, step)
         except Corrupt:
@@ -104,7 +127,8 @@ def resumable(folder: RunFolder, commit: Commit, until: int) -> Snapshot | None:
 
 
 def resume_points(grid: Iterable[int], ratio: float = 1.5) -> set[int]:
-    """Steps of an evaluation grid whose optimizer state is kept too: each at least ``ratio`` times the one before.
+    """Steps of an evaluation grid whose optimizer state is kept too: each at least ``ratio`` times the one
+    before.
 
     A bracket can then be refined, or a branch started, by repeating at most about a third of the way there.
     """
@@ -119,7 +143,8 @@ def resume_points(grid: Iterable[int], ratio: float = 1.5) -> set[int]:
 
 @dataclass(frozen=True)
 class Rhythm:
-    """When to commit: at an evaluation once ``seconds`` have passed and checkpoints have cost at most ``share`` of the time.
+    """When to commit: at an evaluation once ``seconds`` have passed and checkpoints have cost at most
+    ``share`` of the time.
 
     Where evaluations are far apart, a commit comes between them after four times as long.
     """
@@ -135,7 +160,9 @@ class Rhythm:
 
 @dataclass(frozen=True)
 class Retention:
-    """Which checkpoints stay: ``last`` the newest; ``branches`` and ``branch_steps`` too; ``evals`` and every evaluation's too."""
+    """Which checkpoints stay: ``last`` the newest; ``branches`` and ``branch_steps`` too; ``evals`` and every
+    evaluation's too.
+    """
 
     keep: Literal["last", "evals", "branches"]
     evaluations: frozenset[int]
@@ -153,7 +180,9 @@ class Retention:
         )
 
     def prune(self, checkpoints: Mapping[int, Kept]) -> dict[int, Kept]:
-        """What stays of ``checkpoints``: what is wanted for good, and the newest that training can go on from."""
+        """What stays of ``checkpoints``: what is wanted for good, and the newest that training can go on
+        from.
+        """
         newest = max((s for s, kept in checkpoints.items() if kept.state), default=None)
         stay: dict[int, Kept] = {}
         for step, kept in sorted(checkpoints.items()):
@@ -167,8 +196,9 @@ class Retention:
 class Keeper:
     """Writes an attempt's events, checkpoints and commits, in one background thread, in order.
 
-    An error there (:class:`~trainers.folder.Superseded`, a full disk) is raised in the training thread at its next call.
-    ``stalled`` are the seconds that training waited, ``busy`` those that the background thread worked.
+    An error there (:class:`~trainers.folder.Superseded`, a full disk) is raised in the training thread at its
+    next call. ``stalled`` are the seconds that training waited, ``busy`` those that the background thread
+    worked.
     """
 
     def __init__(self, attempt: Attempt, retention: Retention, rhythm: Rhythm) -> None:
@@ -197,7 +227,9 @@ class Keeper:
         self._telemetry.append(json_line(event))
 
     def restart_history(self, events: Iterable[dict[str, Any]]) -> None:
-        """The history so far becomes ``events``, in one segment, with the next commit (a branch, or a fall back)."""
+        """The history so far becomes ``events``, in one segment, with the next commit (a branch, or a fall
+        back).
+        """
         self._history = [json_line(e) for e in events]
         self._from, self._restarted = 0, True
 

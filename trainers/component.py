@@ -1,12 +1,14 @@
 """Named, versioned, registered parts of a run, and the identity they give it.
 
-A component (objective, schedule, corpus, quality, order ...) is a frozen pydantic model whose fields are its options and whose
-methods are its behaviour. It is written ``{"name": "masked_diffusion", "epsilon": 0.001}``, or just ``"masked_diffusion"``.
-Adding one is a new class with ``@registry.register``, here or in a user's package (found by entry point).
+A component (objective, schedule, corpus, quality, order ...) is a frozen pydantic model whose fields are its
+options and whose methods are its behaviour. It is written ``{"name": "masked_diffusion", "epsilon": 0.001}``,
+or just ``"masked_diffusion"``. Adding one is a new class with ``@registry.register``, here or in a user's
+package (found by entry point).
 
-Identity is the resolved config of the components in use, defaults included, with their versions. A field that cannot change
-the result is marked :data:`COSMETIC`; a field added after keys were published is marked :class:`Later` and is left out of the
-identity at the value that reproduces earlier behaviour, so that old keys stand.
+Identity is the resolved config of the components in use, defaults included, with their versions. A field that
+cannot change the result is marked :data:`COSMETIC`; a field added after keys were published is marked
+:class:`Later` and is left out of the identity at the value that reproduces earlier behaviour, so that old
+keys stand.
 """
 
 from __future__ import annotations
@@ -65,7 +67,9 @@ COSMETIC = _Cosmetic()
 
 @dataclass(frozen=True)
 class Later:
-    """Field metadata: added after keys were published; ``reproduces`` is the value that gives the earlier behaviour."""
+    """Field metadata: added after keys were published; ``reproduces`` is the value that gives the earlier
+    behaviour.
+    """
 
     reproduces: Any
 
@@ -92,8 +96,8 @@ def digest(value: Any, length: int = 16) -> str:
 class Registry(Generic[C]):
     """The components of one kind, by name.
 
-    They are the modules of ``package`` (a new file there needs no other change), what a caller registers, and what
-    installed plug-ins offer under the entry point group ``crossover.<kind>``.
+    They are the modules of ``package`` (a new file there needs no other change), what a caller registers, and
+    what installed plug-ins offer under the entry point group ``crossover.<kind>``.
     """
 
     def __init__(self, kind: str, package: str | None = None) -> None:
@@ -103,10 +107,14 @@ class Registry(Generic[C]):
         self._discovered = False
 
     def register(self, cls: type[C]) -> type[C]:
-        """Class decorator. A second class of the same name is an error; registering a class again (a reload) is not."""
+        """Class decorator. A second class of the same name is an error; registering a class again (a reload)
+        is not.
+        """
         known = self._classes.get(cls.name)
         if known is not None and known.__qualname__ != cls.__qualname__:
-            raise ValueError(f"{self.kind} {cls.name!r} is already registered by {known.__module__}.{known.__qualname__}")
+            raise ValueError(
+                f"{self.kind} {cls.name!r} is already registered by {known.__module__}.{known.__qualname__}"
+            )
         self._classes[cls.name] = cls
         return cls
 
@@ -130,12 +138,14 @@ class Registry(Generic[C]):
         if isinstance(value, Component):
             if self._classes.get(value.name) is type(value):
                 return value  # type: ignore[return-value]
-            raise PydanticCustomError("component", "{why}", {"why": f"{value.name!r} is no registered {self.kind}"})
+            raise PydanticCustomError(
+                "component", "{why}", {"why": f"{value.name!r} is no registered {self.kind}"}
+            )
         options = {"name": value} if isinstance(value, str) else value
         if not isinstance(options, dict) or not isinstance(options.get("name"), str):
-            raise PydanticCustomError(
-                "component", "{why}", {"why": f"a {self.kind} is a name, or a mapping with a name; one of: {', '.join(self.names())}"}
-            )
+            known = ", ".join(self.names())
+            why = f"a {self.kind} is a name, or a mapping with a name; one of: {known}"
+            raise PydanticCustomError("component", "{why}", {"why": why})
         try:
             cls = self[options["name"]]
         except KeyError as error:
@@ -144,7 +154,9 @@ class Registry(Generic[C]):
             return cls.model_validate({k: v for k, v in options.items() if k != "name"})
         except ValidationError as error:
             # pydantic flattens an error raised inside a validator; `problems` unpacks it from the context.
-            raise PydanticCustomError("component", "{why}", {"why": str(error), "nested": error, "model": cls}) from None
+            raise PydanticCustomError(
+                "component", "{why}", {"why": str(error), "nested": error, "model": cls}
+            ) from None
 
     def _discover(self) -> None:
         if not self._discovered:
@@ -155,9 +167,12 @@ class Registry(Generic[C]):
             for found in entry_points(group=f"crossover.{self.kind}"):
                 found.load()
 
+
 @dataclass(frozen=True)
 class Choice:
-    """Field annotation: ``Annotated[Objective, Choice(objectives)]`` is a field that holds any registered objective."""
+    """Field annotation: ``Annotated[Objective, Choice(objectives)]`` is a field that holds any registered
+    objective.
+    """
 
     registry: Registry[Any]
 
@@ -182,7 +197,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing wrong with a config: where (key path), the value found there, and what is wrong and allowed."""
+    """One thing wrong with a config: where (key path), the value found, and what is wrong and allowed."""
 
     path: tuple[str | int, ...]
     value: Any
@@ -203,7 +218,10 @@ def problems(error: ValidationError, model: type[BaseModel] | None = None) -> li
     for item in error.errors(include_url=False):
         nested = item.get("ctx", {}).get("nested")
         if isinstance(nested, ValidationError):
-            found += [Problem((*item["loc"], *p.path), p.value, p.message) for p in problems(nested, item["ctx"]["model"])]
+            found += [
+                Problem((*item["loc"], *p.path), p.value, p.message)
+                for p in problems(nested, item["ctx"]["model"])
+            ]
             continue
         message = item["msg"].removeprefix("Value error, ")
         if item["type"] == "extra_forbidden":

@@ -26,16 +26,22 @@ from trainers.schedule import WSD, Constant, Schedule, schedules
 class DataConfig(Frozen):
     """Which text, how much of it, and in what order. Identity is content: the corpus counts by its digest."""
 
-    corpus: Annotated[Corpus, Choice(corpora)] = Field(default="prose", validate_default=True, description="The text.")
+    corpus: Annotated[Corpus, Choice(corpora)] = Field(
+        default="prose", validate_default=True, description="The text."
+    )
     tokenizer: Annotated[Tokenizer, Choice(tokenizers)] = Field(
         default="bytes", validate_default=True, description="Text to tokens."
     )
     quality: Annotated[Quality, Choice(qualities)] = Field(
         default="clean", validate_default=True, description="Filter or corruption of the training documents."
     )
-    unique_tokens: int | None = Field(None, gt=0, description="U, unique training tokens; this or unique_bytes, or neither for all.")
+    unique_tokens: int | None = Field(
+        None, gt=0, description="U, unique training tokens; this or unique_bytes, or neither for all."
+    )
     unique_bytes: int | None = Field(None, gt=0, description="U in bytes of text, before any corruption.")
-    subset_seed: int = Field(0, ge=0, description="Which documents are in; nested: a larger budget holds the smaller.")
+    subset_seed: int = Field(
+        0, ge=0, description="Which documents are in; nested: a larger budget holds the smaller."
+    )
     context: int = Field(128, ge=2, description="T, tokens a sequence.")
     order: Annotated[Order, Choice(orders)] = Field(
         default="shuffle", validate_default=True, description="Order of sequences over epochs."
@@ -64,11 +70,15 @@ class Parent(Frozen):
 
     run: str = Field(description="Training key of the parent.")
     step: int = Field(ge=1, description="Step of its checkpoint.")
-    load: Literal["weights", "all"] = Field("weights", description="Weights alone, or optimizer, counters and data position too.")
+    load: Literal["weights", "all"] = Field(
+        "weights", description="Weights alone, or optimizer, counters and data position too."
+    )
 
 
 def _init(value: Any) -> Any:
-    """``scratch`` (or an empty mapping), or a parent; chosen here so that an error speaks of the one that was meant."""
+    """``scratch`` (or an empty mapping), or a parent; chosen here so that an error speaks of the one that was
+    meant.
+    """
     if value == "scratch" or value == {}:
         return Scratch()
     if not isinstance(value, dict):
@@ -76,17 +86,28 @@ def _init(value: Any) -> Any:
     try:
         return Parent.model_validate(value)
     except ValidationError as error:
-        raise PydanticCustomError("init", "{why}", {"why": str(error), "nested": error, "model": Parent}) from None
+        raise PydanticCustomError(
+            "init", "{why}", {"why": str(error), "nested": error, "model": Parent}
+        ) from None
 
 
 class EvaluationConfig(Frozen):
     """How a run is scored. Part of the evaluation key, never of the training key."""
 
     sequences: int = Field(48, ge=2, description="Validation sequences in each of the halves A and B.")
-    draws: int = Field(2, ge=1, description="Monte-Carlo draws a sequence on curves, for objectives that need any.")
-    spacing: float = Field(1.1, gt=1, le=2, description="Ratio of consecutive evaluation steps, at most (below 10 steps: every step).")
+    draws: int = Field(
+        2, ge=1, description="Monte-Carlo draws a sequence on curves, for objectives that need any."
+    )
+    spacing: float = Field(
+        1.1,
+        gt=1,
+        le=2,
+        description="Ratio of consecutive evaluation steps, at most (below 10 steps: every step).",
+    )
     first: int = Field(8, ge=1, description="First step evaluated.")
-    precise: float = Field(0.005, gt=0, description="Monte-Carlo standard error, nats, of values that a verdict rests on.")
+    precise: float = Field(
+        0.005, gt=0, description="Monte-Carlo standard error, nats, of values that a verdict rests on."
+    )
 
 
 class Resources(Frozen):
@@ -94,19 +115,27 @@ class Resources(Frozen):
 
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N.")
     threads: int = Field(1, ge=1, description="CPU threads.")
-    micro_batch: int | None = Field(None, ge=1, description="Sequences a forward pass; None for the whole batch.")
-    compile: Literal["auto", "on", "off"] = Field("auto", description="torch.compile; auto: where it saves more than it costs.")
+    micro_batch: int | None = Field(
+        None, ge=1, description="Sequences a forward pass; None for the whole batch."
+    )
+    compile: Literal["auto", "on", "off"] = Field(
+        "auto", description="torch.compile; auto: where it saves more than it costs."
+    )
     checkpoint_activations: bool = Field(False, description="Recompute activations in the backward pass.")
     deterministic: bool = Field(False, description="Bitwise equality on CUDA too, slower.")
     gpus: float = Field(0, ge=0, description="GPUs a run, fractions allowed below one.")
 
 
 class RunConfig(Frozen):
-    """One training run, resolved. Raise ``version`` whenever the loop itself, no component, gives other weights."""
+    """One training run, resolved. Raise ``version`` whenever the loop itself, no component, gives other
+    weights.
+    """
 
     version: ClassVar[int] = 1
 
-    model: Annotated[Model, Choice(models)] = Field(default="transformer", validate_default=True, description="The network.")
+    model: Annotated[Model, Choice(models)] = Field(
+        default="transformer", validate_default=True, description="The network."
+    )
     objective: Annotated[Objective, Choice(objectives)] = Field(
         default="autoregressive", validate_default=True, description="How it learns."
     )
@@ -119,15 +148,25 @@ class RunConfig(Frozen):
     data: DataConfig = Field(default_factory=DataConfig, description="What it learns from.")
     batch_size: int = Field(32, ge=1, description="Global batch, sequences.")
     seed: int = Field(0, ge=0, description="Initialisation, order and noise.")
-    dtype: Literal["float32", "bfloat16"] = Field("float32", description="Arithmetic of forward and backward; weights stay float32.")
-    ema: float | None = Field(None, gt=0, lt=1, description="Decay of an average of the weights, which is then evaluated.")
+    dtype: Literal["float32", "bfloat16"] = Field(
+        "float32", description="Arithmetic of forward and backward; weights stay float32."
+    )
+    ema: float | None = Field(
+        None, gt=0, lt=1, description="Decay of an average of the weights, which is then evaluated."
+    )
     init: Annotated[Scratch | Parent, BeforeValidator(_init)] = Field(
         default_factory=Scratch, description="scratch, or {run, step, load}."
     )
     steps: Annotated[int, COSMETIC] = Field(200, ge=1, description="Optimizer steps: where training ends.")
-    evaluation: Annotated[EvaluationConfig, COSMETIC] = Field(default_factory=EvaluationConfig, description="How it is scored.")
-    keep: Annotated[Literal["last", "evals", "branches"], COSMETIC] = Field("evals", description="Which checkpoints stay.")
-    resources: Annotated[Resources, COSMETIC] = Field(default_factory=Resources, description="How it is executed.")
+    evaluation: Annotated[EvaluationConfig, COSMETIC] = Field(
+        default_factory=EvaluationConfig, description="How it is scored."
+    )
+    keep: Annotated[Literal["last", "evals", "branches"], COSMETIC] = Field(
+        "evals", description="Which checkpoints stay."
+    )
+    resources: Annotated[Resources, COSMETIC] = Field(
+        default_factory=Resources, description="How it is executed."
+    )
 
     def identity(self) -> dict[str, Any]:
         """What decides the weights: the end only where the schedule depends on it."""

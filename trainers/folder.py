@@ -2,17 +2,17 @@
 
 ::
 
-    config.json                                    the resolved config, its identity and training key; written once
+    config.json                                    the resolved config, its identity and key; written once
     objects/<attempt>-<step>.weights.safetensors   immutable, named by the attempt that wrote them
     objects/<attempt>-<step>.state.safetensors
     events/<attempt>-<from>-<to>.history.jsonl     deterministic: evaluations and the training curve
     events/<attempt>-<from>-<to>.telemetry.jsonl   the rest: speed, memory, times
-    commits/<n>.json                               what counts from now on; created last, whole, and only if absent
+    commits/<n>.json                               what counts from now on; created last, whole, if absent
     scores/<evaluation key>.json                   evaluations added after training
 
-Readers see what the newest commit names and nothing else, so a process may be killed at any moment. A starting attempt writes
-a commit of its own (the *fence*) that changes nothing but the number: an older attempt that is still alive then finds its
-next number taken, and stops with :class:`Superseded`.
+Readers see what the newest commit names and nothing else, so a process may be killed at any moment. A
+starting attempt writes a commit of its own (the *fence*) that changes nothing but the number: an older
+attempt that is still alive then finds its next number taken, and stops with :class:`Superseded`.
 """
 
 from __future__ import annotations
@@ -20,9 +20,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
+
+from pydantic import Field
 
 from trainers.component import Frozen
 from trainers.config import RunConfig
@@ -31,10 +33,13 @@ from trainers.storage import Chunks, LocalStorage, Storage
 State = Literal["running", "done", "diverged"]
 Event = dict[str, Any]
 """One line of a history or of telemetry."""
+Events = list[Event]
 
 
 class Superseded(RuntimeError):
-    """A newer attempt has taken the run over; this one must stop, and nothing that it has not committed counts."""
+    """A newer attempt has taken the run over; this one must stop, and nothing that it has not committed
+    counts.
+    """
 
 
 class Corrupt(RuntimeError):
@@ -53,7 +58,9 @@ class Object(Frozen):
 
 
 class Kept(Frozen):
-    """A checkpoint: the weights, and where training can go on from it also the state (optimizer, counters, ...)."""
+    """A checkpoint: the weights, and where training can go on from it also the state (optimizer, counters,
+    ...).
+    """
 
     weights: str
     state: str | None = None
@@ -73,10 +80,10 @@ class Commit(Frozen):
     attempt: str = ""
     step: int = 0
     state: State = "running"
-    checkpoints: dict[int, Kept] = {}
+    checkpoints: dict[int, Kept] = Field(default_factory=dict)
     history: tuple[str, ...] = ()
     telemetry: tuple[str, ...] = ()
-    objects: dict[str, Object] = {}
+    objects: dict[str, Object] = Field(default_factory=dict)
     trunk: Origin | None = None
 
     def names(self) -> set[str]:
@@ -86,7 +93,9 @@ class Commit(Frozen):
 
     def pruned(self) -> Commit:
         """The same without the digests of objects that it no longer names."""
-        return self.model_copy(update={"objects": {k: v for k, v in self.objects.items() if k in self.names()}})
+        return self.model_copy(
+            update={"objects": {k: v for k, v in self.objects.items() if k in self.names()}}
+        )
 
 
 def json_line(event: Event) -> bytes:
@@ -100,7 +109,9 @@ def step_of(event: Event) -> int:
 
 
 class RunFolder:
-    """A run's folder. ``RunFolder("store/runs/<key>")``, or a name in any :class:`Storage`. Opening one creates nothing."""
+    """A run's folder. ``RunFolder("store/runs/<key>")``, or a name in any :class:`Storage`. Opening one
+    creates nothing.
+    """
 
     def __init__(self, path: str | os.PathLike[str], storage: Storage | None = None) -> None:
         self.storage: Storage = storage if storage is not None else LocalStorage(Path(path).resolve().parent)
@@ -118,19 +129,21 @@ class RunFolder:
         """The folder of another run of the same store."""
         return RunFolder(key, self.storage)
 
-    def siblings(self) -> list[RunFolder]:
+    def siblings(self) -> Iterator[RunFolder]:
         """The other folders beside this one."""
         names = [n[:-1] for n in self.storage.list("") if n.endswith("/") and not n.startswith(".")]
-        return [self.sibling(n) for n in sorted(names) if n != self.name]
+        return (self.sibling(n) for n in sorted(names) if n != self.name)
 
-    # --- reading -------------------------------------------------------------------------------------------------------
+    # --- reading ---
 
     def get(self, name: str) -> bytes:
         """Bytes of an object of this folder."""
         return self.storage.get(f"{self.name}/{name}")
 
     def verified(self, name: str, commit: Commit) -> bytes:
-        """Bytes of an object, checked against the commit that names it; :class:`Corrupt` where they differ or are gone."""
+        """Bytes of an object, checked against the commit that names it; :class:`Corrupt` where they differ or
+        are gone.
+        """
         try:
             data = self.get(name)
         except FileNotFoundError:
@@ -145,7 +158,9 @@ class RunFolder:
         return {name: size for name, size in found.items() if not name.startswith(".")}
 
     def record(self) -> dict[str, Any] | None:
-        """``config.json``: ``config``, ``identity`` and ``training_key``; None where nothing has been written."""
+        """``config.json``: ``config``, ``identity`` and ``training_key``; None where nothing has been
+        written.
+        """
         try:
             return dict(json.loads(self.get("config.json")))
         except FileNotFoundError:
@@ -162,18 +177,18 @@ class RunFolder:
             return None
         return Commit.model_validate_json(self.get(f"commits/{max(numbers):08d}.json"))
 
-    def history(self, until: int | None = None) -> list[Event]:
+    def history(self, until: int | None = None) -> Events:
         """Committed history events in order, those after step ``until`` left out."""
         commit = self.last_commit()
         events = [] if commit is None else self._events(commit.history)
         return [e for e in events if until is None or step_of(e) <= until]
 
-    def telemetry(self) -> list[Event]:
+    def telemetry(self) -> Events:
         """Committed telemetry events in order."""
         commit = self.last_commit()
         return [] if commit is None else self._events(commit.telemetry)
 
-    def scores(self) -> list[dict[str, Any]]:
+    def scores(self) -> Events:
         """Evaluations added after training: ``{"key", "evaluation", "event"}``, in order of step."""
         found = [json.loads(self.get(f"scores/{name}")) for name in sorted(self.list("scores"))]
         return sorted(found, key=lambda score: (step_of(score["event"]), score["key"]))
@@ -189,10 +204,10 @@ class RunFolder:
         """Bytes that the folder holds."""
         return sum(sum(self.list(part).values()) for part in ("", "objects", "events", "commits", "scores"))
 
-    def _events(self, segments: Iterable[str]) -> list[Event]:
+    def _events(self, segments: Iterable[str]) -> Events:
         return [json.loads(line) for name in segments for line in self.get(name).splitlines()]
 
-    # --- writing -------------------------------------------------------------------------------------------------------
+    # --- writing ---
 
     def add_score(self, key: str, score: dict[str, Any]) -> bool:
         """Add an evaluation; False where there is one of this key already, which stays."""
@@ -214,7 +229,7 @@ class RunFolder:
                 return Attempt(self, fence)
 
     def check(self, config: RunConfig) -> None:
-        """Raise :class:`WrongRun`, naming what differs, where the folder holds a run of another training key."""
+        """Raise :class:`WrongRun`, naming what differs, where the folder holds another run."""
         record = self.record()
         if record is not None and record["training_key"] != config.training_key:
             differing = sorted(differences(record["identity"], config.identity()))
@@ -238,7 +253,9 @@ class Attempt:
         self._written: dict[str, Object] = {}
 
     def put(self, name: str, data: Chunks) -> str:
-        """Write an object durably, and remember its digest for the commit that will name it; returns the name."""
+        """Write an object durably, and remember its digest for the commit that will name it; returns the
+        name.
+        """
         hasher, size = hashlib.sha256(), 0
 
         def counted() -> Iterable[bytes | memoryview]:
@@ -253,7 +270,8 @@ class Attempt:
         return name
 
     def commit(self, **changes: Any) -> Commit:
-        """Make ``changes`` to the newest commit count (fields of :class:`Commit`); :class:`Superseded` if the run was taken.
+        """Make ``changes`` to the newest commit count (fields of :class:`Commit`); :class:`Superseded` if the
+        run was taken.
 
         Objects that the new commit no longer names are deleted afterwards, for nobody can need them.
         """
@@ -300,8 +318,8 @@ def object_attempt(name: str) -> str:
 def garbage(folder: str | os.PathLike[str] | RunFolder) -> dict[str, int]:
     """Names and sizes of what no commit needs: what killed attempts left, objects and temporary files alike.
 
-    What a live attempt has written and not yet committed is no garbage. Whatever the newest commit names is needed: its
-    retention kept it for a branch, a child, or an evaluation.
+    What a live attempt has written and not yet committed is no garbage. Whatever the newest commit names is
+    needed: its retention kept it for a branch, a child, or an evaluation.
     """
     folder = RunFolder.of(folder)
     commit = folder.last_commit()
@@ -311,7 +329,11 @@ def garbage(folder: str | os.PathLike[str] | RunFolder) -> dict[str, int]:
     for part in ("objects", "events"):
         for name, size in folder.storage.list(f"{folder.name}/{part}").items():
             path, stem = f"{part}/{name}", name.lstrip(".")
-            live = commit.state == "running" and object_attempt(stem) >= commit.attempt and object_step(stem) > commit.step
+            live = (
+                commit.state == "running"
+                and object_attempt(stem) >= commit.attempt
+                and object_step(stem) > commit.step
+            )
             if path not in needed and not live:
                 found[path] = size
     return found

@@ -1,7 +1,8 @@
 """Torch, imported at first use.
 
-Planning reads configs, parameter counts and FLOPs, which need no torch; importing it costs seconds. Component files
-hold config and implementation together, so they write ``from trainers.lazy import torch`` and stay cheap to import.
+Planning reads configs, parameter counts and FLOPs, which need no torch; importing it costs seconds. Component
+files hold config and implementation together, so they write ``from trainers.lazy import torch`` and stay
+cheap to import.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Weights, optimizer and average of one run, and the update that moves them: a pure function of config, data and step."""
+"""Weights, optimizer and average of one run, and the update that moves them: a pure function of config, data
+and step.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +17,13 @@ from trainers import models
 from trainers.batch import Batch
 from trainers.checkpoint import Counters, Snapshot, Tensors
 from trainers.config import RunConfig
+from trainers.flops import training_flops
 from trainers.noise import Noise, stream_key
 from trainers.objectives.base import Term
+
+
+COMPILE_FLOPS = 1e17
+"""Training FLOPs from which compiling pays on a card: some minutes of one."""
 
 
 class Window:
@@ -50,11 +57,13 @@ class Learner:
         self.config, self.dataset, self.device = config, dataset, device
         self.model = models.build(config, device).to(dtype)
         self.model.train()
-        self.compiled = False
         self.parameters = {n: p for n, p in self.model.named_parameters() if p.numel()}
         self.buffers = _saved_buffers(self.model)
         self.optimizer = config.optimizer.build(list(self.parameters.values()))
         self.average = _frozen_copy(self.model) if config.ema is not None else None
+        self.compiled = wants_compiler(config, device)
+        if self.compiled:
+            self.model.compile()
         self.step = 0
         self.tokens = 0
         self.inherited: dict[str, float] = {"tokens": 0, "flops": 0}
@@ -75,7 +84,7 @@ class Learner:
         batch: Batch = self.dataset.batch(self.step, config.batch_size, config.seed)
         noise = Noise(config.seed, batch.counters, config.batch_size)
         self.tokens += int(config.objective.fed(batch, noise, self.step))
-        # Whatever draws from torch's own generator (attention dropout in a fused kernel) is a function of the step too.
+        # What draws from torch's own generator (dropout in a fused attention) depends on the step alone.
         torch.manual_seed(stream_key(config.seed, f"torch/{self.step}") & (2**63 - 1))
         self.optimizer.zero_grad(set_to_none=True)
         losses = self.gradients(batch.to(self.device))
@@ -90,7 +99,9 @@ class Learner:
         self.step += 1
 
     def gradients(self, batch: Batch) -> dict[str, Tensor]:
-        """Accumulate the gradient of the global batch; each term's value, divided by the whole batch's denominator."""
+        """Accumulate the gradient of the global batch; each term's value, divided by the whole batch's
+        denominator.
+        """
         parts = list(self._parts(batch))
         if len(parts) == 1:
             terms = self._terms(parts[0])
@@ -102,8 +113,9 @@ class Learner:
     def _accumulated(self, parts: list[Batch]) -> dict[str, Tensor]:
         """As :meth:`gradients`, over micro-batches.
 
-        The denominators of the whole batch are known only after its last part. One term is summed undivided and its
-        gradient divided at the end; several need their denominators first, which costs a forward pass without gradient.
+        The denominators of the whole batch are known only after its last part. One term is summed undivided
+        and its gradient divided at the end; several need their denominators first, which costs a forward pass
+        without gradient.
         """
         numerators: dict[str, Tensor] = {}
         denominators: dict[str, Tensor] = {}
@@ -151,7 +163,7 @@ class Learner:
             for name, buffer in _saved_buffers(self.average).items():
                 buffer.copy_(self.buffers[name])
 
-    # --- checkpoints ---------------------------------------------------------------------------------------------------
+    # --- checkpoints ---
 
     def snapshot(self, with_state: bool) -> Snapshot:
         """A copy of everything that this learner is; without its state, of what can be evaluated."""
@@ -220,9 +232,21 @@ class Learner:
             for key, value in self.optimizer.state.get(parameter, {}).items():
                 if not isinstance(value, Tensor):
                     kind = type(self.optimizer).__name__
-                    raise TypeError(f"{kind} keeps {key!r} as {type(value).__name__}; only tensors are checkpointed")
+                    raise TypeError(
+                        f"{kind} keeps {key!r} as {type(value).__name__}; only tensors are checkpointed"
+                    )
                 state[f"optimizer.{name}/{key}"] = value
         return state
+
+
+def wants_compiler(config: RunConfig, device: torch.device) -> bool:
+    """Whether to use ``torch.compile``. ``auto``: on CUDA, for runs that take minutes; never on the CPU, where the
+    written-out kernels leave it less to save than the 13-28 s that it costs a process.
+    """
+    if config.resources.compile != "auto":
+        return config.resources.compile == "on"
+    flops = training_flops(config) * config.steps * config.tokens_per_step
+    return device.type == "cuda" and flops >= COMPILE_FLOPS
 
 
 def _copies(tensors: Tensors) -> Tensors:

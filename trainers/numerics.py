@@ -1,6 +1,7 @@
 """The numerics class of a process: what may move the last bits of a run without being part of its identity.
 
-Equality is bitwise within a class on CPU, and on CUDA with ``deterministic: true``. The class is recorded with every attempt.
+Equality is bitwise within a class on CPU, and on CUDA with ``deterministic: true``. The class is recorded
+with every attempt.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from trainers.config import Resources
 
 
 def resolve_device(name: str) -> torch.device:
-    """``auto`` is CUDA where there is a card, else the CPU. Raises ``ValueError`` for a device that is not there."""
+    """``auto`` is CUDA where there is a card, else the CPU. Raises ``ValueError`` for a device that is not
+    there.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -26,7 +29,9 @@ def resolve_device(name: str) -> torch.device:
     if device.type not in ("cpu", "cuda"):
         raise ValueError(f"resources.device: unknown device {name!r}; auto, cpu, cuda or cuda:N")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ValueError(f"resources.device: {name!r} is not there; this process sees {torch.cuda.device_count()} cards")
+        raise ValueError(
+            f"resources.device: {name!r} is not there; this process sees {torch.cuda.device_count()} cards"
+        )
     return device
 
 

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 class Stepper(Protocol):
     """What the training loop needs of a built optimizer; every ``torch.optim.Optimizer`` has it.
 
-    ``param_groups``: dicts with ``lr``, set before each step. ``state``: for each parameter, named tensors, all checkpointed.
+    ``param_groups``: dicts with ``lr``, set before each step. ``state``: for each parameter, named tensors,
+    all checkpointed.
     """
 
     param_groups: list[dict[str, Any]]

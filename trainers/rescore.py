@@ -1,4 +1,6 @@
-"""Evaluations wanted after training, computed from kept checkpoints and added to the run folder once and for all."""
+"""Evaluations wanted after training, computed from kept checkpoints and added to the run folder once and for
+all.
+"""
 
 from __future__ import annotations
 
@@ -19,17 +21,23 @@ from trainers.train import default_data_root
 
 
 class CheckpointGone(LookupError):
-    """The weights of a step are not kept; the run would have to be trained again (``retrain: checkpoint gone``)."""
+    """The weights of a step are not kept; the run would have to be trained again (``retrain: checkpoint
+    gone``).
+    """
 
 
 def score_key(config: RunConfig, step: int, evaluation: EvaluationConfig, precise: bool) -> str:
-    """Key of an added evaluation: the evaluation key, and whether it is scored to ``evaluation.precise`` or as on curves."""
+    """Key of an added evaluation: the evaluation key, and whether it is scored to ``evaluation.precise`` or
+    as on curves.
+    """
     key = config.model_copy(update={"evaluation": evaluation}).evaluation_key(step)
     return digest([key, "precise"]) if precise else key
 
 
 def checkpoint_at(folder: RunFolder, step: int) -> Snapshot:
-    """The checkpoint at ``step``, of this run or of the trunk that it shares; :class:`CheckpointGone` where none is kept."""
+    """The checkpoint at ``step``, of this run or of the trunk that it shares; :class:`CheckpointGone` where
+    none is kept.
+    """
     commit = folder.last_commit()
     if commit is not None and step in commit.checkpoints:
         try:
@@ -42,7 +50,7 @@ def checkpoint_at(folder: RunFolder, step: int) -> Snapshot:
 
 
 def state_before(folder: RunFolder, step: int) -> Snapshot | None:
-    """The newest checkpoint at or before ``step`` that training can go on from, of this run or of its trunk."""
+    """The newest checkpoint at or before ``step`` with its state, of this run or of its trunk."""
     commit = folder.last_commit()
     if commit is None:
         return None
@@ -64,11 +72,11 @@ def rescore(
 ) -> list[Event]:
     """Evaluation events of ``steps``, in that order; what is there already is read, and never computed again.
 
-    ``precise``: with as many draws as it takes for a Monte-Carlo standard error of ``evaluation.precise`` in both halves;
-    otherwise as on curves, which is for steps or an ``evaluation`` config that the run was not trained with (default: the
-    one that it was). Weights come from kept checkpoints; with ``replay``, a step without one is reached by training again
-    from the newest state before it, which gives the same weights: that is how a bracket is refined. Without it, such a step
-    raises :class:`CheckpointGone`.
+    ``precise``: with as many draws as it takes for a Monte-Carlo standard error of ``evaluation.precise`` in
+    both halves; otherwise as on curves, which is for steps or an ``evaluation`` config that the run was not
+    trained with (default: the one that it was). Weights come from kept checkpoints; with ``replay``, a step
+    without one is reached by training again from the newest state before it, which gives the same weights:
+    that is how a bracket is refined. Without it, such a step raises :class:`CheckpointGone`.
     """
     folder = RunFolder.of(folder)
     config = folder.config()
@@ -118,7 +126,8 @@ class _Reader:
         self.dataset = prepare(config.data, root)
         self.learner = Learner(self.config, self.dataset, self.device)
         self.live = isinstance(config.init, Scratch)
-        """Whether the learner can go on training from where it is: it has been given weights and state alike."""
+        """Whether the learner can go on training from where it is: it has been given weights and state alike.
+        """
         self.numerics = describe(self.device, resources, config.dtype, self.learner.compiled)["class"]
 
     def event(self, step: int, evaluation: EvaluationConfig, precise: bool) -> Event:

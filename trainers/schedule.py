@@ -12,7 +12,9 @@ from trainers.component import Component, Registry
 
 
 class Schedule(Component):
-    """Multiplier of the peak learning rate by step (0-based: the multiplier of the update that completes step + 1)."""
+    """Multiplier of the peak learning rate by step (0-based: the multiplier of the update that completes step
+    + 1).
+    """
 
     depends_on_end: ClassVar[bool]
     """True if the end is part of a run's identity; such a run cannot be extended."""
@@ -31,7 +33,9 @@ class Schedule(Component):
 
 
 class Constant(Schedule):
-    """Warm-up, then constant: the default, for only it lets a run be extended and curves be read at any horizon."""
+    """Warm-up, then constant: the default, for only it lets a run be extended and curves be read at any
+    horizon.
+    """
 
     name: ClassVar[str] = "constant"
     depends_on_end: ClassVar[bool] = False
@@ -41,7 +45,9 @@ class Constant(Schedule):
 
 
 class WSD(Schedule):
-    """Warm-up, stable, decay (MiniCPM, arXiv 2404.06395). The stable part is a constant run, the trunk of all its branches."""
+    """Warm-up, stable, decay (MiniCPM, arXiv 2404.06395). The stable part is a constant run, the trunk of all
+    its branches.
+    """
 
     name: ClassVar[str] = "wsd"
     depends_on_end: ClassVar[bool] = True

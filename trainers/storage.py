@@ -1,7 +1,8 @@
 """Where run folders live: five operations, chosen so that a disk and object storage can both offer them.
 
-Nothing appends and nothing renames a folder. ``put_if_absent`` is the one operation that decides a race; on object storage it
-is a conditional write (``If-None-Match: *``), on a disk a hard link, which the kernel refuses where the name exists.
+Nothing appends and nothing renames a folder. ``put_if_absent`` is the one operation that decides a race; on
+object storage it is a conditional write (``If-None-Match: *``), on a disk a hard link, which the kernel
+refuses where the name exists.
 """
 
 from __future__ import annotations
@@ -24,13 +25,17 @@ class Storage(Protocol):
         """Write an object, whole and durably, before returning; one that exists is replaced."""
 
     def put_if_absent(self, name: str, data: Chunks) -> bool:
-        """Write an object, whole and durably, unless the name exists; False where it does. Of two callers one gets True."""
+        """Write an object, whole and durably, unless the name exists; False where it does. Of two callers one
+        gets True.
+        """
 
     def get(self, name: str) -> bytes:
         """The bytes of an object; ``FileNotFoundError`` where there is none."""
 
     def list(self, folder: str) -> dict[str, int]:
-        """Names (without the folder) and sizes of what is directly in a folder; folders in it end in ``/`` and have size 0."""
+        """Names (without the folder) and sizes of what is directly in a folder; folders in it end in ``/``
+        and have size 0.
+        """
 
     def delete(self, name: str) -> None:
         """Remove an object; one that is not there is no error."""
@@ -82,7 +87,9 @@ class LocalStorage:
 
     @contextlib.contextmanager
     def _written(self, target: Path, data: Chunks):  # type: ignore[no-untyped-def]
-        """A temporary file beside ``target`` that holds ``data`` on the disk itself; removed afterwards if it is still there."""
+        """A temporary file beside ``target`` that holds ``data`` on the disk itself; removed afterwards if it
+        is still there.
+        """
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.parent / f".{target.name}.{uuid.uuid4().hex[:8]}.tmp"
         try:
@@ -97,7 +104,9 @@ class LocalStorage:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a new name in a folder durable; where folders cannot be opened (Windows) the file system sees to it."""
+    """Make a new name in a folder durable; where folders cannot be opened (Windows) the file system sees to
+    it.
+    """
     with contextlib.suppress(PermissionError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

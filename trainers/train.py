@@ -1,7 +1,8 @@
 """The training loop: from a config and a folder to committed history and checkpoints.
 
-Kill the process at any moment and call :func:`train` again: it goes on from the newest commit, and the weights, the
-optimizer and the history are bit for bit those of a run that was never disturbed (within a numerics class).
+Kill the process at any moment and call :func:`train` again: it goes on from the newest commit, and the
+weights, the optimizer and the history are bit for bit those of a run that was never disturbed (within a
+numerics class).
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ class MissingParent(RuntimeError):
 
 @dataclass(frozen=True)
 class Result:
-    """How a call of :func:`train` ended. ``stopped``: by ``stop``, at a checkpoint; the same call goes on from there."""
+    """How a call of :func:`train` ended. ``stopped``: by ``stop``, at a checkpoint; the same call goes on
+    from there.
+    """
 
     folder: RunFolder
     key: str
@@ -64,20 +67,24 @@ def train(
 ) -> Result:
     """Train a run to ``config.steps``, from wherever its folder stands.
 
-    ``folder`` is the run's own; its siblings are searched for trunks and parents by training key. ``data_root`` holds
-    prepared data (default: ``data`` beside the folder, or beside ``runs`` where the folder is in one). ``report`` receives
-    every event as it happens, history and telemetry, before it is committed. ``stop`` is asked before each step; once true,
-    the run commits and returns. ``branch_steps`` are steps whose whole state is kept for runs that will start there.
+    ``folder`` is the run's own; its siblings are searched for trunks and parents by training key.
+    ``data_root`` holds prepared data (default: ``data`` beside the folder, or beside ``runs`` where the
+    folder is in one). ``report`` receives every event as it happens, history and telemetry, before it is
+    committed. ``stop`` is asked before each step; once true, the run commits and returns. ``branch_steps``
+    are steps whose whole state is kept for runs that will start there.
 
-    The history's evaluations follow the evaluation config that the run was first started with; others are added by
-    `trainers.rescore`. Raises `WrongRun`, `Superseded`, :class:`MissingParent`, and ``OSError`` where a disk is full.
+    The history's evaluations follow the evaluation config that the run was first started with; others are
+    added by `trainers.rescore`. Raises `WrongRun`, `Superseded`, :class:`MissingParent`, and ``OSError``
+    where a disk is full.
     """
     folder = RunFolder.of(folder)
     folder.check(config)
     commit = folder.last_commit()
     if commit is None or (commit.step < config.steps and commit.state != "diverged"):
         device = settle(config.resources)
-        dataset = prepare(config.data, Path(data_root) if data_root is not None else default_data_root(folder))
+        dataset = prepare(
+            config.data, Path(data_root) if data_root is not None else default_data_root(folder)
+        )
         attempt = folder.begin(config)
         learner = Learner(config, dataset, device)
         evaluation = folder.config().evaluation
@@ -94,7 +101,7 @@ def train(
 
 
 def result(config: RunConfig, folder: str | os.PathLike[str] | RunFolder) -> Result:
-    """What the folder holds of a run, up to ``config.steps``; ``FileNotFoundError`` where it holds nothing."""
+    """What a folder holds of a run, up to ``config.steps``; ``FileNotFoundError`` if nothing."""
     folder = RunFolder.of(folder)
     commit = folder.last_commit()
     if commit is None:
@@ -119,7 +126,9 @@ def evaluation_grid(config: RunConfig, evaluation: EvaluationConfig) -> frozense
 
 
 def on_curve(step: int) -> bool:
-    """Whether the training curve has a point at ``step``: each up to 100, then 90 a decade, whatever the horizon."""
+    """Whether the training curve has a point at ``step``: each up to 100, then 90 a decade, whatever the
+    horizon.
+    """
     return step % 10 ** max(0, len(str(step)) - 2) == 0
 
 
@@ -147,7 +156,7 @@ class _Run:
         self.began = self.mark = time.monotonic()
         self.marked_tokens, self.evaluating = learner.tokens, 0.0
 
-    # --- where to start ------------------------------------------------------------------------------------------------
+    # --- where to start ---
 
     def start(self) -> None:
         """Become what the newest commit holds, or the trunk, or the parent, or the initial state."""
@@ -179,7 +188,7 @@ class _Run:
         self.marked_tokens = self.learner.tokens
 
     def _start_from_trunk(self) -> bool:
-        """Go on from the trunk's newest usable checkpoint, with its history, where a sibling folder has one."""
+        """Go on from the trunk's newest usable checkpoint and history, where a sibling folder has one."""
         trunk = self.config.trunk()
         if trunk is None:
             return False
@@ -202,7 +211,9 @@ class _Run:
         commit = folder.last_commit()
         kept = None if commit is None else commit.checkpoints.get(parent.step)
         if commit is None or kept is None or (parent.load == "all" and kept.state is None):
-            raise MissingParent(f"run {parent.run} has no checkpoint at step {parent.step} to load {parent.load} from")
+            raise MissingParent(
+                f"run {parent.run} has no checkpoint at step {parent.step} to load {parent.load} from"
+            )
         snapshot = read(folder, commit, parent.step)
         other = folder.config()
         if parent.load == "all":
@@ -217,7 +228,7 @@ class _Run:
             "flops": inherited["flops"] + tokens * flops.training_flops(other),
         }
 
-    # --- the loop ------------------------------------------------------------------------------------------------------
+    # --- the loop ---
 
     def go(self, stop: Callable[[], bool]) -> None:
         """Train until the end, ``stop``, or divergence."""
@@ -236,7 +247,9 @@ class _Run:
             keeper.commit(learner.step, None, "diverged")
 
     def _after(self, step: int) -> None:
-        """What follows an update: a point of the curve, an evaluation, a checkpoint, a commit; each where it is due."""
+        """What follows an update: a point of the curve, an evaluation, a checkpoint, a commit; each where it
+        is due.
+        """
         keeper, last = self.keeper, step == self.config.steps
         if on_curve(step):
             self._curve()
@@ -254,7 +267,7 @@ class _Run:
     def _whole(self) -> Snapshot:
         return self.learner.snapshot(with_state=True)
 
-    # --- events --------------------------------------------------------------------------------------------------------
+    # --- events ---
 
     def history(self, event: Event) -> None:
         """Record a deterministic event and report it."""
@@ -343,4 +356,3 @@ class _Run:
             }
         )
         self.mark, self.marked_tokens, self.evaluating = now, self.learner.tokens, 0.0
-

@@ -11,7 +11,6 @@ import torch
 
 from trainers.config import RunConfig
 
-
 SMALL = {"corpus": {"name": "markov", "documents_held": 500}}
 
 

@@ -1,7 +1,9 @@
-"""The golden table: configs, their keys, and their float64 losses over five steps; at least one for each component.
+"""The golden table: configs, their keys, and their float64 losses over five steps; at least one for each
+component.
 
-``python tests/trainers/golden.py`` writes ``tests/data/golden.json`` anew. It refuses where a key or a number changed while
-no component in use had its version raised (or its content changed): such a change would give an old key a new meaning.
+``python tests/trainers/golden.py`` writes ``tests/data/golden.json`` anew. It refuses where a key or a number
+changed while no component in use had its version raised (or its content changed): such a change would give an
+old key a new meaning.
 """
 
 from __future__ import annotations
@@ -92,7 +94,9 @@ def versions(identity: Any, path: str = "") -> dict[str, Any]:
 
 
 def losses(run: RunConfig, data_root: Path) -> list[float]:
-    """Training losses of the steps, model in float64, and the final evaluation of half A (float32 by definition)."""
+    """Training losses of the steps, model in float64, and the final evaluation of half A (float32 by
+    definition).
+    """
     import torch
 
     from trainers.data import prepare
@@ -143,7 +147,8 @@ def main() -> int:
     wrong = refused(old, new)
     if wrong:
         print(
-            f"refused: {', '.join(sorted(wrong))} changed, and no component's version was raised", file=sys.stderr
+            f"refused: {', '.join(sorted(wrong))} changed, and no component's version was raised",
+            file=sys.stderr,
         )
         return 1
     TABLE.write_text(json.dumps(new, indent=1, sort_keys=True) + "\n")

@@ -1,7 +1,7 @@
 """Trains a run while killing it, for test_resume: ``python killing.py FOLDER DATA KILLS SEED CONFIG``.
 
-Each attempt is a forked child that sends itself SIGKILL at a seeded moment: at a step, or in the middle of a write. The last
-one is let finish. Prints how many were killed, and how many of them while writing.
+Each attempt is a forked child that sends itself SIGKILL at a seeded moment: at a step, or in the middle of a
+write. The last one is let finish. Prints how many were killed, and how many of them while writing.
 """
 
 from __future__ import annotations

@@ -38,13 +38,19 @@ def said(fields: dict[str, Any]) -> list[str]:
         ({"stepss": 3}, "stepss: unknown field 'stepss'; did you mean 'steps'?"),
         ({"data": {"contxt": 3}}, "data.contxt: unknown field 'contxt'; did you mean 'context'?"),
         ({"objective": "masked_difusion"}, "objective: unknown objective 'masked_difusion'; did you mean"),
-        ({"schedule": {"name": "wsd", "decy": 1}}, "schedule.decy: unknown field 'decy'; did you mean 'decay'?"),
+        (
+            {"schedule": {"name": "wsd", "decy": 1}},
+            "schedule.decy: unknown field 'decy'; did you mean 'decay'?",
+        ),
         ({"schedule": {"name": "wsd", "decay": 2}}, "schedule.decay: Input should be less than 1 (found 2)"),
         ({"schedule": {"decay": 0.1}}, "schedule: a schedule is a name, or a mapping with a name"),
         ({"init": {"run": "a", "stp": 1}}, "init.stp: unknown field 'stp'; did you mean 'step'?"),
         ({"steps": 0}, "steps: Input should be greater than or equal to 1 (found 0)"),
         ({"optimizer": {"name": "adamw", "lr": math.inf}}, "optimizer.lr: Input should be a finite number"),
-        ({"data": {"unique_bytes": 5, "unique_tokens": 5}}, "data: give unique_tokens or unique_bytes, not both"),
+        (
+            {"data": {"unique_bytes": 5, "unique_tokens": 5}},
+            "data: give unique_tokens or unique_bytes, not both",
+        ),
         ({"model": {"name": "transformer", "width": 30, "heads": 4}}, "model: heads 4 must divide width 30"),
     ],
 )
@@ -76,14 +82,19 @@ def test_configs_do_not_change(tiny: Tiny) -> None:
 
 
 def test_importing_the_package_needs_no_torch() -> None:
-    probe = "import sys, trainers; trainers.RunConfig(objective='masked_diffusion').training_key; print('torch' in sys.modules)"
+    use = "trainers.RunConfig(objective='masked_diffusion').training_key"
+    probe = f"import sys, trainers; {use}; print('torch' in sys.modules)"
     done = subprocess.run(
-        [sys.executable, "-c", probe], capture_output=True, text=True, cwd=Path(__file__).parents[2], check=True
+        [sys.executable, "-c", probe],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[2],
+        check=True,
     )
     assert done.stdout.strip() == "False"
 
 
-# --- schedules and the optimizer ---------------------------------------------------------------------------------------
+# --- schedules and the optimizer ---
 
 
 def test_a_branch_is_its_trunk_until_it_decays() -> None:
@@ -138,7 +149,7 @@ def test_matrices_alone_decay() -> None:
     assert vector.tolist() == [1.0, 1.0]
 
 
-# --- the command -------------------------------------------------------------------------------------------------------
+# --- the command ---
 
 
 def test_the_command_trains_and_goes_on(

@@ -142,9 +142,7 @@ def test_commits_delete_what_nobody_can_need(folder: RunFolder, tiny: Callable[.
     assert len(folder.list("events")) == 2
 
 
-def test_a_commit_cannot_name_what_was_not_written(
-    folder: RunFolder, tiny: Callable[..., RunConfig]
-) -> None:
+def test_a_commit_cannot_name_what_was_not_written(folder: RunFolder, tiny: Callable[..., RunConfig]) -> None:
     attempt = folder.begin(tiny())
     with pytest.raises(ValueError, match="not written"):
         attempt.commit(step=3, history=("events/nothing",))

@@ -83,7 +83,7 @@ class First(Component):
 
 
 class Second(First):
-    """The same component a year later: two fields more, one with a default that is not the earlier behaviour."""
+    """The same component a year later: two fields more, one with a default that changes behaviour."""
 
     depth: Annotated[int, Later(1)] = 1
     gate: Annotated[bool, Later(False)] = True
@@ -126,7 +126,9 @@ def test_what_cannot_change_the_result_is_no_part_of_the_key(tiny: Tiny) -> None
 
 def test_the_end_is_part_of_the_key_where_weights_depend_on_it(tiny: Tiny) -> None:
     for schedule in ("wsd", "cosine"):
-        assert tiny(schedule=schedule, steps=50).training_key != tiny(schedule=schedule, steps=60).training_key
+        assert (
+            tiny(schedule=schedule, steps=50).training_key != tiny(schedule=schedule, steps=60).training_key
+        )
     assert tiny(steps=50).key != tiny(steps=60).key
 
 

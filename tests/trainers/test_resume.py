@@ -17,7 +17,14 @@ from trainers.folder import RunFolder
 from trainers.train import train
 
 EVERYTHING = {
-    "model": {"width": 16, "layers": 1, "ffn": 32, "name": "transformer", "dropout_embedding": 0.1, "dropout_mlp": 0.1},
+    "model": {
+        "width": 16,
+        "layers": 1,
+        "ffn": 32,
+        "name": "transformer",
+        "dropout_embedding": 0.1,
+        "dropout_mlp": 0.1,
+    },
     "ema": 0.9,
     "resources": {"micro_batch": 3},
 }
@@ -41,15 +48,26 @@ def assert_same_run(a: RunFolder, b: RunFolder) -> None:
         for mine, theirs in ((one.weights, other.weights), (one.state or {}, other.state or {})):
             assert mine.keys() == theirs.keys()
             for name, tensor in mine.items():
-                assert torch.equal(tensor.view(-1).view(torch.uint8), theirs[name].view(-1).view(torch.uint8)), name
+                assert torch.equal(
+                    tensor.view(-1).view(torch.uint8), theirs[name].view(-1).view(torch.uint8)
+                ), name
 
 
 def killed_run(config: RunConfig, tmp_path: Path, data_root: Path, kills: int) -> None:
     script = Path(__file__).parent / "killing.py"
-    arguments = [str(tmp_path / "killed"), str(data_root), str(kills), "7", json.dumps(config.model_dump(mode="json"))]
+    arguments = [
+        str(tmp_path / "killed"),
+        str(data_root),
+        str(kills),
+        "7",
+        json.dumps(config.model_dump(mode="json")),
+    ]
     undisturbed = train(config, tmp_path / "undisturbed", data_root=data_root)
     done = subprocess.run(
-        [sys.executable, str(script), *arguments], capture_output=True, text=True, cwd=Path(__file__).parents[2]
+        [sys.executable, str(script), *arguments],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[2],
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1]) == {"killed": kills, "writing": kills // 2}
