@@ -21,7 +21,6 @@ from trainers.flops import training_flops
 from trainers.noise import Noise, stream_key
 from trainers.objectives.base import Term
 
-
 COMPILE_FLOPS = 1e17
 """Training FLOPs from which compiling pays on a card: some minutes of one."""
 
@@ -240,8 +239,10 @@ class Learner:
 
 
 def wants_compiler(config: RunConfig, device: torch.device) -> bool:
-    """Whether to use ``torch.compile``. ``auto``: on CUDA, for runs that take minutes; never on the CPU, where the
-    written-out kernels leave it less to save than the 13-28 s that it costs a process.
+    """Whether to use ``torch.compile``.
+
+    ``auto``: on CUDA, for runs that take minutes; never on the CPU, where the written-out kernels leave it less
+    to save than the 13-28 s that it costs a process.
     """
     if config.resources.compile != "auto":
         return config.resources.compile == "on"
