@@ -201,6 +201,7 @@ def _descend(
     damping = np.full(size, 1e-3)
     # the majoriser of a robust loss over-states its curvature: steps may be stretched, up to twice
     stretch = np.ones(size)
+    exact = problem.exact() if batch.pull is None else 0.0
     longest = 1.0 if estimand.squares else STRETCH
     active = np.flatnonzero(np.isfinite(objective))
     state = state.rows(np.isfinite(objective))
@@ -226,7 +227,7 @@ def _descend(
         stretch[active] = np.where(better, np.minimum(stretch[active] * 1.3, longest), 1.0)
         quiet[active] = np.where(small, quiet[active] + 1, 0)
         used[active] += 1
-        done = (quiet[active] >= 3) | (damping[active] >= 1e12) | (objective[active] <= 0)
+        done = (quiet[active] >= 3) | (damping[active] >= 1e12) | (objective[active] <= exact)
         settled[active[done]] = True
         active = active[~done]
         state = state.rows(~done)

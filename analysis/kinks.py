@@ -69,6 +69,8 @@ def vertex(problem: Problem, phi: Array, steps: int = 25) -> tuple[Array, float,
         r, jac = problem.linearised(phi[None])
         step, predicted = _program(r[0], jac[0], cost, radius, problem.lower - phi, problem.upper - phi)
         gain = max(value - predicted, 0.0) / max(value, 1e-300)
+        if value <= problem.exact():
+            gain = 0.0
         if gain < 1e-12:
             break
         actual = float(problem.objective((phi + step)[None])[0])

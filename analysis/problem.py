@@ -65,6 +65,13 @@ class Problem:
         """Parameters in original units (S, P) -> free coordinates (S, F)."""
         return self.law.to_internal(natural, self.log_units)[:, self.free]
 
+    def exact(self) -> float:
+        """Objective of residuals at the rounding of the data (1e-10 of its size): below it, a fit is exact."""
+        size = (
+            1e-10 * np.maximum(1.0, np.abs(self.target)) if self.estimand.log else 1e-10 * np.abs(self.target)
+        )
+        return float(np.sum(self.weights * self.estimand.rho(size)))
+
     def fitted(self, phi: Array) -> Array:
         """(S, n) predictions on the scale of residuals: log predictions for log estimands."""
         with np.errstate(all="ignore"):

@@ -50,7 +50,9 @@ class Estimate:
         if interval is None:
             return cls(float(value), se)
         # the standard error of what may be infinite is none
-        return cls(float(value), None if interval.unbounded else se, interval.low, interval.high, interval.unbounded)
+        return cls(
+            float(value), None if interval.unbounded else se, interval.low, interval.high, interval.unbounded
+        )
 
 
 @dataclass

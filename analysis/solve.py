@@ -123,7 +123,7 @@ def polish(
         if not (np.isfinite(slope).all() and np.isfinite(matrix).all()):
             return phi, np.inf, np.eye(len(phi))
         free = ~(((phi <= problem.lower) & (slope > 0)) | ((phi >= problem.upper) & (slope < 0)))
-        if not free.any() or value <= 0:
+        if not free.any() or value <= problem.exact():
             return phi, 0.0, matrix
         scale, values, vectors = _modes(matrix[np.ix_(free, free)])
         slope_modes = vectors.T @ (slope[free] / scale)

@@ -11,6 +11,7 @@ from analysis.estimands import Estimand
 from analysis.frame import Columns, FitError
 from analysis.laws.base import Array, Law
 from analysis.problem import Problem
+from analysis.result import Fit
 from analysis.solve import draw_starts
 
 Starts = int | Sequence[Mapping[str, float]] | Array
@@ -35,6 +36,8 @@ def make_problem(law: Law, data: Columns, estimand: Estimand, fix: Mapping[str, 
         fixed,
     )
     free = len(problem.free)
+    if np.ptp(data.y) <= 1e-12 * float(np.abs(data.y).max(initial=0.0)):
+        raise FitError(f"{law.target} is {data.y[0]:g} in every row: there is nothing to fit")
     distinct = len(np.unique(np.column_stack([data.x[v] for v in law.variables]), axis=0))
     if len(data.y) < free + 1 or distinct < free:
         raise FitError(
@@ -98,3 +101,13 @@ def _widened(problem: Problem, ranges: Array) -> Array:
         if not set(q.name for q in problem.law.parameters if q.role == "exponent") <= set(problem.fixed):
             out[k] += np.array([-1.0, 1.0]) * 0.5 * abs(shifts[-1])
     return out
+
+
+def rebuild(result: Fit) -> Problem:
+    """The problem of a fit that still holds its data."""
+    if result.data is None or result.weights is None:
+        raise ValueError("this fit was read from JSON and holds no data; fit again")
+    columns = {v: result.data[v].to_numpy(dtype=float) for v in result.data.columns}
+    y = columns.pop(str(result.law.target))
+    data = Columns(columns, y, result.weights, result.data.index.to_numpy(), [], None, None, {})
+    return make_problem(result.law, data, result.estimand, result.frozen)

@@ -16,7 +16,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,8 +78,8 @@ class Law(ABC):
     parameters: tuple[Parameter, ...]
     target: str = "loss"
     raw_variables: frozenset[str] = frozenset()
-    special_cases: ClassVar[tuple[str, ...]] = ()
-    shared_units: ClassVar[tuple[tuple[str, ...], ...]] = ()
+    special_cases: tuple[str, ...] = ()
+    shared_units: tuple[tuple[str, ...], ...] = ()
     interval: str = "profile"
 
     @abstractmethod
