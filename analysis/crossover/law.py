@@ -27,8 +27,9 @@ from analysis.crossover.locate import Crossovers
 
 Array = NDArray[np.float64]
 
-SCALE = 0.5
-"""Scale of the half-normal weight on each standard deviation, log units: a factor of 1.6 in the place."""
+SCALE = 0.2
+"""Scale of the half-normal weight on each standard deviation, log units. Prototypes saw .05 to .09; simulated 95 %
+intervals cover 97 % of truths with .06 between cells and 93 % with .15 (2 to 5 replicates, a third censored)."""
 
 GRID = np.geomspace(0.004, 1.2, 11)
 """Standard deviations tried for cells, replicates and residuals, log units."""

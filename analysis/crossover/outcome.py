@@ -101,6 +101,14 @@ def _at(d: Difference, k: int) -> dict[str, float]:
     return {u: float(v[k]) for u, v in d.x.items()}
 
 
+def _unconfirmed(d: Difference, found: list[Crossing]) -> tuple[list[Crossing], Crossing | None]:
+    """The crossings when none upward is robust, and the last of them if the second arm kept the lead from there."""
+    if any(c.robust for c in found):
+        return found, None
+    found = found or crossings(d, least=1)
+    return found, found[-1] if found and found[-1].direction == "up" else None
+
+
 def _outcome(d: Difference, seed: Any, definition: Definition, first: Arm, settled: bool) -> Outcome:
     def bound(k: int, side: Literal["left", "right"], why: str, others: tuple[Crossing, ...] = ()) -> Outcome:
         x = _at(d, k) if len(d) else dict.fromkeys(UNITS, float("nan"))
@@ -111,10 +119,7 @@ def _outcome(d: Difference, seed: Any, definition: Definition, first: Arm, settl
     found = crossings(d)
     chosen = next((c for c in found if c.direction == "up" and c.robust), None)
     if chosen is None:
-        loose = crossings(d, least=1)
-        ups = [c for c in loose if c.direction == "up"]
-        chosen = ups[-1] if ups and loose[-1].direction == "up" and not found else None
-        found = found or loose
+        found, chosen = _unconfirmed(d, found)
     others = tuple(c for c in found if c is not chosen)
     if chosen is not None:
         minimum = first.x["tokens"][first.best_so_far()[-1]]

@@ -107,6 +107,8 @@ def interval(
             f"log-normal places with one variance for all cells, pooled over {spread.cells} "
             f"(df {spread.df:.1f}, correlation of cells within a replicate {spread.rho:.2f})"
         )
+    elif shared == 0:
+        return Interval(value, -math.inf, math.inf, math.nan, "no interval: one replicate, and no errors of its losses")
     else:
         between, df = 0.0, math.inf
         words = "one replicate: evaluation error alone, conditional on this data subset and seed"

@@ -122,7 +122,8 @@ def _crossing(d: Difference, k: int, direction: str, before: int, after: int, ro
         # Without per-sequence values the two ends are taken as fully correlated, which is the wider choice.
         se = float(((1 - weight) * d.se[k] + weight * d.se[k + 1]) / abs(slope))
     mc = _monte_carlo(d, k, weight) / abs(slope)
-    return Crossing(direction, x, (k, k + 1), weight, float(np.fmax(se, mc)), mc, parts, before, after, robust)
+    se = max(se, mc) if np.isfinite(se) else float("nan")
+    return Crossing(direction, x, (k, k + 1), weight, se, mc, parts, before, after, robust)
 
 
 def _counts(d: Difference, k: int) -> bool:

@@ -1,0 +1,84 @@
+"""Figures and the report: what stands on the page, that it needs nothing else, and that it is safe to open."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pandas as pd
+import pytest
+
+from analysis.report import write
+from tests.analysis.synthetic import study
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    tables, _ = study(sizes=(40_000, 190_000), budgets=(5_000, 20_000), sequences=12)
+    runs = pd.concat([tables[0], tables[0].iloc[[0]].assign(run="dead", seed=9, state="failed")], ignore_index=True)
+    folder = tmp_path_factory.mktemp("report")
+    spec = {"name": "pocket <study>", "base": {"note": "</script><script>alert(1)</script>"}}
+    return write(folder, runs, *tables[1:], spec=spec, provenance={"git": "abc & def"}, command="crossover run x.yaml"), folder
+
+
+def test_the_page_leads_with_headline_and_table_and_ends_with_what_is_not_shown(report):
+    text = report[0].html.read_text()
+    headline = "MDM passes an over-fitted AR; it has not passed an early-stopped AR within this budget"
+    assert report[0].headline == headline
+    places = [text.index(s) for s in (headline + ".</h1>", 'class="two"', "Figures", "Runs, failures and exclusions",
+                                      "crossover run x.yaml", "What this result does not show")]
+    assert places == sorted(places)
+    assert "<h2>" not in text[places[-1]:].replace("<h2>What", "")
+
+
+def test_the_page_asks_nobody_for_anything(report):
+    text = report[0].html.read_text()
+    assert not re.search(r'(src|href)="(?!data:|figures/)', text)
+    assert "<script" not in text and "@import" not in text and "url(" not in text.split("</style>")[0]
+    assert "&lt;/script&gt;" in text and "pocket &lt;study&gt;" in text and "abc &amp; def" in text
+
+
+def test_failures_are_listed(report):
+    assert {"run": "dead", "reason": "the run failed"} in report[0].data["excluded"]
+    assert "the run failed" in report[0].html.read_text()
+
+
+def test_json_is_strict_and_holds_the_records(report):
+    data = json.loads(report[0].json.read_text(), parse_constant=lambda c: pytest.fail(c))
+    assert len(data["crossovers"]) == 4 * 2 * 3
+    assert data["headline"] == report[0].headline
+    assert {q["definition"] + q["unit"] for q in data["verdict"]["table"]} == {
+        "rawtokens", "rawepochs", "best_so_fartokens", "best_so_farepochs",
+    }
+
+
+def test_every_figure_has_png_svg_and_csv(report):
+    names = {f["name"] for f in report[0].data["figures"]}
+    assert names == {"loss_curves", "crossover_against_unique", "crossover_map", "loss_against_unique", "data_efficiency"}
+    for f in report[0].data["figures"]:
+        assert (report[1] / f["png"]).read_bytes()[:4] == b"\x89PNG"
+        assert (report[1] / f["svg"]).read_text().lstrip().startswith("<?xml")
+        assert len(pd.read_csv(report[1] / f["csv"])) > 0
+
+
+def test_figures_are_reproduced_bit_for_bit(report, tmp_path):
+    tables, _ = study(sizes=(190_000,), budgets=(5_000,), sequences=12)
+    one, two = (write(tmp_path / n, *tables) for n in "ab")
+    for a, b in zip(one.figures, two.figures, strict=True):
+        assert a.read_bytes() == b.read_bytes()
+    assert one.html.read_bytes() == two.html.read_bytes()
+
+
+def test_a_study_without_any_pair_still_gives_a_report(tmp_path):
+    (runs, curves, _), _ = study(sizes=(190_000,), budgets=(5_000,), keep_scores=False)
+    only = runs[runs["objective"] == "autoregressive"]
+    report = write(tmp_path, only, curves, pair=("autoregressive", "masked_diffusion"))
+    assert report.headline == "No pair of AR and MDM runs could be compared"
+    assert report.data["crossovers"] == []
+
+
+def test_a_single_cell_without_data_axes(tmp_path):
+    (runs, curves, _), _ = study(sizes=(190_000,), budgets=(5_000,), replicates=1, keep_scores=False)
+    report = write(tmp_path, runs[["run", "objective"]], curves[["run", "tokens", "nll_a", "nll_b"]])
+    assert report.data["crossovers"][0]["cell"] == "all"
+    assert "error of the difference is unknown" in json.dumps(report.data["crossovers"])
