@@ -80,9 +80,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="print events as JSON lines instead of a table")
     options = parser.parse_args(arguments)
     try:
-        config = load_config(options.config)
-        return _run(config, options)
-    except (UsageError, ValueError) as error:
+        return _run(load_config(options.config).pinned(), options)
+    except (UsageError, ValueError, FileNotFoundError) as error:
         print(error, file=sys.stderr)
         return EXIT_USAGE
 

@@ -175,6 +175,17 @@ class RunConfig(Frozen):
             value["steps"] = self.steps
         return value
 
+    def pinned(self) -> RunConfig:
+        """The same run with its corpus seen and its digest declared: the key is final and needs no file.
+
+        May download a remote corpus.
+        """
+        corpus = self.data.corpus
+        if corpus.digest().startswith("pending-"):
+            corpus.resolve()
+        data = self.data.model_copy(update={"corpus": corpus.pinned()})
+        return self.model_copy(update={"data": data})
+
     @property
     def training_key(self) -> str:
         """16 hex digits; equal keys are the same run, in any sweep."""

@@ -241,7 +241,7 @@ class Learner:
 def wants_compiler(config: RunConfig, device: torch.device) -> bool:
     """Whether to use ``torch.compile``.
 
-    ``auto``: on CUDA, for runs that take minutes; never on the CPU, where the written-out kernels leave it less
+    ``auto``: on CUDA, for runs that take minutes; never on the CPU, where the written-out kernels leave less
     to save than the 13-28 s that it costs a process.
     """
     if config.resources.compile != "auto":

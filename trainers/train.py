@@ -77,7 +77,7 @@ def train(
     added by `trainers.rescore`. Raises `WrongRun`, `Superseded`, :class:`MissingParent`, and ``OSError``
     where a disk is full.
     """
-    folder = RunFolder.of(folder)
+    config, folder = config.pinned(), RunFolder.of(folder)
     folder.check(config)
     commit = folder.last_commit()
     if commit is None or (commit.step < config.steps and commit.state != "diverged"):

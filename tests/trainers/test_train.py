@@ -292,6 +292,19 @@ def test_replaying_reaches_steps_that_were_not_kept(tiny: Tiny, tmp_path: Path, 
     assert found == wanted.evaluations
 
 
+def test_a_run_outlives_the_files_that_it_was_made_of(tiny: Tiny, tmp_path: Path, data_root: Path) -> None:
+    text = tmp_path / "own.txt"
+    text.write_text("".join(f"Line {i} says {i * i}.\n\n" for i in range(4000)))
+    config = tiny(data={"corpus": {"name": "text", "files": [str(text)]}}, steps=6)
+    first = train(config, tmp_path / "run", data_root=data_root)
+    assert first.key == config.training_key
+    text.unlink()
+    kept = first.folder.config()
+    assert kept.training_key == first.key
+    again = train(kept.model_copy(update={"steps": 9}), tmp_path / "run", data_root=data_root)
+    assert again.state == "done" and again.step == 9
+
+
 def test_the_training_curve_is_on_a_fixed_grid() -> None:
     assert [s for s in range(90, 131) if on_curve(s)] == [*range(90, 101), 110, 120, 130]
     assert [s for s in range(1000, 1301) if on_curve(s)] == [1000, 1100, 1200, 1300]
