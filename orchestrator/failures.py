@@ -94,7 +94,10 @@ class Outcome:
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _DISK = {errno.ENOSPC, errno.EDQUOT}
-_CONFIG_ERRORS = {"ValidationError", "ConfigError", "DataError", "UserError"}
+_USER_ERRORS = {"ValidationError", "MissingParent", "CheckpointGone", "WrongRun", "RuntimeEnvSetupError"}
+_DEATHS = {"NodeDiedError", "WorkerCrashedError", "ActorDiedError", "TaskCancelledError", "KeyboardInterrupt", "Superseded"}
+_NAMES_A_FIELD = re.compile(r"[a-z_]+(\.[a-z_]+)*: ")
+"""How the message of an error in a config begins: with the field's dotted name."""
 _NO_MEMORY = ("out of memory", "not enough memory", "cannot allocate memory")
 
 
@@ -116,9 +119,11 @@ def classify(error: BaseException) -> Failure:
         if isinstance(e, RuntimeError) and any(words in str(e).lower() for words in _NO_MEMORY):
             return Failure.OUT_OF_MEMORY
     kinds = {cls.__name__ for cls in type(error).__mro__}
-    if kinds & {"NodeDiedError", "WorkerCrashedError", "ActorDiedError", "TaskCancelledError", "KeyboardInterrupt"}:
+    if kinds & _DEATHS:
         return Failure.PREEMPTED
-    if kinds & _CONFIG_ERRORS or "RuntimeEnvSetupError" in kinds or isinstance(error, FileNotFoundError | PermissionError):
+    if kinds & _USER_ERRORS or isinstance(error, FileNotFoundError | PermissionError):
+        return Failure.USER_ERROR
+    if isinstance(error, ValueError) and _NAMES_A_FIELD.match(str(error)):
         return Failure.USER_ERROR
     return Failure.CODE_ERROR
 

@@ -170,13 +170,16 @@ def _score_precisely(driver: Driver, store: Store, spec: SweepSpec, made: Plan, 
     from analysis.crossover import wanted_precision
     from analysis.tables import TableError
 
-    known: set[str] = set()
+    known: set[tuple[str, int]] = set()
+    precise = min(point.config.evaluation.precise for point in end_points(made, spec.name))
     for _ in range(PRECISE_ROUNDS):
         try:
-            wanted = wanted_precision(crossovers(store, spec, made))
+            wanted = wanted_precision(crossovers(store, spec, made), precise=precise)
         except TableError:  # nothing to compare; the report says so
             return
-        todo = tasks.to_rescore(wanted, runs, store, known)
+        new = [(key, step) for key, step in wanted if (key, step) not in known]
+        known |= set(new)
+        todo = tasks.to_rescore(new, runs, store)
         if not todo or driver.interrupted:
             return
         driver.run(todo)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.metrics import title
 from orchestrator.scheduler import Resources, Task
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from orchestrator import plan as planning
 
 LEAST_SECONDS = 0.1
+LEAST_PRECISE_DRAWS = 8
+"""Fewer draws are a curve's; a value that a verdict rests on has more, whatever its error came to."""
 
 
 @dataclass
@@ -83,23 +85,34 @@ def _task(task: planning.Task, store: Store) -> Task:
     )
 
 
-def to_rescore(wanted: Iterable[tuple[str, int]], runs: dict[str, Run], store: Store, known: set[str]) -> list[Task]:
-    """Tasks that score these (run, step) precisely, one a run; what a task in ``known`` has done is not done again."""
+def to_rescore(wanted: Iterable[tuple[str, int]], runs: dict[str, Run], store: Store) -> list[Task]:
+    """Tasks that score these (run, step) precisely, one a run. Left out: what is scored already as precisely as it can be,
+    and steps whose weights are not kept."""
+    from trainers.folder import RunFolder
+
     steps: dict[str, list[int]] = {}
     for key, step in wanted:
-        if f"{key}@{step}" not in known:
-            steps.setdefault(key, []).append(step)
-            known.add(f"{key}@{step}")
+        steps.setdefault(key, []).append(step)
     tasks = []
-    for key, todo in sorted(steps.items()):
-        config = runs[key].config
-        payload = {"folder": str(store.run(key)), "steps": sorted(todo), "precise": True, "data_root": str(store.data)}
-        name = f"precise:{key}@{'+'.join(map(str, sorted(todo)))}"
-        resources = _resources(config)
-        tasks.append(
-            Task(name, "rescore", (), float(len(todo)), resources, title=f"precise {title(config)}", payload=payload)
-        )
+    for key, asked in sorted(steps.items()):
+        config, folder = runs[key].config, RunFolder(store.run(key))
+        commit, evaluation = folder.last_commit(), config.evaluation.identity()
+        scored = {s["event"]["step"] for s in folder.scores() if s["evaluation"] == evaluation and _is_precise(s["event"])}
+        kept = set(commit.checkpoints) if commit is not None else set()
+        if commit is not None and commit.trunk is not None:
+            kept |= {step for step in asked if step <= commit.trunk.step}
+        todo = sorted(set(asked) & kept - scored)
+        if todo:
+            payload = {"folder": str(store.run(key)), "steps": todo, "precise": True, "data_root": str(store.data)}
+            name = f"precise:{key}@{'+'.join(map(str, todo))}"
+            heading = f"precise {title(config)}"
+            tasks.append(Task(name, "rescore", (), float(len(todo)), _resources(config), title=heading, payload=payload))
     return tasks
+
+
+def _is_precise(event: dict[str, Any]) -> bool:
+    """Scored until precise, or until the draws ran out, not as on curves."""
+    return event["kind"] == "exact" or event["draws"] >= LEAST_PRECISE_DRAWS
 
 
 def _resources(config: RunConfig) -> Resources:

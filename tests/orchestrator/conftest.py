@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,8 +25,7 @@ seeds: [0, 1]
 """
 
 
-def need(condition: bool, what: str) -> None:
-    """Skip without ``what``; in CI, which sets CROSSOVER_REQUIRE_ALL, fail instead."""
+def _need(condition: bool, what: str) -> None:
     if condition:
         return
     if os.environ.get("CROSSOVER_REQUIRE_ALL") == "1":
@@ -33,11 +33,22 @@ def need(condition: bool, what: str) -> None:
     pytest.skip(f"{what} is not here")
 
 
-def crossover(*arguments: str | Path) -> Result:
-    """The command line in this process."""
+@pytest.fixture(scope="session")
+def need() -> Callable[[bool, str], None]:
+    """``need(condition, what)``: skip where it is false; in CI, which sets CROSSOVER_REQUIRE_ALL, fail instead."""
+    return _need
+
+
+def _crossover(*arguments: str | Path) -> Result:
     from orchestrator.cli import cli
 
     return CliRunner().invoke(cli, [str(a) for a in arguments])
+
+
+@pytest.fixture(scope="session")
+def crossover() -> Callable[..., Result]:
+    """The command line, in this process."""
+    return _crossover
 
 
 @pytest.fixture(scope="session")
@@ -52,7 +63,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def finished_store(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store in which the tiny sweep was run to its end, MLflow and report included. Do not write to it."""
     root = tmp_path_factory.mktemp("finished") / "store"
-    result = crossover("run", tiny, "--local", "--store", root)
+    result = _crossover("run", tiny, "--local", "--store", root)
     assert result.exit_code == 0, result.output + repr(result.exception)
     return root
 

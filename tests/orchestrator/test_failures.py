@@ -32,6 +32,8 @@ class WorkerCrashedError(RuntimeError):
         (WorkerCrashedError("died"), Failure.PREEMPTED),
         (KeyboardInterrupt(), Failure.PREEMPTED),
         (FileNotFoundError(2, "no such file", "text.txt"), Failure.USER_ERROR),
+        (ValueError("evaluation.sequences: 900 asked, and half 'a' holds 500"), Failure.USER_ERROR),
+        (ValueError("operands could not be broadcast"), Failure.CODE_ERROR),
         (ZeroDivisionError(), Failure.CODE_ERROR),
         (RuntimeError("shape mismatch"), Failure.CODE_ERROR),
     ],
