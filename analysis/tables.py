@@ -1,11 +1,15 @@
 """The three tables that every analysis starts from, checked and brought into one shape.
 
-``runs``    one row a run and end point: ``run``, ``objective``, ``seed``, axes under their dotted names, ``N``, ``U``, ...
-``curves``  one row an evaluation: ``run``, ``step``, ``tokens``, ``epochs``, ``flops``, ``nll_a``, ``nll_b`` and their errors.
-``scores``  long form, per validation sequence and Monte-Carlo draw: ``run``, ``step``, ``half``, ``sequence``, ``draw``, ``nll``.
+``runs``    one row a run and end point: ``run``, ``objective``, ``seed``, axes under their dotted names,
+``N``, ``U``, ...
+``curves``  one row an evaluation: ``run``, ``step``, ``tokens``, ``epochs``, ``flops``, ``nll_a``, ``nll_b``
+and their errors.
+``scores``  long form, per validation sequence and Monte-Carlo draw: ``run``, ``step``, ``half``,
+``sequence``, ``draw``, ``nll``.
 
-Only ``run`` and ``objective``, and a run's ``tokens`` and loss, are indispensable: what else is missing is derived where that
-is possible, and what was assumed stands in :attr:`Tables.notes`. ``columns`` maps a stranger's names to these.
+Only ``run`` and ``objective``, and a run's ``tokens`` and loss, are indispensable: what else is missing is
+derived where that is possible, and what was assumed stands in :attr:`Tables.notes`. ``columns`` maps a
+stranger's names to these.
 """
 
 from __future__ import annotations
@@ -24,12 +28,43 @@ LIKELIHOODS = ("exact", "upper_bound", "pseudo", "none", "unknown")
 
 STATES = ("done", "running", "partial", "stopped", "diverged", "failed", "blocked", "cancelled")
 
-RUN_COLUMNS = frozenset({
-    "run", "key", "trunk", "sweep", "sweeps", "objective", "seed", "N", "N_embedding", "N_extra", "U", "U_bytes", "U_asked", "D",
-    "epochs", "flops", "flops_6nd", "likelihood", "unigram_entropy", "steps", "vocab", "schedule", "numerics", "state",
-    "subset_pinned", "failure", "name", "sequences", "cell", "data.subset_seed", "flops_per_token",
-})
-"""Columns of ``runs`` that are no axes. Every other column that varies is one, unless ``axes`` says otherwise."""
+RUN_COLUMNS = frozenset(
+    {
+        "run",
+        "key",
+        "trunk",
+        "sweep",
+        "sweeps",
+        "objective",
+        "seed",
+        "N",
+        "N_embedding",
+        "N_extra",
+        "U",
+        "U_bytes",
+        "U_asked",
+        "D",
+        "epochs",
+        "flops",
+        "flops_6nd",
+        "likelihood",
+        "unigram_entropy",
+        "steps",
+        "vocab",
+        "schedule",
+        "numerics",
+        "state",
+        "subset_pinned",
+        "failure",
+        "name",
+        "sequences",
+        "cell",
+        "data.subset_seed",
+        "flops_per_token",
+    }
+)
+"""Columns of ``runs`` that are no axes. Every other column that varies is one, unless ``axes`` says
+otherwise."""
 
 _CURVE_NUMBERS = ("step", "tokens", "epochs", "flops", "nll_a", "se_a", "mc_se_a", "nll_b", "se_b", "mc_se_b")
 _HALVES = ("a", "b")
@@ -41,8 +76,8 @@ class TableError(ValueError):
 
 @dataclass(frozen=True)
 class Tables:
-    """Checked tables. ``axes``: the columns of ``runs`` that name a cell, the seed left out. ``notes``: what was assumed.
-    ``excluded``: ``{"run", "reason"}`` of each run or row left out."""
+    """Checked tables. ``axes``: the columns of ``runs`` that name a cell, the seed left out. ``notes``: what
+    was assumed. ``excluded``: ``{"run", "reason"}`` of each run or row left out."""
 
     runs: pd.DataFrame
     curves: pd.DataFrame
@@ -62,14 +97,18 @@ def read(source: pd.DataFrame | str | Path) -> pd.DataFrame:
     suffixes = "".join(path.suffixes[-2:]).lower()
     try:
         if suffixes.endswith((".csv", ".csv.gz", ".tsv")):
-            return pd.read_csv(path, sep="\t" if suffixes.endswith(".tsv") else ",", dtype={"run": str, "key": str})
+            return pd.read_csv(
+                path, sep="\t" if suffixes.endswith(".tsv") else ",", dtype={"run": str, "key": str}
+            )
         if suffixes.endswith((".parquet", ".pq")):
             return pd.read_parquet(path)
     except pd.errors.EmptyDataError:
         raise TableError(f"{path} is empty: a table needs a header and at least one row") from None
     except (pd.errors.ParserError, UnicodeDecodeError) as error:
         raise TableError(f"{path} cannot be read as a table: {error}") from None
-    raise TableError(f"{path}: a table is a .csv, .tsv or .parquet file, not {path.suffix or 'a file without ending'!r}")
+    raise TableError(
+        f"{path}: a table is a .csv, .tsv or .parquet file, not {path.suffix or 'a file without ending'!r}"
+    )
 
 
 def load(
@@ -82,8 +121,8 @@ def load(
 ) -> Tables:
     """Check the tables and complete them.
 
-    ``columns``: {name in the files: name here}. ``axes``: names of the axes, if not all further columns of ``runs``.
-    Raises :class:`TableError`, which names table, column, value and what is allowed.
+    ``columns``: {name in the files: name here}. ``axes``: names of the axes, if not all further columns of
+    ``runs``. Raises :class:`TableError`, which names table, column, value and what is allowed.
     """
     mapping = dict(columns or {})
     notes: list[str] = []
@@ -96,9 +135,13 @@ def load(
 
 
 def _renamed(table: pd.DataFrame, mapping: dict[str, str]) -> pd.DataFrame:
-    clashes = [new for old, new in mapping.items() if old in table.columns and new in table.columns and old != new]
+    clashes = [
+        new for old, new in mapping.items() if old in table.columns and new in table.columns and old != new
+    ]
     if clashes:
-        raise TableError(f"columns= would give two columns the name {clashes[0]!r}; rename or drop one of them")
+        raise TableError(
+            f"columns= would give two columns the name {clashes[0]!r}; rename or drop one of them"
+        )
     table = table.rename(columns=mapping)
     table.columns = [str(c).strip() for c in table.columns]
     return table
@@ -109,26 +152,38 @@ def _need(table: pd.DataFrame, name: str, column: str) -> None:
         return
     near = difflib.get_close_matches(column, table.columns, n=1)
     hint = f"; did you mean {near[0]!r}? Give columns={{{near[0]!r}: {column!r}}}" if near else ""
-    raise TableError(f"table {name!r} has no column {column!r}{hint}. It has: {', '.join(map(str, table.columns)) or 'none'}")
+    raise TableError(
+        f"table {name!r} has no column {column!r}{hint}. It has: "
+        f"{', '.join(map(str, table.columns)) or 'none'}"
+    )
 
 
 def _number(table: pd.DataFrame, name: str, column: str) -> None:
     """Make a column float64; an entry that is no number is an error with its row."""
     values = pd.to_numeric(table[column], errors="coerce")
-    bad = values.isna() & table[column].notna() & ~table[column].astype(str).str.lower().isin(["nan", "na", "none", ""])
+    bad = (
+        values.isna()
+        & table[column].notna()
+        & ~table[column].astype(str).str.lower().isin(["nan", "na", "none", ""])
+    )
     if bad.any():
-        row = bad.idxmax()
-        raise TableError(f"table {name!r}, column {column!r}, row {row}: {table[column][row]!r} is not a number")
+        row: Any = bad.idxmax()
+        raise TableError(
+            f"table {name!r}, column {column!r}, row {row}: {table[column][row]!r} is not a number"
+        )
     table[column] = values.astype(float)
 
 
 def _allowed(table: pd.DataFrame, name: str, column: str, allowed: tuple[str, ...]) -> None:
     bad = ~table[column].isin(allowed)
     if bad.any():
-        value = table[column][bad.idxmax()]
+        first: Any = bad.idxmax()
+        value = table[column][first]
         near = difflib.get_close_matches(str(value), allowed, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise TableError(f"table {name!r}, column {column!r}: {value!r} is not one of {', '.join(allowed)}{hint}")
+        raise TableError(
+            f"table {name!r}, column {column!r}: {value!r} is not one of {', '.join(allowed)}{hint}"
+        )
 
 
 def _runs(table: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
@@ -160,15 +215,20 @@ def _runs(table: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
     return table.drop_duplicates().reset_index(drop=True)
 
 
-def _curves(table: pd.DataFrame, runs: pd.DataFrame, notes: list[str], excluded: list[dict[str, str]]) -> pd.DataFrame:
+def _curves(
+    table: pd.DataFrame, runs: pd.DataFrame, notes: list[str], excluded: list[dict[str, str]]
+) -> pd.DataFrame:
     _need(table, "curves", "run")
     if "nll_b" not in table.columns:
         single = next((c for c in ("nll", "loss", "validation_loss", "nll_a") if c in table.columns), None)
         if single is None:
             _need(table, "curves", "nll_b")
         table["nll_b"] = table[single]
-        notes.append(f"curves has one loss ({single!r}), no halves: best so far selects and reads on the same sequences, "
-                     "and is optimistic for the arm that scatters more")
+        notes.append(
+            f"curves has one loss ({single!r}), no halves: best so far selects and reads on the same "
+            "sequences, "
+            "and is optimistic for the arm that scatters more"
+        )
     if "nll_a" not in table.columns:
         table["nll_a"] = table["nll_b"]
     for half in _HALVES:
@@ -189,7 +249,9 @@ def _curves(table: pd.DataFrame, runs: pd.DataFrame, notes: list[str], excluded:
         _number(table, "curves", column)
     bad = ~(np.isfinite(table["nll_b"]) & np.isfinite(table["nll_a"]) & (table["tokens"] > 0))
     for run, count in table.loc[bad, "run"].value_counts().items():
-        excluded.append({"run": str(run), "reason": f"{count} evaluations without a finite loss or positive tokens"})
+        excluded.append(
+            {"run": str(run), "reason": f"{count} evaluations without a finite loss or positive tokens"}
+        )
     table = table[~bad]
     if "precise" not in table.columns:
         table = table.assign(precise=False)
@@ -198,7 +260,10 @@ def _curves(table: pd.DataFrame, runs: pd.DataFrame, notes: list[str], excluded:
     twice = table.duplicated(["run", "step", "precise"], keep=False)
     if twice.any():
         row = table[twice].iloc[0]
-        raise TableError(f"table 'curves': run {row['run']!r} has two different rows at step {row['step']:g}; keep one of them")
+        raise TableError(
+            f"table 'curves': run {row['run']!r} has two different rows at step {row['step']:g}; keep one "
+            "of them"
+        )
     return table.drop_duplicates(["run", "step"], keep="last").reset_index(drop=True)
 
 
@@ -208,7 +273,8 @@ def _scores(table: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
         return pd.DataFrame(columns=["run", "step", "half", "sequence", "draw", "nll", "tokens"])
     for column in ("run", "step", "sequence", "nll"):
         _need(table, "scores", column)
-    for column, value in {"half": "b", "draw": 0, "tokens": 1.0}.items():
+    defaults: dict[str, Any] = {"half": "b", "draw": 0, "tokens": 1.0}
+    for column, value in defaults.items():
         if column not in table.columns:
             table[column] = value
     table["run"] = table["run"].astype(str)

@@ -1,7 +1,8 @@
-"""Same-N crossovers: where one paradigm's curve passes below its twin's, with what that does and does not show.
+"""Same-N crossovers: where one paradigm's curve passes below its twin's, with what that does and does not
+show.
 
-``locate(runs, curves, scores)`` gives every crossover of a study; ``wanted_precision`` the evaluations that its
-verdicts rest on and that want more Monte-Carlo draws.
+``locate(runs, curves, scores)`` gives every crossover of a study; ``wanted_precision`` the evaluations that
+its verdicts rest on and that want more Monte-Carlo draws.
 """
 
 from __future__ import annotations

@@ -19,8 +19,9 @@ UNITS = ("tokens", "epochs", "flops")
 class Half:
     """One validation half along a run of S evaluations.
 
-    ``value``, ``se`` (over sequences), ``mc_se`` (Monte-Carlo part of it): [S], nats per token. ``sequences`` [S, n]: each
-    sequence's mean over draws, NaN where a step has none; ``weights`` [n] sum to one. ``draws``: step -> [n, m], by draw.
+    ``value``, ``se`` (over sequences), ``mc_se`` (Monte-Carlo part of it): [S], nats per token. ``sequences``
+    [S, n]: each sequence's mean over draws, NaN where a step has none; ``weights`` [n] sum to one. ``draws``:
+    step -> [n, m], by draw.
     """
 
     value: Array
@@ -34,12 +35,15 @@ class Half:
     def take(self, index: NDArray[np.int64]) -> Half:
         """The half at some of its evaluations; ``draws`` are kept under their steps."""
         sequences = None if self.sequences is None else self.sequences[index]
-        return replace(self, value=self.value[index], se=self.se[index], mc_se=self.mc_se[index], sequences=sequences)
+        return replace(
+            self, value=self.value[index], se=self.se[index], mc_se=self.mc_se[index], sequences=sequences
+        )
 
 
 @dataclass(frozen=True)
 class Arm:
-    """A run's evaluations in order of ``step`` [S], with ``x``: unit -> [S] and the halves ``a`` (select) and ``b`` (report)."""
+    """A run's evaluations in order of ``step`` [S], with ``x``: unit -> [S] and the halves ``a`` (select) and
+    ``b`` (report)."""
 
     run: str
     likelihood: str
@@ -64,7 +68,8 @@ class Arm:
         return np.maximum.accumulate(np.where(fresh, np.arange(len(self)), 0))
 
     def bracketed(self, margin: float = 3.0, evaluations: int = 3) -> bool:
-        """Whether half A's minimum lies inside the run: its last three evaluations exceed it by three (paired) errors."""
+        """Whether half A's minimum lies inside the run: its last three evaluations exceed it by three
+        (paired) errors."""
         best = int(self.a.value.argmin())
         last = np.arange(max(best + 1, len(self) - evaluations), len(self))
         if len(last) < evaluations:
@@ -85,8 +90,8 @@ def _paired_se(half: Half, index: NDArray[np.int64], reference: int) -> Array:
 def influence(values: Array, weights: Array) -> Array:
     """What each unit adds to the error of a weighted mean.
 
-    ``values`` [..., n], ``weights`` [n] (sum 1) -> [..., n] such that ``influence @ influence.T`` estimates the covariance
-    of the means when units are exchangeable (the linearised, sandwich form with n/(n-1)).
+    ``values`` [..., n], ``weights`` [n] (sum 1) -> [..., n] such that ``influence @ influence.T`` estimates
+    the covariance of the means when units are exchangeable (the linearised, sandwich form with n/(n-1)).
     """
     n = values.shape[-1]
     mean = values @ weights
@@ -94,7 +99,8 @@ def influence(values: Array, weights: Array) -> Array:
 
 
 def arms(tables: Tables, metric: str = "nll", higher_is_better: bool = False) -> dict[str, Arm]:
-    """Run -> its arm. A metric other than ``nll`` reads columns ``<metric>_a`` and ``<metric>_b`` and has no scores."""
+    """Run -> its arm. A metric other than ``nll`` reads columns ``<metric>_a`` and ``<metric>_b`` and has no
+    scores."""
     sign = -1.0 if higher_is_better else 1.0
     likelihood = tables.runs.drop_duplicates("run").set_index("run")["likelihood"]
     scores = {run: part for run, part in tables.scores.groupby("run", sort=False)} if metric == "nll" else {}
@@ -114,7 +120,9 @@ def arms(tables: Tables, metric: str = "nll", higher_is_better: bool = False) ->
             if kind == "exact":
                 mc = np.where(np.isfinite(mc), mc, 0.0)
             halves[half] = _scored(Half(value, se, mc), scores.get(run), half, steps)
-        out[str(run)] = Arm(str(run), kind, steps, {u: curve[u].to_numpy(float) for u in UNITS}, halves["a"], halves["b"])
+        out[str(run)] = Arm(
+            str(run), kind, steps, {u: curve[u].to_numpy(float) for u in UNITS}, halves["a"], halves["b"]
+        )
     return out
 
 

@@ -1,4 +1,5 @@
-"""The A/A control: how often ``locate`` finds a crossing between runs that differ in nothing but their replicate."""
+"""The A/A control: how often ``locate`` finds a crossing between runs that differ in nothing but their
+replicate."""
 
 from __future__ import annotations
 
@@ -16,9 +17,9 @@ from analysis.crossover.outcome import DEFINITIONS, outcomes
 
 @dataclass(frozen=True)
 class Control:
-    """False crossings of one objective under one definition: ``found`` robust ones in ``pairs`` pairs of runs, the
-    rate's Clopper-Pearson interval, ``loose`` the crossings that were not robust, and ``apart`` the root mean square
-    difference of such twins in nats: a lead of this size means nothing."""
+    """False crossings of one objective under one definition: ``found`` robust ones in ``pairs`` pairs of
+    runs, the rate's Clopper-Pearson interval, ``loose`` the crossings that were not robust, and ``apart`` the
+    root mean square difference of such twins in nats: a lead of this size means nothing."""
 
     objective: str
     definition: str
@@ -37,8 +38,8 @@ class Control:
 def control(found: Crossovers, confidence: float = 0.95) -> list[Control]:
     """Every two replicates of every cell, one objective against itself.
 
-    Where replicates differ in their data subset too, as they do by default, so do these twins: a lead that lasts is
-    then the subset's, a lead that changes hands is what is counted.
+    Where replicates differ in their data subset too, as they do by default, so do these twins: a lead that
+    lasts is then the subset's, a lead that changes hands is what is counted.
     """
     out = []
     for place, objective in enumerate(found.pair):
@@ -61,7 +62,11 @@ def control(found: Crossovers, confidence: float = 0.95) -> list[Control]:
         for definition in DEFINITIONS:
             low, high = _clopper_pearson(robust[definition], count, confidence)
             typical = float(np.sqrt(np.mean(squares[definition]))) if squares[definition] else float("nan")
-            out.append(Control(objective, definition, count, robust[definition], loose[definition], low, high, typical))
+            out.append(
+                Control(
+                    objective, definition, count, robust[definition], loose[definition], low, high, typical
+                )
+            )
     return out
 
 

@@ -32,8 +32,8 @@ class Difference:
 
     ``x``: unit -> [K]. ``value``, ``se``, ``mc_se`` [K] (``se`` includes ``mc_se``; NaN where unknown).
     ``parts`` [K, n] contributions of each sequence: their squares sum to se². ``draws`` [K, n', m] centred
-    contributions of each Monte-Carlo draw, or None where there are fewer than eight. ``counted`` [K]: past both
-    arms' start-up plateau, whose lower edge is ``threshold``. ``first``, ``second``: the arms' losses.
+    contributions of each Monte-Carlo draw, or None where there are fewer than eight. ``counted`` [K]: past
+    both arms' start-up plateau, whose lower edge is ``threshold``. ``first``, ``second``: the arms' losses.
     """
 
     x: Mapping[str, Array]
@@ -126,7 +126,12 @@ def _resampled(arm: Arm, axis: str, x: Array) -> Arm:
         return Half(mix(h.value), mix(h.se), mix(h.mc_se), sequences, h.names, h.weights)
 
     return Arm(
-        arm.run, arm.likelihood, mix(arm.step), {u: mix(v) for u, v in arm.x.items()}, half(arm.a), half(arm.b)
+        arm.run,
+        arm.likelihood,
+        mix(arm.step),
+        {u: mix(v) for u, v in arm.x.items()},
+        half(arm.a),
+        half(arm.b),
     )
 
 

@@ -20,26 +20,38 @@ Array = NDArray[np.float64]
 
 
 def losses(found: Crossovers) -> pd.DataFrame:
-    """One row a run: ``final`` loss, ``best`` loss (half B at half A's minimum), where that was, whether it is
-    bracketed; with ``cell``, ``objective``, ``seed``, ``U``, ``N`` and the axes."""
+    """One row a run: ``final`` loss, ``best`` loss (half B at half A's minimum), where that was, whether it
+    is bracketed; with ``cell``, ``objective``, ``seed``, ``U``, ``N`` and the axes."""
     rows = []
     for cell in found.cells:
         for twins, both in zip(cell.pair.twins, cell.arms, strict=True):
             for row, arm in zip((twins.first, twins.second), both, strict=True):
                 best = int(arm.best_so_far()[-1])
-                rows.append({
-                    "cell": cell.pair.name, **cell.pair.axes, "objective": row["objective"], "seed": twins.seed,
-                    "run": arm.run, "N": float(row["N"]), "U": float(row["U"]), "likelihood": arm.likelihood,
-                    "tokens": float(arm.x["tokens"][-1]), "final": float(arm.b.value[-1]), "best": float(arm.b.value[best]),
-                    "best_se": float(arm.b.se[best]), "best_tokens": float(arm.x["tokens"][best]),
-                    "best_epochs": float(arm.x["epochs"][best]), "bracketed": arm.bracketed(),
-                })
+                rows.append(
+                    {
+                        "cell": cell.pair.name,
+                        **cell.pair.axes,
+                        "objective": row["objective"],
+                        "seed": twins.seed,
+                        "run": arm.run,
+                        "N": float(row["N"]),
+                        "U": float(row["U"]),
+                        "likelihood": arm.likelihood,
+                        "tokens": float(arm.x["tokens"][-1]),
+                        "final": float(arm.b.value[-1]),
+                        "best": float(arm.b.value[best]),
+                        "best_se": float(arm.b.se[best]),
+                        "best_tokens": float(arm.x["tokens"][best]),
+                        "best_epochs": float(arm.x["epochs"][best]),
+                        "bracketed": arm.bracketed(),
+                    }
+                )
     return pd.DataFrame(rows)
 
 
 def by_cell(table: pd.DataFrame, value: str, confidence: float = 0.95) -> pd.DataFrame:
-    """Mean of ``value`` over replicates a cell and objective with a t interval whose variance is pooled over the
-    objective's cells; ``low`` and ``high`` are NaN where no cell has two replicates."""
+    """Mean of ``value`` over replicates a cell and objective with a t interval whose variance is pooled over
+    the objective's cells; ``low`` and ``high`` are NaN where no cell has two replicates."""
     out = []
     for objective, part in table.groupby("objective", sort=False):
         groups = part.groupby("cell", sort=False)
@@ -50,20 +62,32 @@ def by_cell(table: pd.DataFrame, value: str, confidence: float = 0.95) -> pd.Dat
         for cell, g in groups:
             half = t * sd / math.sqrt(len(g)) if df else math.nan
             mean = float(g[value].mean())
-            out.append({
-                "cell": cell, "objective": objective, "U": float(np.exp(np.log(g["U"]).mean())), "N": float(g["N"].iloc[0]),
-                "mean": mean, "low": mean - half, "high": mean + half, "replicates": len(g), "df": df,
-                "bracketed": bool(g["bracketed"].all()), "likelihood": g["likelihood"].iloc[0],
-            })
+            out.append(
+                {
+                    "cell": cell,
+                    "objective": objective,
+                    "U": float(np.exp(np.log(g["U"]).mean())),
+                    "N": float(g["N"].iloc[0]),
+                    "mean": mean,
+                    "low": mean - half,
+                    "high": mean + half,
+                    "replicates": len(g),
+                    "df": df,
+                    "bracketed": bool(g["bracketed"].all()),
+                    "likelihood": g["likelihood"].iloc[0],
+                }
+            )
     return pd.DataFrame(out)
 
 
 def data_efficiency(found: Crossovers) -> list[dict[str, Any]]:
-    """The data-efficiency ratio of each cell, over replicates that have at least two budgets at equal other axes.
+    """The data-efficiency ratio of each cell, over replicates that have at least two budgets at equal other
+    axes.
 
     ``censored``: ``right`` where the loss lies below the first arm's best at its largest U (the ratio is at
-    least that), ``left`` where above its best at its smallest. Both are at most what the budget showed: where the
-    second arm's minimum is not bracketed, ``value`` is a lower bound whatever ``censored`` says (``settled``).
+    least that), ``left`` where above its best at its smallest. Both are at most what the budget showed: where
+    the second arm's minimum is not bracketed, ``value`` is a lower bound whatever ``censored`` says
+    (``settled``).
     """
     table = losses(found)
     if table.empty or table["U"].isna().any():
@@ -76,12 +100,19 @@ def data_efficiency(found: Crossovers) -> list[dict[str, Any]]:
         two = part[part["objective"] == second].sort_values("U")
         if one["U"].nunique() < 2:
             continue
-        for row in two.itertuples():
-            ratio, side = _needed(np.log(one["U"].to_numpy(float)), one["best"].to_numpy(float), float(row.best))
-            out.setdefault(str(row.cell), []).append({
-                "log": ratio - math.log(float(row.U)), "side": side, "settled": bool(row.bracketed), "U": float(row.U),
-                "N": float(row.N),
-            })
+        for row in two.to_dict("records"):
+            ratio, side = _needed(
+                np.log(one["U"].to_numpy(float)), one["best"].to_numpy(float), float(row["best"])
+            )
+            out.setdefault(str(row["cell"]), []).append(
+                {
+                    "log": ratio - math.log(float(row["U"])),
+                    "side": side,
+                    "settled": bool(row["bracketed"]),
+                    "U": float(row["U"]),
+                    "N": float(row["N"]),
+                }
+            )
     return _ratios(found, out)
 
 
@@ -102,15 +133,25 @@ def _ratios(found: Crossovers, cells: dict[str, list[dict[str, Any]]]) -> list[d
         elif df:
             half = float(stats.t.ppf(0.5 + found.confidence / 2, df)) * math.sqrt(squares / df / len(rows))
             low, high = value - half, value + half
-            words = f"log-normal ratios, one variance for all cells (df {df}), Student's t; best loss interpolated in log U"
+            words = f"log-normal ratios, one variance for all cells (df {df}), Student's t"
         else:
             low = high = math.nan
             words = "one replicate: no interval"
-        records.append({
-            "cell": cell, "axes": dict(axes[cell]), "U": rows[0]["U"], "N": rows[0]["N"], "value": math.exp(value),
-            "low": math.exp(low) if math.isfinite(low) else None, "high": math.exp(high) if math.isfinite(high) else None,
-            "censored": censored, "settled": all(r["settled"] for r in rows), "replicates": len(rows), "assumption": words,
-        })
+        records.append(
+            {
+                "cell": cell,
+                "axes": dict(axes[cell]),
+                "U": rows[0]["U"],
+                "N": rows[0]["N"],
+                "value": math.exp(value),
+                "low": math.exp(low) if math.isfinite(low) else None,
+                "high": math.exp(high) if math.isfinite(high) else None,
+                "censored": censored,
+                "settled": all(r["settled"] for r in rows),
+                "replicates": len(rows),
+                "assumption": words,
+            }
+        )
     return records
 
 

@@ -16,8 +16,8 @@ DEFINITION_WORDS = {"raw": "raw", "best_so_far": "best so far"}
 
 @dataclass(frozen=True)
 class Quadrant:
-    """One entry of the two-by-two table. ``status``: what happened; ``less_data``, ``larger_model``: how the place
-    moves, in words; ``crossed`` of ``cells`` cells."""
+    """One entry of the two-by-two table. ``status``: what happened; ``less_data``, ``larger_model``: how the
+    place moves, in words; ``crossed`` of ``cells`` cells."""
 
     definition: str
     unit: str
@@ -34,8 +34,9 @@ class Quadrant:
 
 @dataclass(frozen=True)
 class Verdict:
-    """``headline``: one sentence; ``scope``: how much of the study it stands on; ``table``: raw and best so far by
-    tokens and epochs; ``evidence``: what the kinds of likelihood permit; ``control``: the A/A control in a sentence."""
+    """``headline``: one sentence; ``scope``: how much of the study it stands on; ``table``: raw and best so
+    far by tokens and epochs; ``evidence``: what the kinds of likelihood permit; ``control``: the A/A control
+    in a sentence."""
 
     headline: str
     scope: str
@@ -46,7 +47,10 @@ class Verdict:
     def json(self) -> dict[str, Any]:
         """The verdict as plain values."""
         return {
-            "headline": self.headline, "scope": self.scope, "evidence": self.evidence, "control": self.control,
+            "headline": self.headline,
+            "scope": self.scope,
+            "evidence": self.evidence,
+            "control": self.control,
             "table": [q.json() for q in self.table],
         }
 
@@ -57,24 +61,31 @@ def verdict(
     """The verdict of a study; ``laws`` by (definition, unit)."""
     table = tuple(
         _quadrant(found, definition, unit, laws.get((definition, unit)))
-        for definition in ("raw", "best_so_far") for unit in ("tokens", "epochs")
+        for definition in ("raw", "best_so_far")
+        for unit in ("tokens", "epochs")
     )
     evidence = found.records[0]["allows"] if found.records else ""
     return Verdict(headline(found), scope(found), table, evidence, _control(found, controls))
 
 
 def _control(found: Crossovers, controls: Sequence[Control]) -> str:
-    """How often, and by how much, replicates of one objective trade the lead, beside the leads of this study."""
+    """How often, and by how much, replicates of one objective trade the lead, beside the leads of this
+    study."""
     raw = [c for c in controls if c.definition == "raw" and c.pairs]
     if not raw:
         return "A/A control: none, for no cell has two replicates."
     apart = max(c.apart for c in raw)
     words = (
-        f"A/A control: replicates of one objective cross robustly in {sum(c.found for c in raw)} of {sum(c.pairs for c in raw)} "
+        f"A/A control: replicates of one objective cross robustly in {sum(c.found for c in raw)} of "
+        f"{sum(c.pairs for c in raw)} "
         f"pairs, and stand {apart:.2g} nats apart"
     )
     leads = [
-        o["lead_after"] for r in found.select("raw", "tokens") if _crossed(r) for o in r["replicate_values"] if o["lead_after"]
+        o["lead_after"]
+        for r in found.select("raw", "tokens")
+        if _crossed(r)
+        for o in r["replicate_values"]
+        if o["lead_after"]
     ]
     if leads:
         words += f"; after the crossing {found.names[1]} leads by up to {min(leads):.2g} to {max(leads):.2g}"
@@ -82,8 +93,8 @@ def _control(found: Crossovers, controls: Sequence[Control]) -> str:
 
 
 def headline(found: Crossovers) -> str:
-    """One sentence, by what raw and best-so-far crossings there are. A crossing counts if it is robust in every
-    replicate of its cell."""
+    """One sentence, by what raw and best-so-far crossings there are. A crossing counts if it is robust in
+    every replicate of its cell."""
     first, second = found.names
     raw, best = found.select("raw", "tokens"), found.select("best_so_far", "tokens")
     if not raw:
@@ -92,34 +103,37 @@ def headline(found: Crossovers) -> str:
     crossed = [r for r in raw if _crossed(r)]
     stopped = [r for r in best if _crossed(r)]
     ahead = [r for r in raw if r["censored"] == "left"]
+    within = "within this budget"
+    if len(stopped) == n:
+        return f"{second} passes even an early-stopped {first} {within}"
     if stopped:
-        if len(stopped) == n:
-            return f"{second} passes even an early-stopped {first} within this budget"
         return (
             f"{second} passes even an early-stopped {first} in {len(stopped)} of {n} cells; "
-            f"in the others it has not within this budget"
+            f"in the others it has not {within}"
         )
+    if crossed and all(r["past_minimum"] for r in crossed):
+        return f"{second} passes an over-fitted {first}; it has not passed an early-stopped {first} {within}"
     if crossed:
-        if all(r["past_minimum"] for r in crossed):
-            return (
-                f"{second} passes an over-fitted {first}; it has not passed an early-stopped {first} within this budget"
-            )
         return (
             f"{second} passes {first} before {first} over-fits; whether it passes an early-stopped {first} "
-            f"is not settled within this budget"
+            f"is not settled {within}"
         )
     if len(ahead) == n:
-        return f"{second} is ahead of {first} from the first counted evaluation; no crossing lies inside this study"
+        return f"{second} is ahead of {first} from the first counted evaluation on, in every cell"
     if any(r["censored"] is None for r in raw):
         return (
-            f"{second}'s curve meets an over-fitted {first}'s, but no crossing is confirmed by three standard errors "
-            f"in all replicates; it has not passed an early-stopped {first} within this budget"
+            f"{second}'s curve meets {first}'s, but no crossing is confirmed by three standard errors in all "
+            f"replicates; it has not passed an early-stopped {first} {within}"
         )
     if ahead:
-        return f"{second} is ahead of {first} from the start in {len(ahead)} of {n} cells, and has not passed it in the others"
+        return (
+            f"{second} is ahead of {first} from the first counted evaluation on in {len(ahead)} of {n} "
+            "cells, "
+            "and has not passed it in the others"
+        )
     if any(r["crossed"] for r in raw):
-        return f"{second} passes {first} in some replicates but not in all of any cell within this budget"
-    return f"{second} has not passed {first} within this budget, neither over-fitted nor early-stopped"
+        return f"{second} passes {first} in some replicates, but not in all of any cell {within}"
+    return f"{second} has not passed {first} {within}, neither over-fitted nor early-stopped"
 
 
 def scope(found: Crossovers) -> str:
@@ -139,7 +153,7 @@ def scope(found: Crossovers) -> str:
     open_ = sum(not r["settled"] for r in best if not _crossed(r))
     words += f". Best values so far cross in {won} of {n}"
     if open_:
-        words += f"; in {open_} the question is open, for a minimum is not bracketed: a longer run could still answer it"
+        words += f"; in {open_} that is open, for a minimum is not bracketed and a longer run could tell"
     return words + "."
 
 
@@ -155,7 +169,10 @@ def _quadrant(found: Crossovers, definition: str, unit: str, law: CrossingLaw | 
     n = len(records)
     parts = []
     if places:
-        parts.append(f"crosses at {_range(places)} {unit}" + (f" in {len(places)} of {n} cells" if len(places) < n else ""))
+        parts.append(
+            f"crosses at {_range(places)} {unit}"
+            + (f" in {len(places)} of {n} cells" if len(places) < n else "")
+        )
     if bounds:
         where = f" in {len(bounds)}" if len(bounds) < n else f" in any of {n} cells" if n > 1 else ""
         parts.append(f"has not crossed by {_range(bounds)}{'' if places else ' ' + unit}{where}")
@@ -163,11 +180,14 @@ def _quadrant(found: Crossovers, definition: str, unit: str, law: CrossingLaw | 
         where = f" in {len(lefts)} of {n} cells" if len(lefts) < n else ""
         parts.append(f"had crossed before {_range(lefts)} {unit}{where}")
     less, larger = _moves(records, law, unit)
-    return Quadrant(definition, unit, "; ".join(parts) or "nothing to compare", less, larger, len(places), len(records))
+    return Quadrant(
+        definition, unit, "; ".join(parts) or "nothing to compare", less, larger, len(places), len(records)
+    )
 
 
 def _moves(records: list[dict[str, Any]], law: CrossingLaw | None, unit: str) -> tuple[str, str]:
-    """How the place moves with less data and with a larger model: by the law, else by ordered pairs of cells."""
+    """How the place moves with less data and with a larger model: by the law, else by ordered pairs of
+    cells."""
     slopes = {v: law.coefficient(v) if law else None for v in ("U", "N")}
     less = _slope_words(slopes["U"], -1, "U") or _ordered(records, "U", -1)
     larger = _slope_words(slopes["N"], 1, "N") or _ordered(records, "N", 1)
@@ -220,7 +240,8 @@ def _alone(one: dict[str, Any], two: dict[str, Any], variable: str, other: str) 
 
 
 def _compare(small: dict[str, Any], big: dict[str, Any]) -> int:
-    """Sign of log(place at the bigger / place at the smaller value) where places and bounds decide it, else 0."""
+    """Sign of log(place at the bigger / place at the smaller value) where places and bounds decide it, else
+    0."""
     a, b = small["censored"], big["censored"]
     if not small["value"] or not big["value"]:
         return 0

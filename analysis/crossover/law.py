@@ -3,11 +3,11 @@
     log D* = b0 + bU log U + bN log N + ... + cell + replicate + residual
 
 Replicates that had not crossed where they ended enter as bounds, through the probability of lying beyond it.
-Cells scatter about the law (0.06 in log units in prototypes; ignoring it brings 95 % intervals down to 63-70 %) and
-replicates are blocks, for their subsets are nested. Cell and replicate effects and the coefficients are
-integrated out by Laplace's approximation (exact where nothing is censored), the three standard deviations over
-a grid: intervals are quantiles of the resulting mixture of normals, which has Student-like tails where cells
-are few (Rue, Martino & Chopin 2009, doi:10.1111/j.1467-9868.2008.00700.x; Tobin 1958 for the bounds).
+Cells scatter about the law (0.06 in log units in prototypes; ignoring it brings 95 % intervals down to 63-70
+%) and replicates are blocks, for their subsets are nested. Cell and replicate effects and the coefficients
+are integrated out by Laplace's approximation (exact where nothing is censored), the three standard deviations
+over a grid: intervals are quantiles of the resulting mixture of normals, which has Student-like tails where
+cells are few (Rue, Martino & Chopin 2009, doi:10.1111/j.1467-9868.2008.00700.x; Tobin 1958 for the bounds).
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ from analysis.crossover.locate import Crossovers
 Array = NDArray[np.float64]
 
 SCALE = 0.2
-"""Scale of the half-normal weight on each standard deviation, log units. Prototypes saw .05 to .09; simulated 95 %
-intervals cover 97 % of truths with .06 between cells and 93 % with .15 (2 to 5 replicates, a third censored)."""
+"""Scale of the half-normal weight on each standard deviation, log units. Prototypes saw .05 to .09; simulated
+95 % intervals cover 97 % of truths with .06 between cells and 93 % with .15 (2 to 5 replicates, a third
+censored)."""
 
 GRID = np.geomspace(0.004, 1.2, 11)
 """Standard deviations tried for cells, replicates and residuals, log units."""
@@ -53,8 +54,8 @@ class Coefficient:
 
 @dataclass(frozen=True)
 class CrossingLaw:
-    """A fitted law of the crossing. ``mean``, ``covariance`` [G, p(, p)] and ``weight`` [G] are the mixture over the
-    standard deviations' grid; ``columns`` [p] its coefficients in centred variables (``centre``)."""
+    """A fitted law of the crossing. ``mean``, ``covariance`` [G, p(, p)] and ``weight`` [G] are the mixture
+    over the standard deviations' grid; ``columns`` [p] its coefficients in centred variables (``centre``)."""
 
     definition: str
     unit: str
@@ -89,9 +90,11 @@ class CrossingLaw:
         return [c for c in found if c is not None]
 
     def predict(self, new_cell: bool = False, **at: Any) -> tuple[float, float, float]:
-        """(place, low, high) at U=, N= and further axes; ``new_cell`` adds the scatter of cells to the interval.
+        """(place, low, high) at U=, N= and further axes; ``new_cell`` adds the scatter of cells to the
+        interval.
 
-        A variable that the law lacks is refused if given (the study cannot tell), one left out is at its centre.
+        A variable that the law lacks is refused if given (the study cannot tell), one left out is at its
+        centre.
         """
         pick = np.zeros(len(self.columns))
         pick[0] = 1.0
@@ -103,9 +106,13 @@ class CrossingLaw:
                 if column in self.columns:
                     pick[self.columns.index(column)] = 1.0
                 elif value != self.levels[name][0]:
-                    raise ValueError(f"{name}: {value!r} is not one of {', '.join(map(str, self.levels[name]))}")
+                    raise ValueError(
+                        f"{name}: {value!r} is not one of {', '.join(map(str, self.levels[name]))}"
+                    )
             else:
-                raise ValueError(f"the law of this study does not vary {name!r}; it has {', '.join(self.columns[1:])}")
+                raise ValueError(
+                    f"the law of this study does not vary {name!r}; it has {', '.join(self.columns[1:])}"
+                )
         value, low, high = self._mixture(pick, 1.0 if new_cell else 0.0)
         return math.exp(value), math.exp(low), math.exp(high)
 
@@ -129,17 +136,27 @@ class CrossingLaw:
     def json(self) -> dict[str, Any]:
         """The law as plain values."""
         return {
-            "definition": self.definition, "unit": self.unit, "observed": self.observed, "censored": self.censored,
-            "cells": self.cells, "cell_sd": self.cell_sd, "replicate_sd": self.replicate_sd,
-            "residual_sd": self.residual_sd, "confidence": self.confidence, "assumption": self.assumption,
+            "definition": self.definition,
+            "unit": self.unit,
+            "observed": self.observed,
+            "censored": self.censored,
+            "cells": self.cells,
+            "cell_sd": self.cell_sd,
+            "replicate_sd": self.replicate_sd,
+            "residual_sd": self.residual_sd,
+            "confidence": self.confidence,
+            "assumption": self.assumption,
             "dropped": list(self.dropped),
-            "coefficients": [{"name": c.name, "value": c.value, "low": c.low, "high": c.high} for c in self.coefficients()],
+            "coefficients": [
+                {"name": c.name, "value": c.value, "low": c.low, "high": c.high} for c in self.coefficients()
+            ],
         }
 
 
 def observations(found: Crossovers, definition: str, unit: str = "tokens") -> pd.DataFrame:
-    """One row a replicate: ``y`` log(place or bound), ``side`` (0 seen, +1 it lies above, -1 below), ``cell``, ``seed``,
-    ``U``, ``N`` and the axes. A crossing that is not robust enters as what it is worth: seen, but flagged."""
+    """One row a replicate: ``y`` log(place or bound), ``side`` (0 seen, +1 it lies above, -1 below),
+    ``cell``, ``seed``, ``U``, ``N`` and the axes. A crossing that is not robust enters as what it is worth:
+    seen, but flagged."""
     rows = []
     for index, cell in enumerate(found.cells):
         for twins, outcome in zip(cell.pair.twins, cell.outcomes[definition], strict=True):  # type: ignore[index]
@@ -147,10 +164,18 @@ def observations(found: Crossovers, definition: str, unit: str = "tokens") -> pd
             if not place > 0 or not math.isfinite(place):
                 continue
             side = {None: 0, "right": 1, "left": -1}[outcome.censored]
-            rows.append({
-                **cell.pair.axes, "cell": index, "seed": twins.seed, "y": math.log(place), "side": side,
-                "U": float(twins.first["U"]), "N": float(twins.first["N"]), "robust": outcome.robust,
-            })
+            rows.append(
+                {
+                    **cell.pair.axes,
+                    "cell": index,
+                    "seed": twins.seed,
+                    "y": math.log(place),
+                    "side": side,
+                    "U": float(twins.first["U"]),
+                    "N": float(twins.first["N"]),
+                    "robust": outcome.robust,
+                }
+            )
     return pd.DataFrame(rows)
 
 
@@ -163,10 +188,14 @@ def crossing_law(found: Crossovers, definition: str = "raw", unit: str = "tokens
 
 
 def fit_law(
-    data: pd.DataFrame, definition: str = "raw", unit: str = "tokens", confidence: float = 0.95,
+    data: pd.DataFrame,
+    definition: str = "raw",
+    unit: str = "tokens",
+    confidence: float = 0.95,
     axes: Sequence[str] = (),
 ) -> CrossingLaw:
-    """Fit to a table with columns ``y``, ``side``, ``cell``, ``seed``, ``U``, ``N`` and categorical ``axes``."""
+    """Fit to a table with columns ``y``, ``side``, ``cell``, ``seed``, ``U``, ``N`` and categorical
+    ``axes``."""
     design, columns, centre, levels, dropped = _design(data, axes)
     side = data["side"].to_numpy()
     effects = _effects(data)
@@ -180,20 +209,38 @@ def fit_law(
     keep = weight > 1e-7
     cells = int(data["cell"].nunique())
     words = (
-        f"log-linear law; {int((side == 0).sum())} places seen and {int((side != 0).sum())} bounds in {cells} cells; "
-        f"normal scatter of cells, replicate blocks and residuals, integrated over half-normal({SCALE:g}) weights"
+        f"log-linear law; {int((side == 0).sum())} places seen and {int((side != 0).sum())} bounds in "
+        f"{cells} cells; "
+        f"normal scatter of cells, replicate blocks and residuals, integrated over half-normal({SCALE:g}) "
+        "weights"
     )
     sd = weight @ grid
     return CrossingLaw(
-        definition, unit, columns, centre, levels, mean[keep], covariance[keep], weight[keep] / weight[keep].sum(),
-        float(sd[0]) if effects.used[0] else 0.0, float(sd[1]) if effects.used[1] else 0.0, float(sd[2]), grid[keep],
-        int((side == 0).sum()), int((side != 0).sum()), cells, confidence, words, dropped,
+        definition,
+        unit,
+        columns,
+        centre,
+        levels,
+        mean[keep],
+        covariance[keep],
+        weight[keep] / weight[keep].sum(),
+        float(sd[0]) if effects.used[0] else 0.0,
+        float(sd[1]) if effects.used[1] else 0.0,
+        float(sd[2]),
+        grid[keep],
+        int((side == 0).sum()),
+        int((side != 0).sum()),
+        cells,
+        confidence,
+        words,
+        dropped,
     )
 
 
 @dataclass(frozen=True)
 class _Effects:
-    """Indicator matrix [n, C + R] of cells and replicates, how many are cells, and which of the two are in use."""
+    """Indicator matrix [n, C + R] of cells and replicates, how many are cells, and which of the two are in
+    use."""
 
     matrix: Array
     cells: int
@@ -239,13 +286,13 @@ def _design(
         else:
             dropped.append(f"{variable}: the places seen do not identify its slope")
     for axis in axes:
-        values = data[axis].astype(str)
-        kinds = sorted(values.unique())
+        labels = data[axis].astype(str)
+        kinds = sorted(labels.unique())
         if len(kinds) < 2 or len(kinds) > 6 or _follows(data, axis):
             continue
         levels[axis] = kinds
         for kind in kinds[1:]:
-            if not add(f"{axis}={kind}", (values == kind).to_numpy(float)):
+            if not add(f"{axis}={kind}", (labels == kind).to_numpy(float)):
                 dropped.append(f"{axis}={kind}: the places seen do not identify its contrast")
     return np.column_stack(chosen), tuple(names), centre, levels, tuple(dropped)
 
@@ -261,9 +308,12 @@ def _follows(data: pd.DataFrame, axis: str) -> bool:
     return False
 
 
-def _laplace(design: Array, effects: _Effects, y: Array, side: NDArray[np.int64], grid: Array) -> tuple[Array, Array, Array]:
-    """For each row of ``grid`` (sd of cells, replicates, residuals): mean [G, p] and covariance [G, p, p] of the
-    coefficients, and log evidence [G]. Newton's method, all grid points at once; the objective is concave."""
+def _laplace(
+    design: Array, effects: _Effects, y: Array, side: NDArray[np.int64], grid: Array
+) -> tuple[Array, Array, Array]:
+    """For each row of ``grid`` (sd of cells, replicates, residuals): mean [G, p] and covariance [G, p, p] of
+    the coefficients, and log evidence [G]. Newton's method, all grid points at once; the objective is
+    concave."""
     p = design.shape[1]
     z = np.hstack([design, effects.matrix])
     q = z.shape[1]
@@ -290,21 +340,27 @@ def _laplace(design: Array, effects: _Effects, y: Array, side: NDArray[np.int64]
         if np.max(np.abs(step)) < 1e-8:
             break
     _, logdet = np.linalg.slogdet(hessian)
-    evidence = value - 0.5 * logdet
+    covariance: Array = np.linalg.inv(hessian)
+    evidence: Array = value - 0.5 * logdet
     evidence -= effects.cells * np.log(grid[:, 0]) if effects.used[0] else 0.0
     evidence -= seeds * np.log(grid[:, 1]) if effects.used[1] else 0.0
-    return x[:, :p], np.linalg.inv(hessian)[:, :p, :p], evidence
+    return x[:, :p], covariance[:, :p, :p], evidence
 
 
-def _objective(x: Array, z: Array, y: Array, side: NDArray[np.int64], sigma: Array, precision: Array) -> tuple[Array, Array, Array]:
-    """Log density of places, bounds and effects at x [G, q]: value [G], gradient [G, q], minus Hessian [G, q, q]."""
+def _objective(
+    x: Array, z: Array, y: Array, side: NDArray[np.int64], sigma: Array, precision: Array
+) -> tuple[Array, Array, Array]:
+    """Log density of places, bounds and effects at x [G, q]: value [G], gradient [G, q], minus Hessian [G, q,
+    q]."""
     r = (y - x @ z.T) / sigma  # [G, n]
     sign = np.where(side == 0, 1, side)
     t = -sign * r
     log_tail = special.log_ndtr(t)
     ratio = np.exp(-0.5 * t**2 - 0.5 * math.log(2 * math.pi) - log_tail)
     seen = side == 0
-    value = np.where(seen, -0.5 * r**2 - np.log(sigma), log_tail).sum(axis=1) - 0.5 * (precision * x**2).sum(axis=1)
+    value = np.where(seen, -0.5 * r**2 - np.log(sigma), log_tail).sum(axis=1) - 0.5 * (precision * x**2).sum(
+        axis=1
+    )
     slope = np.where(seen, r, sign * ratio) / sigma
     curvature = np.where(seen, 1.0, ratio * (t + ratio)) / sigma**2
     gradient = slope @ z - precision * x

@@ -22,8 +22,9 @@ PAIR = ("autoregressive", "masked_diffusion")
 
 @dataclass(frozen=True)
 class CellOutcome:
-    """One pair: its replicates' outcomes by definition, in the order of its twins. ``annealed``: (objective, tokens,
-    loss) where runs with a decaying end finish; their curves are those of their constant-rate trunks."""
+    """One pair: its replicates' outcomes by definition, in the order of its twins. ``annealed``: (objective,
+    tokens, loss) where runs with a decaying end finish; their curves are those of their constant-rate
+    trunks."""
 
     pair: Pair
     outcomes: Mapping[Definition, tuple[Outcome, ...]]
@@ -33,8 +34,8 @@ class CellOutcome:
 
 @dataclass(frozen=True)
 class Crossovers:
-    """Every same-N crossover of a study. ``records`` follow the report's schema; ``cells`` hold the curves behind
-    them; ``excluded`` says which runs took no part, and why; ``notes`` what was assumed."""
+    """Every same-N crossover of a study. ``records`` follow the report's schema; ``cells`` hold the curves
+    behind them; ``excluded`` says which runs took no part, and why; ``notes`` what was assumed."""
 
     pair: tuple[str, str]
     metric: str
@@ -52,7 +53,10 @@ class Crossovers:
 
     def frame(self) -> pd.DataFrame:
         """The records as a table, axes in columns of their own."""
-        rows = [{**{k: v for k, v in r.items() if k not in ("axes", "replicate_values")}, **r["axes"]} for r in self.records]
+        rows = [
+            {**{k: v for k, v in r.items() if k not in ("axes", "replicate_values")}, **r["axes"]}
+            for r in self.records
+        ]
         return pd.DataFrame(rows)
 
     def select(self, definition: str, unit: str) -> list[dict[str, Any]]:
@@ -77,8 +81,9 @@ def locate(
     """Locate the crossovers of ``pair`` (first: ahead early; second: expected to pass it) in three tables.
 
     ``pair_over``: axes that may differ within a pair (tuned per objective). ``axes``, ``columns``: see
-    :func:`analysis.tables.load`. ``metric``: ``nll``, or any column pair ``<metric>_a``/``<metric>_b`` of curves.
-    ``minima``: see :func:`analysis.crossover.outcome.outcomes`. Raises :class:`analysis.tables.TableError`.
+    :func:`analysis.tables.load`. ``metric``: ``nll``, or any column pair ``<metric>_a``/``<metric>_b`` of
+    curves. ``minima``: see :func:`analysis.crossover.outcome.outcomes`. Raises
+    :class:`analysis.tables.TableError`.
     """
     tables = runs if isinstance(runs, Tables) else _load(runs, curves, scores, metric, columns, axes)
     if metric != "nll" and not {f"{metric}_a", f"{metric}_b"} <= set(tables.curves.columns):
@@ -98,7 +103,9 @@ def locate(
             cells.append(cell)
     records = _records(cells, metric, confidence)
     excluded = [*tables.excluded, *excluded, *lonely]
-    return Crossovers(chosen, metric, records, tuple(cells), tables, confidence, excluded, _notes(tables, cells))
+    return Crossovers(
+        chosen, metric, records, tuple(cells), tables, confidence, excluded, _notes(tables, cells)
+    )
 
 
 def _load(runs: Any, curves: Any, scores: Any, metric: str, columns: Any, axes: Any) -> Tables:
@@ -124,7 +131,8 @@ def _best(every: Mapping[str, Arm], row: pd.Series) -> float:
 
 
 def _read(every: Mapping[str, Arm], row: pd.Series) -> Arm:
-    """A row's curve up to its own horizon, whatever else the run was extended to: the trunk's where it has one."""
+    """A row's curve up to its own horizon, whatever else the run was extended to: the trunk's where it has
+    one."""
     return every[curve_name(row, every)].until(_limit(row))
 
 
@@ -220,7 +228,11 @@ def _record(
     pinned = any(bool(r.get("subset_pinned")) and not pd.isna(r.get("subset_pinned")) for r in rows)
     if pinned:
         words += "; conditional on this subset, which all replicates share"
-    if any(not str(r.get("schedule", "constant")).startswith(("constant", "nan")) and pd.isna(r.get("trunk", np.nan)) for r in rows):
+    if any(
+        not str(r.get("schedule", "constant")).startswith(("constant", "nan"))
+        and pd.isna(r.get("trunk", np.nan))
+        for r in rows
+    ):
         words += "; decaying learning rate: the place depends on the horizon"
     if metric == "nll" and not any(math.isfinite(t.entropy) for t in cell.pair.twins):
         words += "; no unigram entropy given, so the start-up plateau was not excluded"
@@ -259,7 +271,8 @@ def allows(first: tuple[str, str], second: tuple[str, str]) -> str:
     if set(kinds) == {"exact", "upper_bound"}:
         exact, bound = (first[0], second[0]) if kinds[0] == "exact" else (second[0], first[0])
         return (
-            f"where {bound}'s upper bound lies below {exact}'s exact loss, {bound} is the better model; where it lies above, "
+            f"where {bound}'s upper bound lies below {exact}'s exact loss, {bound} is the better model; "
+            "where it lies above, "
             f"nothing follows about {bound}"
         )
     if kinds == ("exact", "exact"):

@@ -24,10 +24,10 @@ HORIZONS = 8.0
 class Outcome:
     """One replicate under one definition.
 
-    ``x``: unit -> the place, or the bound where ``censored``: ``right`` it had not happened by there, ``left``
-    it had happened before. ``crossing``: the crossing reported; ``others``: further ones. ``settled`` (best so
-    far): a longer run would not change the answer. ``past_minimum``: at the place, the first arm's best value
-    lay behind it: it is over-fitted. ``why``: the reason for the bound, in words.
+    ``x``: unit -> the place, or the bound where ``censored``: ``right`` it had not happened by there,
+    ``left`` it had happened before. ``crossing``: the crossing reported; ``others``: further ones.
+    ``settled`` (best so far): a longer run would not change the answer. ``past_minimum``: at the place, the
+    first arm's best value lay behind it: it is over-fitted. ``why``: the reason for the bound, in words.
     """
 
     seed: Any
@@ -66,7 +66,13 @@ class Outcome:
 
 
 def outcomes(
-    first: Arm, second: Arm, seed: Any, *, axis: str = "tokens", entropy: float = float("nan"), minima: str = "passed"
+    first: Arm,
+    second: Arm,
+    seed: Any,
+    *,
+    axis: str = "tokens",
+    entropy: float = float("nan"),
+    minima: str = "passed",
 ) -> dict[Definition, Outcome]:
     """The raw and the best-so-far outcome of two twins.
 
@@ -102,7 +108,8 @@ def _at(d: Difference, k: int) -> dict[str, float]:
 
 
 def _unconfirmed(d: Difference, found: list[Crossing]) -> tuple[list[Crossing], Crossing | None]:
-    """The crossings when none upward is robust, and the last of them if the second arm kept the lead from there."""
+    """The crossings when none upward is robust, and the last of them if the second arm kept the lead from
+    there."""
     if any(c.robust for c in found):
         return found, None
     found = found or crossings(d, least=1)
@@ -123,7 +130,11 @@ def _outcome(d: Difference, seed: Any, definition: Definition, first: Arm, settl
     others = tuple(c for c in found if c is not chosen)
     if chosen is not None:
         minimum = first.x["tokens"][first.best_so_far()[-1]]
-        why = "" if chosen.robust else f"fewer than {EVALUATIONS} evaluations beyond three standard errors on one side"
+        why = (
+            ""
+            if chosen.robust
+            else f"fewer than {EVALUATIONS} evaluations beyond three standard errors on one side"
+        )
         if not np.isfinite(d.se).all():
             why = "the error of the difference is unknown"
         past = bool(chosen.x["tokens"] > minimum)

@@ -8,8 +8,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from analysis.tables import TableError, Tables
+
+Array = NDArray[np.float64]
 
 SHORT = {"autoregressive": "AR", "masked_diffusion": "MDM"}
 """What figures and sentences call an objective."""
@@ -60,8 +63,8 @@ class Pair:
 
     def mean(self, column: str) -> float:
         """Geometric mean of a column over the pair's runs; NaN where it is missing."""
-        values = np.array([float(r.get(column, np.nan)) for r in self.rows])
-        return float(np.exp(np.log(values).mean())) if (values > 0).all() else float("nan")
+        values: Array = np.array([r.get(column, np.nan) for r in self.rows], dtype=float)
+        return float(np.exp(np.log(values).mean())) if np.all(values > 0) else float("nan")
 
 
 def text(value: Any) -> str:
@@ -125,7 +128,10 @@ def find_pairs(
                     cells[tuple(map(str, axes_here.items()))] = pair
     paired = {r["run"] for p in cells.values() for r in p.rows}
     lonely = [
-        {"run": str(run), "reason": f"no {second if objective == first else first} twin in its cell and replicate"}
+        {
+            "run": str(run),
+            "reason": f"no {second if objective == first else first} twin in its cell and replicate",
+        }
         for run, objective in runs[["run", "objective"]].itertuples(index=False)
         if objective in (first, second) and run not in paired
     ]
@@ -135,7 +141,9 @@ def find_pairs(
 def _order(pair: Pair) -> list[tuple[int, float, str]]:
     """Numbers by size, everything else by name."""
     return [
-        (0, float(v), "") if isinstance(v, int | float | np.number) and not isinstance(v, bool) else (1, 0.0, str(v))
+        (0, float(v), "")
+        if isinstance(v, int | float | np.number) and not isinstance(v, bool)
+        else (1, 0.0, str(v))
         for v in (pair.mean("N") if np.isfinite(pair.mean("N")) else 0.0, *pair.axes.values())
     ]
 

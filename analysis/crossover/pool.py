@@ -2,9 +2,9 @@
 
 A replicate is a data subset and a seed. With two or three of them a cell's own variance says little, so the
 variance of log(place) is pooled over the cells of a study, with Student's t. Cells of one replicate are
-correlated (their subsets are nested), so the pooled variance has fewer degrees of freedom than contrasts:
-nu = C (n-1) / (1 + (C-1) rho^2), rho being the correlation of two cells' contrasts (Satterthwaite 1946). What the
-replicates share, the validation text and its mask draws, does not average out and is added.
+correlated (their subsets are nested), so the pooled variance has fewer degrees of freedom than contrasts: nu
+= C (n-1) / (1 + (C-1) rho^2), rho being the correlation of two cells' contrasts (Satterthwaite 1946). What
+the replicates share, the validation text and its mask draws, does not average out and is added.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ OWN_VARIANCE = 8
 
 @dataclass(frozen=True)
 class Spread:
-    """Variance of log(place) between replicates of a cell, pooled: ``variance``, ``df`` (effective), ``cells`` used,
-    ``rho`` the correlation of cells within a replicate."""
+    """Variance of log(place) between replicates of a cell, pooled: ``variance``, ``df`` (effective),
+    ``cells`` used, ``rho`` the correlation of cells within a replicate."""
 
     variance: float
     df: float
@@ -38,7 +38,8 @@ class Spread:
 
 @dataclass(frozen=True)
 class Interval:
-    """A cell's place in logarithms: ``value`` with ``low`` and ``high`` (infinite where nothing bounds it)."""
+    """A cell's place in logarithms: ``value`` with ``low`` and ``high`` (infinite where nothing bounds
+    it)."""
 
     value: float
     low: float
@@ -83,8 +84,8 @@ def _correlation(deviation: Array, count: NDArray[np.int64]) -> float:
 def interval(
     outcomes: Sequence[Outcome], unit: str, spread: Spread | None, confidence: float = 0.95
 ) -> Interval:
-    """The cell's place: geometric mean over replicates. A censored replicate enters as its bound, so that the value
-    is a bound too, and the side it leaves open has no limit."""
+    """The cell's place: geometric mean over replicates. A censored replicate enters as its bound, so that the
+    value is a bound too, and the side it leaves open has no limit."""
     logs = np.array([math.log(o.x[unit]) for o in outcomes if o.x[unit] > 0])
     if not len(logs):
         return Interval(math.nan, -math.inf, math.inf, math.nan, "no evaluation to bound it by")
@@ -108,7 +109,9 @@ def interval(
             f"(df {spread.df:.1f}, correlation of cells within a replicate {spread.rho:.2f})"
         )
     elif shared == 0:
-        return Interval(value, -math.inf, math.inf, math.nan, "no interval: one replicate, and no errors of its losses")
+        return Interval(
+            value, -math.inf, math.inf, math.nan, "no interval: one replicate, and no errors of its losses"
+        )
     else:
         between, df = 0.0, math.inf
         words = "one replicate: evaluation error alone, conditional on this data subset and seed"
@@ -123,7 +126,9 @@ def interval(
         low = -math.inf
     words += f"; Student's t; validation text and mask draws included ({math.sqrt(shared):.1%} of the place)"
     if len(sides) > 1:
-        words += f"; {sum(o.censored is not None for o in outcomes)} of {n} replicates censored, entered as bounds"
+        words += (
+            f"; {sum(o.censored is not None for o in outcomes)} of {n} replicates censored, entered as bounds"
+        )
     if any(o.curve.parts is None for o in outcomes):
         words += "; unpaired errors, for the scores were missing"
     return Interval(value, low, high, df, words)
@@ -136,7 +141,10 @@ def _evaluation_variance(outcomes: Sequence[Outcome], n: int) -> tuple[float, fl
         return 0.0, math.inf
     parts = [c.parts for c in found]
     floor = (sum(c.mc_se_log for c in found) / n) ** 2
-    if all(p is not None and p.shape == parts[0].shape for p in parts if parts[0] is not None) and parts[0] is not None:
+    if (
+        all(p is not None and p.shape == parts[0].shape for p in parts if parts[0] is not None)
+        and parts[0] is not None
+    ):
         mean = np.sum([p for p in parts if p is not None], axis=0) / n
         return max(float((mean**2).sum()), floor), float(len(mean) - 1)
     errors = [c.se_log for c in found if math.isfinite(c.se_log)]

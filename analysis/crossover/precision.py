@@ -18,8 +18,8 @@ def wanted_precision(
 ) -> list[tuple[str, int]]:
     """(run, step) of every bracket end, and of every best value, whose Monte-Carlo error exceeds ``precise``.
 
-    ``runs`` may be a finished :class:`Crossovers`; otherwise the arguments are those of :func:`locate`. Scoring
-    these again can move a bracket by an evaluation, so call it until it returns nothing.
+    ``runs`` may be a finished :class:`Crossovers`; otherwise the arguments are those of :func:`locate`.
+    Scoring these again can move a bracket by an evaluation, so call it until it returns nothing.
     """
     found = runs if isinstance(runs, Crossovers) else locate(runs, curves, scores, **options)
     wanted: set[tuple[str, int]] = set()

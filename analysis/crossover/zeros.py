@@ -7,6 +7,7 @@ two blocks lies a *robust* crossing: the middle one of the interpolated zeros th
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +26,8 @@ EVALUATIONS = 3
 
 @dataclass(frozen=True)
 class Crossing:
-    """One zero of a difference. ``direction``: ``up`` where the second arm takes the lead, ``down`` where it loses it.
+    """One zero of a difference. ``direction``: ``up`` where the second arm takes the lead, ``down`` where it
+    loses it.
 
     ``x``: unit -> place. ``bracket``: the two evaluations it lies between. ``weight`` of the second of them.
     ``se_log``, ``mc_se_log``: errors of log(place), from the difference's; ``parts`` [n] its contributions by
@@ -67,7 +69,8 @@ def leads(d: Difference, margin: float = MARGIN) -> NDArray[np.int64]:
 
 
 def blocks(d: Difference, least: int, margin: float = MARGIN) -> list[Block]:
-    """The sequence of leads in blocks of at least ``least`` evaluations; shorter ones are absorbed, shortest first."""
+    """The sequence of leads in blocks of at least ``least`` evaluations; shorter ones are absorbed, shortest
+    first."""
     state = leads(d, margin)
     score = np.abs(d.value) / np.where(np.isfinite(d.se) & (d.se > 0), d.se, 1.0)
     found: list[Block] = []
@@ -94,10 +97,11 @@ def _merged(found: list[Block]) -> list[Block]:
 
 
 def crossings(d: Difference, least: int = EVALUATIONS, margin: float = MARGIN) -> list[Crossing]:
-    """The crossings between blocks of at least ``least`` evaluations, in order, less those on the start-up plateau."""
+    """The crossings between blocks of at least ``least`` evaluations, in order, less those on the start-up
+    plateau."""
     found = blocks(d, least, margin)
     out = []
-    for one, two in zip(found, found[1:], strict=False):
+    for one, two in itertools.pairwise(found):
         low, high = one.members[-1], two.members[0]
         zeros = [k for k in range(low, high) if (d.value[k] > 0) != (d.value[k + 1] > 0)]
         k = zeros[len(zeros) // 2]
@@ -135,7 +139,8 @@ def _counts(d: Difference, k: int) -> bool:
 
 
 def _slope(d: Difference, k: int) -> float:
-    """d(difference)/d(log tokens) at a zero: over two evaluations either side, unless that contradicts the zero."""
+    """d(difference)/d(log tokens) at a zero: over two evaluations either side, unless that contradicts the
+    zero."""
     x = np.log(d.x["tokens"])
     local = (d.value[k + 1] - d.value[k]) / (x[k + 1] - x[k])
     near = np.arange(max(k - 1, 0), min(k + 3, len(d)))

@@ -13,7 +13,10 @@ __all__ = ["Plot", "draw"]
 
 
 def draw(
-    found: Crossovers, laws: dict[tuple[str, str], CrossingLaw | None], ratios: list[dict[str, Any]], folder: Path
+    found: Crossovers,
+    laws: dict[tuple[str, str], CrossingLaw | None],
+    ratios: list[dict[str, Any]],
+    folder: Path,
 ) -> list[Plot]:
     """All figures of a study that its data allow, in the order of the report."""
     if not found.cells:

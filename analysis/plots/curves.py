@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
@@ -36,7 +38,17 @@ def _page(found: Crossovers, cells: list[int], folder: Path, name: str) -> Plot:
     columns = _columns(found, cells)
     rows = math.ceil(len(cells) / columns)
     figure, axes = panels(
-        rows, columns, 2.15, 1.75, left=0.55, right=0.15, top=0.85, bottom=0.5, between=0.2, above=0.62, sharey=True
+        rows,
+        columns,
+        2.15,
+        1.75,
+        left=0.55,
+        right=0.15,
+        top=0.85,
+        bottom=0.5,
+        between=0.2,
+        above=0.62,
+        sharey=True,
     )
     data = []
     raw, best = found.select("raw", "tokens"), found.select("best_so_far", "tokens")
@@ -47,15 +59,17 @@ def _page(found: Crossovers, cells: list[int], folder: Path, name: str) -> Plot:
             axis.set_ylabel("validation loss, nats/token")
         if place + columns >= len(cells):
             axis.set_xlabel("tokens seen")
-    for axis in axes.ravel()[len(cells):]:
+    for axis in axes.ravel()[len(cells) :]:
         axis.set_visible(False)
     _limits(axes.ravel()[: len(cells)], data)
     _legend(figure, found)
     what = "a crossing" if any(r["censored"] is None for r in raw) else "no crossing"
     caption = (
-        f"Validation loss of each pair of twins on half B. Lines: mean over replicates; bands: their range. Thin dotted: best "
-        f"so far, selected on half A. The mark is the place of {what} with its {found.confidence:.0%} interval; an arrow at "
-        f"the right edge says that none had happened there. Epochs stand above each panel."
+        "Validation loss of each pair of twins on half B. Lines: mean over replicates; bands: their "
+        "range. Thin dotted: best "
+        f"so far, selected on half A. The mark is the place of {what} with its {found.confidence:.0%} "
+        "interval; an arrow at "
+        "the right edge says that none had happened there. Epochs stand above each panel."
         + (" Stars: where annealed runs end." if any(found.cells[i].annealed for i in cells) else "")
     )
     return save(figure, pd.concat(data, ignore_index=True), folder, name, "Loss curves", caption)
@@ -63,7 +77,9 @@ def _page(found: Crossovers, cells: list[int], folder: Path, name: str) -> Plot:
 
 def _columns(found: Crossovers, cells: list[int]) -> int:
     """Panels a row: the number of budgets where the grid is one of sizes by budgets, else four."""
-    budgets = {round(math.log(found.cells[i].pair.mean("U")), 1) for i in cells if found.cells[i].pair.mean("U") > 0}
+    budgets = {
+        round(math.log(found.cells[i].pair.mean("U")), 1) for i in cells if found.cells[i].pair.mean("U") > 0
+    }
     if 2 <= len(budgets) <= 5 and len(cells) % len(budgets) == 0:
         return len(budgets)
     return min(4, len(cells))
@@ -77,7 +93,14 @@ def _panel(axis: Axes, found: Crossovers, cell: CellOutcome, raw: dict, best: di
         frame.insert(0, "objective", found.pair[which])
         frames.append(frame)
         axis.fill_between(frame["tokens"], frame["low"], frame["high"], color=colour, alpha=0.22, lw=0)
-        axis.plot(frame["tokens"], frame["mean"], color=colour, lw=1.7, ls="-" if which == 0 else (0, (6, 1.2)), zorder=3)
+        axis.plot(
+            frame["tokens"],
+            frame["mean"],
+            color=colour,
+            lw=1.7,
+            ls="-" if which == 0 else (0, (6, 1.2)),
+            zorder=3,
+        )
         axis.plot(frame["tokens"], frame["best_so_far"], color=colour, lw=0.9, ls=":", zorder=2)
     entropy = cell.pair.twins[0].entropy
     if math.isfinite(entropy):
@@ -98,10 +121,13 @@ def _panel(axis: Axes, found: Crossovers, cell: CellOutcome, raw: dict, best: di
 
 def _title(cell: CellOutcome) -> str:
     """The axes' values; long lists on two lines."""
-    parts = [f"{k.rsplit('.', 1)[-1].replace('_', ' ')} {v}" for k, v in (
-        (k, count(float(v)) if isinstance(v, int | float | np.number) and not isinstance(v, bool) else v)
-        for k, v in cell.pair.axes.items()
-    )]
+    parts = [
+        f"{k.rsplit('.', 1)[-1].replace('_', ' ')} {v}"
+        for k, v in (
+            (k, count(float(v)) if isinstance(v, int | float | np.number) and not isinstance(v, bool) else v)
+            for k, v in cell.pair.axes.items()
+        )
+    ]
     words = ", ".join(parts) or "all runs"
     return words if len(words) <= 42 else words[:40] + "…"
 
@@ -113,16 +139,26 @@ def _band(curves: list[Arm]) -> pd.DataFrame:
     high = min(c.x["tokens"][-1] for c in curves)
     grid = first.x["tokens"][(first.x["tokens"] >= low * 0.999) & (first.x["tokens"] <= high * 1.001)]
     values = np.array([np.interp(np.log(grid), np.log(c.x["tokens"]), c.b.value) for c in curves])
-    bests = np.array([np.interp(np.log(grid), np.log(c.x["tokens"]), c.b.value[c.best_so_far()]) for c in curves])
+    bests = np.array(
+        [np.interp(np.log(grid), np.log(c.x["tokens"]), c.b.value[c.best_so_far()]) for c in curves]
+    )
     epochs = np.interp(np.log(grid), np.log(first.x["tokens"]), first.x["epochs"])
-    return pd.DataFrame({
-        "tokens": grid, "epochs": epochs, "mean": values.mean(axis=0), "low": values.min(axis=0),
-        "high": values.max(axis=0), "best_so_far": bests.mean(axis=0), "replicates": len(curves),
-    })
+    return pd.DataFrame(
+        {
+            "tokens": grid,
+            "epochs": epochs,
+            "mean": values.mean(axis=0),
+            "low": values.min(axis=0),
+            "high": values.max(axis=0),
+            "best_so_far": bests.mean(axis=0),
+            "replicates": len(curves),
+        }
+    )
 
 
 def _mark(axis: Axes, record: dict, curve: pd.DataFrame) -> None:
-    """The crossing: a diamond on the curve and its interval as a shaded strip; or an arrow where there is none."""
+    """The crossing: a diamond on the curve and its interval as a shaded strip; or an arrow where there is
+    none."""
     value, low, high = record["value"], record["low"], record["high"]
     if value is None:
         return
@@ -134,14 +170,28 @@ def _mark(axis: Axes, record: dict, curve: pd.DataFrame) -> None:
         face = INK if record["robust"] else "white"
         axis.plot([value], [height], marker="D", ms=5, mfc=face, mec=INK, mew=1.1, zorder=5)
         axis.annotate(
-            count(value), (value, 0.98), xycoords=("data", "axes fraction"), xytext=(-3, 0), textcoords="offset points",
-            ha="right", va="top", fontsize=7.5, color=INK,
+            count(value),
+            (value, 0.98),
+            xycoords=("data", "axes fraction"),
+            xytext=(-3, 0),
+            textcoords="offset points",
+            ha="right",
+            va="top",
+            fontsize=7.5,
+            color=INK,
         )
         return
     right = record["censored"] == "right"
     axis.annotate(
-        "none by here" if right else "before here", (value, 0.93), xycoords=("data", "axes fraction"), xytext=(-34 if right else 34, 0),
-        textcoords="offset points", ha="right" if right else "left", va="center", fontsize=7, color=SOFT,
+        "none by here" if right else "before here",
+        (value, 0.93),
+        xycoords=("data", "axes fraction"),
+        xytext=(-34 if right else 34, 0),
+        textcoords="offset points",
+        ha="right" if right else "left",
+        va="center",
+        fontsize=7,
+        color=SOFT,
         arrowprops={"arrowstyle": "-|>", "color": SOFT, "lw": 0.9, "shrinkB": 0},
     )
     axis.axvline(value, color=SOFT, lw=0.8, ls=(0, (2, 2)), zorder=1)
@@ -152,7 +202,14 @@ def _epochs(axis: Axes, cell: CellOutcome) -> None:
     u = cell.pair.mean("U")
     if not math.isfinite(u):
         return
-    twin = axis.secondary_xaxis("top", functions=(lambda t: t / u, lambda e: e * u))
+
+    def epochs(tokens: Any) -> Any:
+        return tokens / u
+
+    def tokens(epochs: Any) -> Any:
+        return epochs * u
+
+    twin = axis.secondary_xaxis("top", functions=(epochs, tokens))
     low, high = (v / u for v in axis.get_xlim())
     ticks = [s * 10.0**k for k in range(-3, 7) for s in (1, 3)]
     twin.set_xticks([t for t in ticks if low <= t <= high], minor=False)
@@ -172,13 +229,15 @@ def _limits(axes: np.ndarray, data: list[pd.DataFrame]) -> None:
         axis.set_ylim(low - 0.06 * (high - low), high + 0.06 * (high - low))
 
 
-def _legend(figure, found: Crossovers) -> None:  # type: ignore[no-untyped-def]
+def _legend(figure: Figure, found: Crossovers) -> None:
     kinds = found.records[0]["likelihood"] if found.records else {}
-    handles = []
+    handles: list[Line2D | Patch] = []
     for which, colour in ((0, FIRST), (1, SECOND)):
         kind = _KIND.get(kinds.get(found.pair[which], ""), "")
         label = f"{found.names[which]} ({kind})" if kind else found.names[which]
-        handles.append(Line2D([], [], color=colour, lw=1.7, ls="-" if which == 0 else (0, (6, 1.2)), label=label))
+        handles.append(
+            Line2D([], [], color=colour, lw=1.7, ls="-" if which == 0 else (0, (6, 1.2)), label=label)
+        )
     handles += [
         Line2D([], [], color=SOFT, lw=0.9, ls=":", label="best so far"),
         Patch(color=SOFT, alpha=0.3, lw=0, label="range of replicates"),
@@ -186,5 +245,12 @@ def _legend(figure, found: Crossovers) -> None:  # type: ignore[no-untyped-def]
         Line2D([], [], color=INK, lw=0, marker="D", ms=5, mfc="white", label="not robust"),
     ]
     top = 1 - 0.08 / figure.get_figheight()
-    figure.legend(handles=handles, loc="upper left", ncols=6 if figure.get_figwidth() > 6 else 3,
-                  bbox_to_anchor=(0.02, top), borderaxespad=0, columnspacing=1.4, handlelength=2)
+    figure.legend(
+        handles=handles,
+        loc="upper left",
+        ncols=6 if figure.get_figwidth() > 6 else 3,
+        bbox_to_anchor=(0.02, top),
+        borderaxespad=0,
+        columnspacing=1.4,
+        handlelength=2,
+    )

@@ -12,7 +12,20 @@ from matplotlib.lines import Line2D
 from analysis.crossover.efficiency import by_cell, losses
 from analysis.crossover.locate import Crossovers
 from analysis.plots.places import series_name, varying_axes
-from analysis.plots.style import FIRST, MARKERS, SECOND, SERIES, SOFT, Plot, bounded, count, log_axis, look, panels, save
+from analysis.plots.style import (
+    FIRST,
+    MARKERS,
+    SECOND,
+    SERIES,
+    SOFT,
+    Plot,
+    bounded,
+    count,
+    log_axis,
+    look,
+    panels,
+    save,
+)
 
 
 def loss_against_unique(found: Crossovers, folder: Path) -> Plot | None:
@@ -35,12 +48,23 @@ def loss_against_unique(found: Crossovers, folder: Path) -> Plot | None:
                 which = found.pair.index(objective)
                 colour, marker = (FIRST, SECOND)[which], MARKERS[kinds.index(series) % len(MARKERS)]
                 rows = rows.sort_values("U")
-                axis.plot(rows["U"], rows["mean"], color=colour, lw=1.3, ls="-" if which == 0 else (0, (6, 1.2)))
+                axis.plot(
+                    rows["U"], rows["mean"], color=colour, lw=1.3, ls="-" if which == 0 else (0, (6, 1.2))
+                )
                 if rows["low"].notna().all():
                     axis.vlines(rows["U"], rows["low"], rows["high"], color=colour, lw=0.9)
-                for r in rows.itertuples():
-                    hollow = value == "best" and not r.bracketed
-                    axis.plot([r.U], [r.mean], marker=marker, ms=5, mfc="white" if hollow else colour, mec=colour, ls="none", zorder=4)
+                for r in rows.to_dict("records"):
+                    hollow = value == "best" and not r["bracketed"]
+                    axis.plot(
+                        [r["U"]],
+                        [r["mean"]],
+                        marker=marker,
+                        ms=5,
+                        mfc="white" if hollow else colour,
+                        mec=colour,
+                        ls="none",
+                        zorder=4,
+                    )
             budgets = sorted({float(f"{u:.2g}") for u in cells["U"]})
             log_axis(axis, "x", list(cells["U"]), at=budgets if len(budgets) <= 8 else None)
             axis.set_xlim(cells["U"].min() / 1.3, cells["U"].max() * 1.3)
@@ -49,18 +73,42 @@ def loss_against_unique(found: Crossovers, folder: Path) -> Plot | None:
             axis.set_title({"best": "early-stopped", "final": "where the run ends"}[value], loc="left")
         bound = [" (upper bound)" if k == "upper_bound" else "" for k in _kinds(found)]
         handles = [
-            Line2D([], [], color=(FIRST, SECOND)[w], ls="-" if w == 0 else (0, (6, 1.2)), label=found.names[w] + bound[w])
+            Line2D(
+                [],
+                [],
+                color=(FIRST, SECOND)[w],
+                ls="-" if w == 0 else (0, (6, 1.2)),
+                label=found.names[w] + bound[w],
+            )
             for w in (0, 1)
-        ] + [Line2D([], [], color=SOFT, marker=MARKERS[k % len(MARKERS)], lw=0, ms=5, label=s) for k, s in enumerate(kinds)]
+        ] + [
+            Line2D([], [], color=SOFT, marker=MARKERS[k % len(MARKERS)], lw=0, ms=5, label=s)
+            for k, s in enumerate(kinds)
+        ]
         handles.append(Line2D([], [], color=SOFT, marker="o", mfc="white", lw=0, ms=5, label="still falling"))
-        figure.legend(handles=handles, loc="upper left", ncols=3, bbox_to_anchor=(0.02, 1 - 0.06 / figure.get_figheight()),
-                      borderaxespad=0, columnspacing=1.4)
+        figure.legend(
+            handles=handles,
+            loc="upper left",
+            ncols=3,
+            bbox_to_anchor=(0.02, 1 - 0.06 / figure.get_figheight()),
+            borderaxespad=0,
+            columnspacing=1.4,
+        )
     caption = (
-        "Loss on half B against unique data: where early stopping on half A would have kept it, and where the run ends. "
-        "Bars: t intervals over replicates, one variance for all cells of an objective. Hollow: a minimum that the run "
+        "Loss on half B against unique data: where early stopping on half A would have kept it, and where "
+        "the run ends. "
+        "Bars: t intervals over replicates, one variance for all cells of an objective. Hollow: a minimum "
+        "that the run "
         "does not bracket, so that a longer run would do better."
     )
-    return save(figure, pd.concat(data, ignore_index=True), folder, "loss_against_unique", "Loss against unique data", caption)
+    return save(
+        figure,
+        pd.concat(data, ignore_index=True),
+        folder,
+        "loss_against_unique",
+        "Loss against unique data",
+        caption,
+    )
 
 
 def _kinds(found: Crossovers) -> list[str]:
@@ -89,7 +137,16 @@ def efficiency(found: Crossovers, records: list[dict[str, Any]], folder: Path) -
                 continue
             if r["low"] and r["high"] and math.isfinite(r["low"]):
                 axis.plot([x, x], [r["low"], r["high"]], color=colour, lw=1.2)
-            axis.plot([x], [r["value"]], marker=marker, ms=5.5, mfc=colour if r["settled"] else "white", mec=colour, ls="none", zorder=4)
+            axis.plot(
+                [x],
+                [r["value"]],
+                marker=marker,
+                ms=5.5,
+                mfc=colour if r["settled"] else "white",
+                mec=colour,
+                ls="none",
+                zorder=4,
+            )
         values = [v for r in rows for v in (r["value"], r["low"], r["high"], 1.0) if v and math.isfinite(v)]
         budgets = sorted({float(f"{r['U']:.2g}") for r in rows})
         log_axis(axis, "x", [r["U"] for r in rows], at=budgets if len(budgets) <= 8 else None)
@@ -99,18 +156,29 @@ def efficiency(found: Crossovers, records: list[dict[str, Any]], folder: Path) -
         axis.set_xlabel(f"unique tokens U that {second} has")
         axis.set_ylabel(f"times U that {first} needs")
         handles = [
-            Line2D([], [], color=SERIES[k % len(SERIES)], marker=MARKERS[k % len(MARKERS)], lw=0, ms=5.5, label=s)
+            Line2D(
+                [], [], color=SERIES[k % len(SERIES)], marker=MARKERS[k % len(MARKERS)], lw=0, ms=5.5, label=s
+            )
             for k, s in enumerate(kinds)
         ]
-        figure.legend(handles=handles, loc="upper left", ncols=min(3, len(handles)),
-                      bbox_to_anchor=(0.02, 1 - 0.06 / figure.get_figheight()), borderaxespad=0)
+        figure.legend(
+            handles=handles,
+            loc="upper left",
+            ncols=min(3, len(handles)),
+            bbox_to_anchor=(0.02, 1 - 0.06 / figure.get_figheight()),
+            borderaxespad=0,
+        )
     caption = (
-        f"Data efficiency: how many times the unique data {first} needs for the loss that {second} reaches on U, both "
-        f"early-stopped within this budget; above the line {second} gets more from each token. Arrows: bounds. Hollow: "
+        f"Data efficiency: how many times the unique data {first} needs for the loss that {second} reaches "
+        "on U, both "
+        f"early-stopped within this budget; above the line {second} gets more from each token. Arrows: "
+        "bounds. Hollow: "
         f"{second} was still improving, so that the ratio would rise with a longer run."
     )
     data = pd.DataFrame([{k: v for k, v in r.items() if k not in ("axes", "assumption")} for r in rows])
-    return save(figure, data, folder, "data_efficiency", f"Data efficiency of {second} against {first}", caption)
+    return save(
+        figure, data, folder, "data_efficiency", f"Data efficiency of {second} against {first}", caption
+    )
 
 
 __all__ = ["count", "efficiency", "loss_against_unique"]

@@ -6,27 +6,45 @@ import math
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from analysis.crossover.law import CrossingLaw
 from analysis.crossover.locate import Crossovers
-from analysis.plots.style import INK, MARKERS, SERIES, SOFT, Plot, bounded, count, log_axis, look, panels, save
+from analysis.plots.style import (
+    INK,
+    MARKERS,
+    SERIES,
+    SOFT,
+    Plot,
+    bounded,
+    count,
+    log_axis,
+    look,
+    panels,
+    save,
+)
 
 _WORDS = {"raw": "raw curves", "best_so_far": "best so far"}
 
 
-def against_unique(found: Crossovers, laws: dict[tuple[str, str], CrossingLaw | None], folder: Path) -> Plot | None:
+def against_unique(
+    found: Crossovers, laws: dict[tuple[str, str], CrossingLaw | None], folder: Path
+) -> Plot | None:
     """Place of the crossing against U: raw above best so far, tokens beside epochs. None without any U."""
     frame = _frame(found)
     if frame.empty:
         return None
     with look():
-        figure, axes = panels(2, 2, 2.9, 2.15, left=0.65, top=0.75, bottom=0.5, between=0.75, above=0.78, right=0.2)
+        figure, axes = panels(
+            2, 2, 2.9, 2.15, left=0.65, top=0.75, bottom=0.5, between=0.75, above=0.78, right=0.2
+        )
         for i, definition in enumerate(("raw", "best_so_far")):
             for j, unit in enumerate(("tokens", "epochs")):
                 part = frame[(frame["definition"] == definition) & (frame["unit"] == unit)]
@@ -36,11 +54,16 @@ def against_unique(found: Crossovers, laws: dict[tuple[str, str], CrossingLaw | 
                 axes[i][j].set_xlabel("unique tokens U")
         _legend(figure, frame)
     caption = (
-        f"Where {found.names[1]} passes {found.names[0]}, against unique data. Filled: geometric mean of the replicates (small "
-        f"dots) with its {found.confidence:.0%} interval. Hollow with an arrow: a bound; the crossing lies further in the "
-        f"arrow's direction, or nowhere. Lines: the law of the crossing with its band, dashed beyond the cells that crossed."
+        f"Where {found.names[1]} passes {found.names[0]}, against unique data. Filled: geometric mean of "
+        "the replicates (small "
+        f"dots) with its {found.confidence:.0%} interval. Hollow with an arrow: a bound; the crossing lies "
+        "further in the "
+        "arrow's direction, or nowhere. Lines: the law of the crossing with its band, dashed beyond the "
+        "cells that crossed."
     )
-    return save(figure, frame, folder, "crossover_against_unique", "The crossing against unique data", caption)
+    return save(
+        figure, frame, folder, "crossover_against_unique", "The crossing against unique data", caption
+    )
 
 
 def series_name(record: dict[str, Any], varying: list[str]) -> str:
@@ -75,11 +98,30 @@ def _frame(found: Crossovers) -> pd.DataFrame:
     for r in found.records:
         if r["unit"] == "flops" or not r["U"] or r["value"] is None:
             continue
-        rows.append({
-            "series": series_name(r, varying), **{k: r[k] for k in (
-                "cell", "definition", "unit", "N", "U", "value", "low", "high", "censored", "robust", "replicates")},
-            "replicate_values": ";".join(f"{o['x'][r['unit']]:.6g}{_SIDE[o['censored']]}" for o in r["replicate_values"]),
-        })
+        rows.append(
+            {
+                "series": series_name(r, varying),
+                **{
+                    k: r[k]
+                    for k in (
+                        "cell",
+                        "definition",
+                        "unit",
+                        "N",
+                        "U",
+                        "value",
+                        "low",
+                        "high",
+                        "censored",
+                        "robust",
+                        "replicates",
+                    )
+                },
+                "replicate_values": ";".join(
+                    f"{o['x'][r['unit']]:.6g}{_SIDE[o['censored']]}" for o in r["replicate_values"]
+                ),
+            }
+        )
     return pd.DataFrame(rows)
 
 
@@ -93,17 +135,40 @@ def _against(axis: Axes, part: pd.DataFrame, law: CrossingLaw | None, found: Cro
         rows = rows.sort_values("U")
         shift = 1.0 + 0.06 * (k - (part["series"].nunique() - 1) / 2)
         _law_line(axis, law, rows, colour, part["unit"].iloc[0])
-        for r in rows.itertuples():
-            x = r.U * shift
-            every += [v for v in (r.value, r.low, r.high) if v and math.isfinite(v)]
-            if isinstance(r.censored, str):
-                bounded(axis, x, r.value, r.censored, colour, marker)
+        for r in rows.to_dict("records"):
+            x = r["U"] * shift
+            every += [v for v in (r["value"], r["low"], r["high"]) if v and math.isfinite(v)]
+            if isinstance(r["censored"], str):
+                bounded(axis, x, r["value"], r["censored"], colour, marker)
                 continue
-            if r.low and r.high and r.low > 0:
-                axis.plot([x, x], [max(r.low, r.value / 4), min(r.high, r.value * 4)], color=colour, lw=1.2, zorder=3)
-            for text in str(r.replicate_values).split(";"):
-                axis.plot([x * 1.04], [float(text.rstrip("+-"))], marker=".", ms=3.5, color=colour, alpha=0.7, ls="none")
-            axis.plot([x], [r.value], marker=marker, ms=5.5, mfc=colour if r.robust else "white", mec=colour, ls="none", zorder=4)
+            if r["low"] and r["high"] and r["low"] > 0:
+                axis.plot(
+                    [x, x],
+                    [max(r["low"], r["value"] / 4), min(r["high"], r["value"] * 4)],
+                    color=colour,
+                    lw=1.2,
+                    zorder=3,
+                )
+            for text in str(r["replicate_values"]).split(";"):
+                axis.plot(
+                    [x * 1.04],
+                    [float(text.rstrip("+-"))],
+                    marker=".",
+                    ms=3.5,
+                    color=colour,
+                    alpha=0.7,
+                    ls="none",
+                )
+            axis.plot(
+                [x],
+                [r["value"]],
+                marker=marker,
+                ms=5.5,
+                mfc=colour if r["robust"] else "white",
+                mec=colour,
+                ls="none",
+                zorder=4,
+            )
     budgets = sorted({float(f"{u:.2g}") for u in part["U"]})
     log_axis(axis, "x", list(part["U"]), at=budgets if len(budgets) <= 8 else None)
     log_axis(axis, "y", every or [1.0])
@@ -116,29 +181,54 @@ def _law_line(axis: Axes, law: CrossingLaw | None, rows: pd.DataFrame, colour: s
     if law is None or "U" not in law.columns or len(law.columns) > 3 or rows["U"].nunique() < 2:
         return
     grid = np.geomspace(rows["U"].min() / 1.15, rows["U"].max() * 1.15, 25)
-    size = {"N": float(rows["N"].iloc[0])} if "N" in law.columns else {}
+    size: dict[str, Any] = {"N": float(rows["N"].iloc[0])} if "N" in law.columns else {}
     band = np.array([law.predict(U=float(u), **size) for u in grid])
     seen = rows.loc[rows["censored"].isna(), "U"]
-    inside = (grid >= seen.min() * 0.99) & (grid <= seen.max() * 1.01) if len(seen) else np.zeros(len(grid), dtype=bool)
+    inside = (
+        (grid >= seen.min() * 0.99) & (grid <= seen.max() * 1.01)
+        if len(seen)
+        else np.zeros(len(grid), dtype=bool)
+    )
     axis.fill_between(grid, band[:, 1], band[:, 2], color=colour, alpha=0.08, lw=0)
     axis.plot(grid, band[:, 0], color=colour, lw=0.9, ls=(0, (3, 2)), zorder=2)
     if inside.sum() > 1:
         axis.plot(grid[inside], band[inside, 0], color=colour, lw=1.2, zorder=2)
 
 
-def _legend(figure, frame: pd.DataFrame) -> None:  # type: ignore[no-untyped-def]
+def _legend(figure: Figure, frame: pd.DataFrame) -> None:
     handles = [
-        Line2D([], [], color=SERIES[k % len(SERIES)], marker=MARKERS[k % len(MARKERS)], ms=5.5, lw=1.2, label=name)
+        Line2D(
+            [],
+            [],
+            color=SERIES[k % len(SERIES)],
+            marker=MARKERS[k % len(MARKERS)],
+            ms=5.5,
+            lw=1.2,
+            label=name,
+        )
         for k, name in enumerate(frame["series"].unique())
     ]
-    handles.append(Line2D([], [], color=SOFT, marker="o", mfc="white", ms=5.5, lw=0, label="bound, or not robust"))
-    figure.legend(handles=handles, loc="upper left", ncols=min(len(handles), 3), bbox_to_anchor=(0.02, 1 - 0.08 / figure.get_figheight()),
-                  borderaxespad=0)
+    handles.append(
+        Line2D([], [], color=SOFT, marker="o", mfc="white", ms=5.5, lw=0, label="bound, or not robust")
+    )
+    figure.legend(
+        handles=handles,
+        loc="upper left",
+        ncols=min(len(handles), 3),
+        bbox_to_anchor=(0.02, 1 - 0.08 / figure.get_figheight()),
+        borderaxespad=0,
+    )
 
 
 def crossover_map(found: Crossovers, folder: Path) -> Plot | None:
-    """A map over N and U: the place in each cell, bounds hatched. None without both a size and a budget axis."""
-    records = [r for d in ("raw", "best_so_far") for r in found.select(d, "tokens") if r["N"] and r["U"] and r["value"]]
+    """A map over N and U: the place in each cell, bounds hatched. None without both a size and a budget
+    axis."""
+    records = [
+        r
+        for d in ("raw", "best_so_far")
+        for r in found.select(d, "tokens")
+        if r["N"] and r["U"] and r["value"]
+    ]
     varying = varying_axes(found)
     sizes = _levels([r["N"] for r in records])
     budgets = _levels([r["U"] for r in records])
@@ -148,18 +238,28 @@ def crossover_map(found: Crossovers, folder: Path) -> Plot | None:
     with look():
         width = max(2.4, 0.78 * len(budgets))
         height = max(0.9, 0.46 * len(sizes))
-        figure, axes = panels(len(groups), 2, width, height, left=0.75, top=0.45, bottom=0.5, between=0.35, above=0.65)
+        figure, axes = panels(
+            len(groups), 2, width, height, left=0.75, top=0.45, bottom=0.5, between=0.35, above=0.65
+        )
         norm = LogNorm(min(r["value"] for r in records) / 1.2, max(r["value"] for r in records) * 1.2)
         data = []
         for i, group in enumerate(groups):
             for j, definition in enumerate(("raw", "best_so_far")):
-                mine = [r for r in records if r["definition"] == definition and series_name({**r, "N": None}, varying) == group]
+                mine = [
+                    r
+                    for r in records
+                    if r["definition"] == definition and series_name({**r, "N": None}, varying) == group
+                ]
                 data += _map(axes[i][j], mine, sizes, budgets, norm, j == 0)
-                axes[i][j].set_title(_WORDS[definition] + ("" if group == "all" else f", {group}"), loc="left")
+                axes[i][j].set_title(
+                    _WORDS[definition] + ("" if group == "all" else f", {group}"), loc="left"
+                )
                 axes[i][j].set_xlabel("unique tokens U")
     caption = (
-        "Tokens at which the curves cross, over model size and unique data. Darker is later. Hatched: no crossing inside "
-        "the run; the number is the bound (> none by then, < already before the first counted evaluation). ?: not robust."
+        "Tokens at which the curves cross, over model size and unique data. Darker is later. Hatched: no "
+        "crossing inside "
+        "the run; the number is the bound (> none by then, < already before the first counted evaluation). "
+        "?: not robust."
     )
     return save(figure, pd.DataFrame(data), folder, "crossover_map", "Map of the crossings", caption)
 
@@ -177,9 +277,14 @@ def _nearest(levels: list[float], value: float) -> int:
     return int(np.abs(np.log(np.array(levels) / value)).argmin())
 
 
-def _map(axis: Axes, records: list[dict[str, Any]], sizes: list[float], budgets: list[float], norm: LogNorm, label: bool) -> list[dict]:
-    import matplotlib as mpl
-
+def _map(
+    axis: Axes,
+    records: list[dict[str, Any]],
+    sizes: list[float],
+    budgets: list[float],
+    norm: LogNorm,
+    label: bool,
+) -> list[dict]:
     colours = mpl.colormaps["Blues"]
     data = []
     for r in records:
@@ -187,13 +292,32 @@ def _map(axis: Axes, records: list[dict[str, Any]], sizes: list[float], budgets:
         sign = {None: "", "right": "> ", "left": "< "}[r["censored"]]
         shade = float(norm(r["value"])) * 0.75 + 0.1
         face = colours(shade) if r["censored"] is None else "white"
-        axis.add_patch(Rectangle((x - 0.48, y - 0.46), 0.96, 0.92, fc=face, ec=SOFT, lw=0.6,
-                                 hatch=None if r["censored"] is None else "////", alpha=1 if r["censored"] is None else 0.35))
+        axis.add_patch(
+            Rectangle(
+                (x - 0.48, y - 0.46),
+                0.96,
+                0.92,
+                fc=face,
+                ec=SOFT,
+                lw=0.6,
+                hatch=None if r["censored"] is None else "////",
+                alpha=1 if r["censored"] is None else 0.35,
+            )
+        )
         doubt = "" if r["censored"] or r["robust"] else " ?"
-        axis.text(x, y, f"{sign}{count(r['value'])}{doubt}", ha="center", va="center", fontsize=8,
-                  color="white" if r["censored"] is None and shade > 0.55 else INK,
-                  bbox={"fc": "white", "ec": "none", "pad": 1.2} if r["censored"] else None)
-        data.append({k: r[k] for k in ("cell", "definition", "N", "U", "value", "low", "high", "censored", "robust")})
+        axis.text(
+            x,
+            y,
+            f"{sign}{count(r['value'])}{doubt}",
+            ha="center",
+            va="center",
+            fontsize=8,
+            color="white" if r["censored"] is None and shade > 0.55 else INK,
+            bbox={"fc": "white", "ec": "none", "pad": 1.2} if r["censored"] else None,
+        )
+        data.append(
+            {k: r[k] for k in ("cell", "definition", "N", "U", "value", "low", "high", "censored", "robust")}
+        )
     axis.set_xlim(-0.6, len(budgets) - 0.4)
     axis.set_ylim(-0.6, len(sizes) - 0.4)
     axis.set_xticks(range(len(budgets)), [count(float(f"{b:.2g}")) for b in budgets])

@@ -26,13 +26,34 @@ FIRST, SECOND = "#0b4f8a", "#e08214"
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 SERIES = ("#222255", "#b03060", "#117733", "#cc8822", "#4477aa", "#999933", "#882255", "#44aa99")
 
-RC: dict[str, Any] = {
-    "font.family": "DejaVu Sans", "font.size": 8.5, "axes.titlesize": 9, "axes.labelsize": 8.5, "axes.edgecolor": SOFT,
-    "axes.linewidth": 0.7, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": GRID,
-    "grid.linewidth": 0.6, "axes.axisbelow": True, "xtick.color": SOFT, "ytick.color": SOFT, "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK, "xtick.labelsize": 7.5, "ytick.labelsize": 7.5, "xtick.major.width": 0.7,
-    "ytick.major.width": 0.7, "legend.frameon": False, "legend.fontsize": 8, "lines.linewidth": 1.6,
-    "figure.dpi": 100, "savefig.dpi": 180, "svg.hashsalt": "crossover", "svg.fonttype": "path",
+RC: Any = {
+    "font.family": "DejaVu Sans",
+    "font.size": 8.5,
+    "axes.titlesize": 9,
+    "axes.labelsize": 8.5,
+    "axes.edgecolor": SOFT,
+    "axes.linewidth": 0.7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "xtick.color": SOFT,
+    "ytick.color": SOFT,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "xtick.labelsize": 7.5,
+    "ytick.labelsize": 7.5,
+    "xtick.major.width": 0.7,
+    "ytick.major.width": 0.7,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "lines.linewidth": 1.6,
+    "figure.dpi": 100,
+    "savefig.dpi": 180,
+    "svg.hashsalt": "crossover",
+    "svg.fonttype": "path",
 }
 
 
@@ -51,23 +72,39 @@ class Plot:
 @contextmanager
 def look() -> Iterator[None]:
     """The house style, for the duration."""
-    with mpl.rc_context(RC):
+    with mpl.rc_context(rc=RC):
         yield
 
 
 def panels(
-    rows: int, columns: int, width: float, height: float, *, left: float = 0.55, right: float = 0.15, top: float = 0.35,
-    bottom: float = 0.45, between: float = 0.42, above: float = 0.5, sharex: Any = False, sharey: Any = False,
+    rows: int,
+    columns: int,
+    width: float,
+    height: float,
+    *,
+    left: float = 0.55,
+    right: float = 0.15,
+    top: float = 0.35,
+    bottom: float = 0.45,
+    between: float = 0.42,
+    above: float = 0.5,
+    sharex: Any = False,
+    sharey: Any = False,
 ) -> tuple[Figure, np.ndarray]:
-    """A grid of panels of ``width`` x ``height`` inches with fixed margins: no layout engine, which would dominate the
-    time. Returns the figure and an array of axes [rows, columns]."""
+    """A grid of panels of ``width`` x ``height`` inches with fixed margins: no layout engine, which would
+    dominate the time. Returns the figure and an array of axes [rows, columns]."""
     w = left + right + columns * width + (columns - 1) * between
     h = top + bottom + rows * height + (rows - 1) * above
     figure = Figure(figsize=(w, h))
     FigureCanvasAgg(figure)
     axes = figure.subplots(rows, columns, squeeze=False, sharex=sharex, sharey=sharey)
     figure.subplots_adjust(
-        left=left / w, right=1 - right / w, top=1 - top / h, bottom=bottom / h, wspace=between / width, hspace=above / height
+        left=left / w,
+        right=1 - right / w,
+        top=1 - top / h,
+        bottom=bottom / h,
+        wspace=between / width,
+        hspace=above / height,
     )
     return figure, axes
 
@@ -102,7 +139,7 @@ def log_axis(axis: Axes, which: str, values: pd.Series | list[float], at: list[f
     if at is not None:
         target.set_major_locator(FixedLocator(at))
     else:
-        subs = (1.0, 2.0, 5.0) if span < 60 else (1.0, 3.0) if span < 1e3 else (1.0,)
+        subs: tuple[float, ...] = (1.0, 2.0, 5.0) if span < 60 else (1.0, 3.0) if span < 1e3 else (1.0,)
         if span < 4:
             subs = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)
         target.set_major_locator(LogLocator(base=10, subs=subs, numticks=12))
@@ -112,10 +149,21 @@ def log_axis(axis: Axes, which: str, values: pd.Series | list[float], at: list[f
 
 
 def bounded(axis: Axes, x: float, y: float, side: str, colour: str, marker: str, size: float = 5.5) -> None:
-    """A censored place: hollow, with an arrow to where the true one lies (``right``: above, ``left``: below)."""
+    """A censored place: hollow, with an arrow to where the true one lies (``right``: above, ``left``:
+    below)."""
     reach = 16 if side == "right" else -16
     axis.annotate(
-        "", xy=(x, y), xytext=(0, reach), textcoords="offset points",
-        arrowprops={"arrowstyle": "<|-", "color": colour, "lw": 1.1, "shrinkA": 0, "shrinkB": 3, "mutation_scale": 8},
+        "",
+        xy=(x, y),
+        xytext=(0, reach),
+        textcoords="offset points",
+        arrowprops={
+            "arrowstyle": "<|-",
+            "color": colour,
+            "lw": 1.1,
+            "shrinkA": 0,
+            "shrinkB": 3,
+            "mutation_scale": 8,
+        },
     )
     axis.plot([x], [y], marker=marker, ms=size, mfc="white", mec=colour, mew=1.2, ls="none", zorder=4)

@@ -1,4 +1,5 @@
-"""The report of a study: one self-contained page, ``report.json`` beside it, and the figures with their data."""
+"""The report of a study: one self-contained page, ``report.json`` beside it, and the figures with their
+data."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ __all__ = ["Report", "Study", "analyse", "write"]
 
 @dataclass(frozen=True)
 class Report:
-    """What was written: ``html``, ``json`` and ``figures``; ``data`` is the content of the JSON, ``study`` the results."""
+    """What was written: ``html``, ``json`` and ``figures``; ``data`` is the content of the JSON, ``study``
+    the results."""
 
     html: Path
     json: Path
@@ -44,11 +46,13 @@ def write(
     extra_sections: Mapping[str, str] | None = None,
     **options: Any,
 ) -> Report:
-    """Analyse a study and write ``report.html``, ``report.json``, ``figures/`` and ``tables/`` into ``folder``.
+    """Analyse a study and write ``report.html``, ``report.json``, ``figures/`` and ``tables/`` into
+    ``folder``.
 
-    ``runs``, ``curves``, ``scores`` and further ``options`` as for :func:`analysis.crossover.locate`; or a finished
-    :class:`Crossovers`. ``spec``: the sweep, shown as it is (a mapping's ``name`` and ``question`` are used in the head).
-    ``provenance``: facts shown beside the ``command`` that reproduces it. ``extra_sections``: {heading: text}.
+    ``runs``, ``curves``, ``scores`` and further ``options`` as for :func:`analysis.crossover.locate`; or a
+    finished :class:`Crossovers`. ``spec``: the sweep, shown as it is (a mapping's ``name`` and ``question``
+    are used in the head). ``provenance``: facts shown beside the ``command`` that reproduces it.
+    ``extra_sections``: {heading: text}.
     """
     from analysis.plots import draw
     from analysis.report import sections
@@ -67,10 +71,20 @@ def write(
         "title": name,
         "provenance": json.loads(json.dumps(facts, default=str)),
         "command": command,
-        "figures": [{"name": p.name, "caption": p.caption, **{k: str(f.relative_to(folder)) for k, f in
-                    (("png", p.png), ("svg", p.svg), ("csv", p.csv))}} for p in plots],
+        "figures": [
+            {
+                "name": p.name,
+                "caption": p.caption,
+                **{
+                    k: str(f.relative_to(folder)) for k, f in (("png", p.png), ("svg", p.svg), ("csv", p.csv))
+                },
+            }
+            for p in plots
+        ],
     }
-    extras = [tag("section", tag("h2", heading), tag("p", text)) for heading, text in (extra_sections or {}).items()]
+    extras = [
+        tag("section", tag("h2", heading), tag("p", text)) for heading, text in (extra_sections or {}).items()
+    ]
     text = page(
         f"{name}: {study.verdict.headline}",
         sections.lead(study, name, head),

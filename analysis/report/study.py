@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.crossover.arms import UNITS
 from analysis.crossover.control import Control, control
 from analysis.crossover.efficiency import by_cell, data_efficiency, losses
-from analysis.crossover.headline import Verdict, verdict
+from analysis.crossover.headline import Verdict, number, verdict
 from analysis.crossover.law import CrossingLaw, crossing_law
 from analysis.crossover.locate import Crossovers
 from analysis.crossover.outcome import DEFINITIONS
-from analysis.crossover.arms import UNITS
 
 
 @dataclass(frozen=True)
@@ -32,31 +32,51 @@ class Study:
 
     def json(self) -> dict[str, Any]:
         """Plain values: crossovers first, in the schema of ``report --json``."""
-        best = [] if self.losses.empty else [
-            {"definition": v, **row} for v in ("best", "final") for row in by_cell(self.losses, v).to_dict("records")
-        ]
-        return clean({
-            "crossovers": self.found.records,
-            "headline": self.verdict.headline,
-            "verdict": self.verdict.json(),
-            "laws": [law.json() for law in self.laws.values() if law is not None],
-            "control": [c.json() for c in self.controls],
-            "data_efficiency": self.ratios,
-            "losses": best,
-            "runs": [] if self.losses.empty else self.losses.to_dict("records"),
-            "excluded": self.found.excluded,
-            "notes": list(self.found.notes),
-            "not_shown": self.not_shown,
-            "pair": list(self.found.pair), "metric": self.found.metric, "confidence": self.found.confidence,
-        })
+        best = (
+            []
+            if self.losses.empty
+            else [
+                {"definition": v, **row}
+                for v in ("best", "final")
+                for row in by_cell(self.losses, v).to_dict("records")
+            ]
+        )
+        return clean(
+            {
+                "crossovers": self.found.records,
+                "headline": self.verdict.headline,
+                "verdict": self.verdict.json(),
+                "laws": [law.json() for law in self.laws.values() if law is not None],
+                "control": [c.json() for c in self.controls],
+                "data_efficiency": self.ratios,
+                "losses": best,
+                "runs": [] if self.losses.empty else self.losses.to_dict("records"),
+                "excluded": self.found.excluded,
+                "notes": list(self.found.notes),
+                "not_shown": self.not_shown,
+                "pair": list(self.found.pair),
+                "metric": self.found.metric,
+                "confidence": self.found.confidence,
+            }
+        )
 
 
 def analyse(found: Crossovers) -> Study:
     """All that follows from the crossovers of a study."""
-    laws = {(d, u): crossing_law(found, d, u) for d in DEFINITIONS for u in UNITS}
+    laws: dict[tuple[str, str], CrossingLaw | None] = {
+        (d, u): crossing_law(found, d, u) for d in DEFINITIONS for u in UNITS
+    }
     controls = control(found)
     ratios = data_efficiency(found)
-    return Study(found, laws, verdict(found, laws, controls), controls, ratios, losses(found), not_shown(found, controls))
+    return Study(
+        found,
+        laws,
+        verdict(found, laws, controls),
+        controls,
+        ratios,
+        losses(found),
+        not_shown(found, controls),
+    )
 
 
 def not_shown(found: Crossovers, controls: list[Control]) -> list[str]:
@@ -67,45 +87,53 @@ def not_shown(found: Crossovers, controls: list[Control]) -> list[str]:
     kinds = records[0]["likelihood"] if records else {}
     if kinds.get(found.pair[1]) == "upper_bound" and kinds.get(found.pair[0]) == "exact":
         out.append(
-            f"That {first} is the better model where its curve is lower: {second}'s loss is an upper bound, its own "
-            f"likelihood may be lower. Crossings seen here can only be late for that reason, not early."
+            f"That {first} is the better model where its curve is lower: {second}'s loss is an upper "
+            "bound, its own "
+            "likelihood may be lower. Crossings seen here can only be late for that reason, not early."
         )
     best = found.select("best_so_far", "tokens")
     open_ = [r for r in best if not r["settled"]]
     if open_:
         out.append(
-            f"What longer runs would give: in {len(open_)} of {len(best)} cells a minimum is not bracketed, so that "
-            f"best-so-far results hold within this budget only."
+            f"What longer runs would give: in {len(open_)} of {len(best)} cells a minimum is not "
+            "bracketed, so that "
+            "best-so-far results hold within this budget only."
         )
     out.append(
-        f"A tuned {first}: unless weight decay, dropout and the learning rate were searched for each arm, a better-regularised "
+        f"A tuned {first}: unless weight decay, dropout and the learning rate were searched for each arm, "
+        "a better-regularised "
         f"{first} may over-fit later and less, and the crossing move or vanish."
     )
     out.append(
-        "A compute-optimal comparison: these are same-N crossings, both arms at one size. Crossings between Pareto fronts are "
+        "A compute-optimal comparison: these are same-N crossings, both arms at one size. Crossings "
+        "between Pareto fronts are "
         "another quantity, 16 to 130 times later in published studies."
     )
     replicates = min((r["replicates"] for r in records), default=0)
     if replicates <= 3:
         out.append(
-            f"How replicates scatter in each cell: with {replicates} a cell the intervals rest on one variance for all cells."
+            f"How replicates scatter in each cell: with {replicates} a cell the intervals rest on one "
+            "variance for all cells."
         )
     if records:
         sizes = [r["N"] for r in records if r["N"]]
         budgets = [r["U"] for r in records if r["U"]]
         if sizes and budgets:
-            from analysis.crossover.headline import number
-
             out.append(
-                f"Anything beyond its range: N = {number(min(sizes))} to {number(max(sizes))}, U = {number(min(budgets))} to "
+                f"Anything beyond its range: N = {number(min(sizes))} to {number(max(sizes))}, U = "
+                f"{number(min(budgets))} to "
                 f"{number(max(budgets))} tokens of one corpus. Laws drawn further are dashed for that reason."
             )
-    out.append("Use: validation loss is no downstream task, and other metrics cross elsewhere (2.4 to 8 times later in one study).")
+    out.append(
+        "Use: validation loss is no downstream task, and other metrics cross elsewhere (2.4 to 8 times "
+        "later in one study)."
+    )
     false = [c for c in controls if c.definition == "raw" and c.found]
     if false:
         worst = max(c.apart for c in false)
         out.append(
-            f"That a lead of {worst:.2g} nats means anything: twins that differ only in their replicate stand that far apart, and "
+            f"That a lead of {worst:.2g} nats means anything: twins that differ only in their replicate "
+            "stand that far apart, and "
             f"trade the lead in {sum(c.found for c in false)} of {sum(c.pairs for c in false)} pairs."
         )
     return out

@@ -1,4 +1,5 @@
-"""Synthetic studies with known crossings, shaped like the measured ones: an AR that over-fits, an MDM that falls slowly."""
+"""Synthetic studies with known crossings, shaped like the measured ones: an AR that over-fits, an MDM that
+falls slowly."""
 
 from __future__ import annotations
 
@@ -28,7 +29,7 @@ def grid(horizon: float, tokens_a_step: float = 4096.0, spacing: float = 1.1, fi
     """Evaluation steps, log-spaced and free of the horizon."""
     steps = [first]
     while steps[-1] * tokens_a_step < horizon:
-        steps.append(max(steps[-1] + 1, int(round(steps[-1] * spacing))))
+        steps.append(max(steps[-1] + 1, round(steps[-1] * spacing)))
     return np.array([s for s in steps if s * tokens_a_step <= horizon], dtype=int)
 
 
@@ -46,13 +47,20 @@ def mdm_loss(tokens: np.ndarray, t: Truth) -> np.ndarray:
 
 
 def arm(rng, run, objective, tokens, steps, loss, t: Truth, effects, masks, U, N):
-    """Curves and scores of one run; ``effects`` [2, n] of the text, ``masks`` [2, n, m] shared by all runs."""
+    """Curves and scores of one run; ``effects`` [2, n] of the text, ``masks`` [2, n, m] shared by all
+    runs."""
     jitter = rng.normal(0, t.jitter, len(steps))
     exact = objective == "autoregressive"
     m = 1 if exact else masks.shape[-1]
     curve, scores = [], []
     for k, step in enumerate(steps):
-        row = {"run": run, "step": step, "tokens": tokens[k], "epochs": tokens[k] / U, "flops": 6 * N * tokens[k]}
+        row = {
+            "run": run,
+            "step": step,
+            "tokens": tokens[k],
+            "epochs": tokens[k] / U,
+            "flops": 6 * N * tokens[k],
+        }
         drift = 1 + 0.3 * np.log(step / steps[0]) / 5
         for h, half in enumerate("ab"):
             value = loss[k] + jitter[k] + effects[h][:, None] * (1.0 if exact else 1.1)
@@ -64,20 +72,38 @@ def arm(rng, run, objective, tokens, steps, loss, t: Truth, effects, masks, U, N
             row[f"se_{half}"] = means.std(ddof=1) / np.sqrt(n)
             row[f"mc_se_{half}"] = 0.0 if exact else value.std(axis=1, ddof=1).mean() / np.sqrt(m * n)
             i, j = np.meshgrid(np.arange(n), np.arange(m), indexing="ij")
-            scores.append(pd.DataFrame({
-                "run": run, "step": step, "half": half, "sequence": i.ravel(), "draw": j.ravel(),
-                "nll": value.ravel(), "tokens": 128,
-            }))
+            scores.append(
+                pd.DataFrame(
+                    {
+                        "run": run,
+                        "step": step,
+                        "half": half,
+                        "sequence": i.ravel(),
+                        "draw": j.ravel(),
+                        "nll": value.ravel(),
+                        "tokens": 128,
+                    }
+                )
+            )
         curve.append(row)
     return pd.DataFrame(curve), pd.concat(scores)
 
 
 def study(
-    seed=0, sizes=(40_000, 190_000), budgets=(5_000, 10_000, 20_000), replicates=2, spread=0.05, block=0.0,
-    sequences=48, draws=2, crossing=None, keep_scores=True, **changes,
+    seed=0,
+    sizes=(40_000, 190_000),
+    budgets=(5_000, 10_000, 20_000),
+    replicates=2,
+    spread=0.05,
+    block=0.0,
+    sequences=48,
+    draws=2,
+    crossing=None,
+    keep_scores=True,
+    **changes,
 ):
-    """Tables of a study. ``crossing(N, U)`` gives the median place; replicates scatter about it by ``spread`` and share
-    ``block`` (log units). Returns runs, curves, scores, and {(N, U, seed): true place}."""
+    """Tables of a study. ``crossing(N, U)`` gives the median place; replicates scatter about it by ``spread``
+    and share ``block`` (log units). Returns runs, curves, scores, and {(N, U, seed): true place}."""
     rng = np.random.default_rng(seed)
     crossing = crossing or (lambda N, U: 5e5 * (U / 1e4) ** 0.6 * (N / 1.9e5) ** -0.4)
     base = Truth(**changes)
@@ -90,7 +116,14 @@ def study(
             for r in range(replicates):
                 place = crossing(N, U) * np.exp(rng.normal(0, spread) + blocks[r])
                 truth[N, U, r] = place
-                t = Truth(**{**base.__dict__, "crossing": place, "minimum": place / 2.5, "level": 2.5 - 0.2 * np.log(U / 1e4)})
+                t = Truth(
+                    **{
+                        **base.__dict__,
+                        "crossing": place,
+                        "minimum": place / 2.5,
+                        "level": 2.5 - 0.2 * np.log(U / 1e4),
+                    }
+                )
                 steps = grid(t.horizon)
                 tokens = steps * 4096.0
                 for objective, shape in (("autoregressive", ar_loss), ("masked_diffusion", mdm_loss)):
@@ -98,11 +131,24 @@ def study(
                     c, s = arm(rng, run, objective, tokens, steps, shape(tokens, t), t, effects, masks, U, N)
                     curves.append(c)
                     scores.append(s)
-                    runs.append({
-                        "run": run, "objective": objective, "seed": r, "model.size": f"{N // 1000}k",
-                        "data.unique_bytes": U, "N": N, "U": U, "U_bytes": U, "D": tokens[-1], "steps": int(steps[-1]),
-                        "likelihood": "exact" if objective == "autoregressive" else "upper_bound",
-                        "unigram_entropy": ENTROPY, "vocab": 256, "state": "done", "schedule": "constant",
-                    })
+                    runs.append(
+                        {
+                            "run": run,
+                            "objective": objective,
+                            "seed": r,
+                            "model.size": f"{N // 1000}k",
+                            "data.unique_bytes": U,
+                            "N": N,
+                            "U": U,
+                            "U_bytes": U,
+                            "D": tokens[-1],
+                            "steps": int(steps[-1]),
+                            "likelihood": "exact" if objective == "autoregressive" else "upper_bound",
+                            "unigram_entropy": ENTROPY,
+                            "vocab": 256,
+                            "state": "done",
+                            "schedule": "constant",
+                        }
+                    )
     tables = pd.DataFrame(runs), pd.concat(curves, ignore_index=True), pd.concat(scores, ignore_index=True)
     return (*tables[:2], tables[2] if keep_scores else None), truth

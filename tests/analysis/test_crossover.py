@@ -18,7 +18,19 @@ from analysis.crossover.zeros import crossings
 from analysis.tables import TableError
 from tests.analysis.synthetic import study
 
-FIELDS = ["cell", "axes", "metric", "definition", "unit", "value", "low", "high", "censored", "replicates", "assumption"]
+FIELDS = [
+    "cell",
+    "axes",
+    "metric",
+    "definition",
+    "unit",
+    "value",
+    "low",
+    "high",
+    "censored",
+    "replicates",
+    "assumption",
+]
 
 
 def one(**changes):
@@ -45,7 +57,9 @@ def test_places_are_recovered_per_replicate(found):
     for r in result.select("raw", "tokens"):
         if r["censored"] is None:
             for o in r["replicate_values"]:
-                assert o["x"]["tokens"] == pytest.approx(truth[r["N"].__round__(), round(r["U"]), o["seed"]], rel=0.04)
+                assert o["x"]["tokens"] == pytest.approx(
+                    truth[r["N"].__round__(), round(r["U"]), o["seed"]], rel=0.04
+                )
 
 
 def test_units_agree(found):
@@ -72,7 +86,8 @@ def test_the_two_by_two_table_says_how_the_place_moves(found):
     laws = {(d, u): crossing_law(result, d, u) for d in ("raw", "best_so_far") for u in ("tokens", "epochs")}
     v = verdict(result, laws, control(result))
     table = {(q.definition, q.unit): q for q in v.table}
-    # With three cells that crossed and three coefficients the law decides nothing; it still leans the right way.
+    # With three cells that crossed and three coefficients the law decides nothing; it still leans the right
+    # way.
     assert "earlier" in table["raw", "tokens"].less_data and "later" in table["raw", "epochs"].less_data
     assert "earlier" in table["raw", "tokens"].larger_model
     assert table["best_so_far", "tokens"].less_data == "unknown: only bounds"
@@ -83,7 +98,8 @@ def test_extending_the_runs_changes_nothing_that_was_read_to_the_old_horizon():
     (runs, curves, scores), _ = one(horizon=1.2e6)
     short = locate(runs, curves, scores).records
     (_, long_curves, long_scores), _ = one(horizon=3e6)
-    # The first evaluations of the longer study are other draws of noise, so extend by rows beyond the horizon only.
+    # The first evaluations of the longer study are other draws of noise, so extend by rows beyond the horizon
+    # only.
     beyond = long_curves[long_curves["step"] > curves["step"].max()]
     more = long_scores[long_scores["step"] > curves["step"].max()]
     again = locate(runs, pd.concat([curves, beyond]), pd.concat([scores, more])).records
@@ -105,10 +121,12 @@ def test_early_stopped_crossing_counts_once_the_passed_arm_has_shown_its_best():
 
 def test_best_so_far_is_open_while_the_passed_arm_still_improves():
     """Both arms fall, the second faster: it leads on best values, but the first has not shown its best."""
-    (runs, curves, scores), _ = one(keep_scores=False)
+    (runs, curves, _), _ = one(keep_scores=False)
     tokens = curves["tokens"]
     first = curves["run"].str.startswith("au")
-    curves["nll_a"] = curves["nll_b"] = np.where(first, 3.0 - 0.1 * np.log(tokens / 4e5), 3.0 - 0.3 * np.log(tokens / 4e5))
+    curves["nll_a"] = curves["nll_b"] = np.where(
+        first, 3.0 - 0.1 * np.log(tokens / 4e5), 3.0 - 0.3 * np.log(tokens / 4e5)
+    )
     curves[["se_a", "se_b", "mc_se_a", "mc_se_b"]] = 0.01
     result = locate(runs, curves)
     (best,) = result.select("best_so_far", "tokens")
@@ -133,7 +151,7 @@ def test_an_arm_that_never_leaves_the_plateau_bounds_the_crossing_by_the_horizon
 
 
 def test_a_second_arm_that_leads_from_the_start_is_left_censored():
-    (runs, curves, scores), _ = one(keep_scores=False)
+    (runs, curves, _), _ = one(keep_scores=False)
     first = curves["run"].str.startswith("au")
     for half in "ab":
         curves[f"nll_{half}"] = np.where(first, 3.0, 2.5)
@@ -153,7 +171,9 @@ def test_error_of_a_place_is_that_of_the_difference_over_its_slope():
     """Over validation texts drawn afresh, places scatter as their standard error says."""
     places, errors = [], []
     for seed in range(40):
-        (runs, curves, scores), _ = one(seed=seed, replicates=1, spread=0.0, jitter=0.0, sequences=24, text=0.5, masks=0.25)
+        (runs, curves, scores), _ = one(
+            seed=seed, replicates=1, spread=0.0, jitter=0.0, sequences=24, text=0.5, masks=0.25
+        )
         crossing = locate(runs, curves, scores).cells[0].outcomes["raw"][0].crossing
         places.append(math.log(crossing.x["tokens"]))
         errors.append(crossing.se_log)
@@ -168,9 +188,12 @@ def test_monte_carlo_error_uses_the_draws_covariance_from_eight_draws_on():
     outcome = locate(runs, curves, scores).cells[0].outcomes["raw"][0]
     k, crossing = outcome.crossing.bracket[0], outcome.crossing
     separately = np.hypot(
-        (1 - crossing.weight) * np.linalg.norm(outcome.curve.draws[k]), crossing.weight * np.linalg.norm(outcome.curve.draws[k + 1])
+        (1 - crossing.weight) * np.linalg.norm(outcome.curve.draws[k]),
+        crossing.weight * np.linalg.norm(outcome.curve.draws[k + 1]),
     )
-    together = np.linalg.norm((1 - crossing.weight) * outcome.curve.draws[k] + crossing.weight * outcome.curve.draws[k + 1])
+    together = np.linalg.norm(
+        (1 - crossing.weight) * outcome.curve.draws[k] + crossing.weight * outcome.curve.draws[k + 1]
+    )
     assert together > 1.2 * separately
 
 
@@ -179,9 +202,18 @@ def _difference(value, se=0.01) -> Difference:
     tokens = np.geomspace(1e5, 1e6, n)
     value = np.asarray(value, dtype=float)
     return Difference(
-        x={u: tokens for u in ("tokens", "epochs", "flops")}, step=np.arange(n), value=value, se=np.full(n, se),
-        mc_se=np.zeros(n), parts=None, draws={}, counted=np.ones(n, dtype=bool), first=3 + 0 * value, second=3 + value,
-        paired=False, threshold=math.nan,
+        x={u: tokens for u in ("tokens", "epochs", "flops")},
+        step=np.arange(n),
+        value=value,
+        se=np.full(n, se),
+        mc_se=np.zeros(n),
+        parts=None,
+        draws={},
+        counted=np.ones(n, dtype=bool),
+        first=3 + 0 * value,
+        second=3 + value,
+        paired=False,
+        threshold=math.nan,
     )
 
 
@@ -218,7 +250,7 @@ def test_a_a_control_counts_none_between_identical_curves():
 
 
 def test_a_cell_with_one_censored_replicate_is_a_bound_from_both():
-    tables, truth = one(budgets=(10_000, 20_000), spread=0.0, crossing=lambda N, U: 6e5)
+    tables, _ = one(budgets=(10_000, 20_000), spread=0.0, crossing=lambda N, U: 6e5)
     runs = tables[0].copy()
     cut = (runs["seed"] == 1) & (runs["U"] == 10_000)
     runs.loc[cut, "steps"] = int(5e5 / 4096)
@@ -240,7 +272,10 @@ def test_tuned_fields_pair_across_their_values_and_are_selected_on_half_a():
     worse = curves[curves["run"] == runs["run"][1]].assign(run="worse", nll_a=lambda c: c["nll_a"] + 0.5)
     result = locate(pd.concat([runs, worse_run]), pd.concat([curves, worse]), pair_over=["optimizer.lr"])
     (raw,) = result.select("raw", "tokens")
-    assert raw["tuned"] == {"autoregressive": {"optimizer.lr": 1e-3}, "masked_diffusion": {"optimizer.lr": 2e-3}}
+    assert raw["tuned"] == {
+        "autoregressive": {"optimizer.lr": 1e-3},
+        "masked_diffusion": {"optimizer.lr": 2e-3},
+    }
     assert {"run": "worse", "reason": "no autoregressive twin in its cell and replicate"} in result.excluded
     assert locate(runs, curves).records == []
     with pytest.raises(TableError, match="pair_over"):
@@ -278,7 +313,9 @@ def test_costs_that_differ_give_flops_from_curves_at_equal_flops():
     second = curves["run"].str.startswith("ma")
     curves.loc[second, "flops"] *= 2
     tokens, flops = (locate(runs, curves).select("raw", u)[0]["value"] for u in ("tokens", "flops"))
-    assert flops > 1.2 * 6 * 190_000 * tokens  # at equal FLOPs the dearer arm has seen half the tokens: it passes later
+    assert (
+        flops > 1.2 * 6 * 190_000 * tokens
+    )  # at equal FLOPs the dearer arm has seen half the tokens: it passes later
 
 
 def test_other_metrics_cross_too():
@@ -312,8 +349,14 @@ def test_likelihood_kinds_say_what_may_be_concluded(found):
 
 def test_a_wsd_run_is_read_from_its_trunk():
     (runs, curves, _), _ = one(keep_scores=False)
-    tails = curves.groupby("run").tail(1).assign(run=lambda c: c["run"] + "-end", nll_b=lambda c: c["nll_b"] - 0.2)
+    tails = (
+        curves.groupby("run")
+        .tail(1)
+        .assign(run=lambda c: c["run"] + "-end", nll_b=lambda c: c["nll_b"] - 0.2)
+    )
     ends = runs.assign(trunk=runs["run"], run=runs["run"] + "-end", schedule="wsd")
     result = locate(ends, pd.concat([curves, tails]))
-    assert result.select("raw", "tokens")[0]["value"] == locate(runs, curves).select("raw", "tokens")[0]["value"]
+    assert (
+        result.select("raw", "tokens")[0]["value"] == locate(runs, curves).select("raw", "tokens")[0]["value"]
+    )
     assert len(result.cells[0].annealed) == 4

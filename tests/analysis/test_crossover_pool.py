@@ -18,12 +18,16 @@ from tests.analysis.synthetic import study
 
 def _replicates(values):
     return [
-        SimpleNamespace(x={"tokens": math.exp(v)}, censored=None, seed=i, crossing=None, curve=SimpleNamespace(parts=1))
+        SimpleNamespace(
+            x={"tokens": math.exp(v)}, censored=None, seed=i, crossing=None, curve=SimpleNamespace(parts=1)
+        )
         for i, v in enumerate(values)
     ]
 
 
-@pytest.mark.parametrize(("replicates", "block", "noise"), [(2, 0.0, 0.08), (2, 0.08, 0.05), (3, 0.05, 0.08), (5, 0.05, 0.08)])
+@pytest.mark.parametrize(
+    ("replicates", "block", "noise"), [(2, 0.0, 0.08), (2, 0.08, 0.05), (3, 0.05, 0.08), (5, 0.05, 0.08)]
+)
 def test_intervals_over_replicates_cover(replicates, block, noise):
     """Measured at 3000 studies of 6 cells: .954, .925, .952, .954."""
     rng = np.random.default_rng(replicates)
@@ -48,19 +52,33 @@ def _places(rng, budgets=4, replicates=3, censored=True):
     rows = []
     blocks = rng.normal(0, 0.05, replicates)
     sizes = (4e4, 1.9e5)
-    middle = {(u, n): 13.0 + 0.6 * math.log(u / 1e4) - 0.4 * math.log(n / 1.9e5)
-              for u in np.geomspace(5e3, 4e4, budgets) for n in sizes}
+    middle = {
+        (u, n): 13.0 + 0.6 * math.log(u / 1e4) - 0.4 * math.log(n / 1.9e5)
+        for u in np.geomspace(5e3, 4e4, budgets)
+        for n in sizes
+    }
     horizon = float(np.quantile(list(middle.values()), 2 / 3)) if censored else math.inf
     for cell, ((u, n), mean) in enumerate(middle.items()):
         scatter = rng.normal(0, 0.06)
         for r in range(replicates):
             y = mean + scatter + blocks[r] + rng.normal(0, 0.08)
-            rows.append({"cell": cell, "seed": r, "U": u, "N": n, "y": min(y, horizon), "side": int(y > horizon), "q": "clean"})
+            rows.append(
+                {
+                    "cell": cell,
+                    "seed": r,
+                    "U": u,
+                    "N": n,
+                    "y": min(y, horizon),
+                    "side": int(y > horizon),
+                    "q": "clean",
+                }
+            )
     return pd.DataFrame(rows)
 
 
 def test_the_law_recovers_its_slopes_through_censoring_and_its_intervals_cover():
-    """Measured at 150 studies of 10 cells, a third censored: .97 to .98 with 3 replicates, .97 to .99 with 5."""
+    """Measured at 150 studies of 10 cells, a third censored: .97 to .98 with 3 replicates, .97 to .99 with
+    5."""
     rng = np.random.default_rng(0)
     hits, values = [], []
     for _ in range(40):

@@ -1,4 +1,5 @@
-"""Figures and the report: what stands on the page, that it needs nothing else, and that it is safe to open."""
+"""Figures and the report: what stands on the page, that it needs nothing else, and that it is safe to
+open."""
 
 from __future__ import annotations
 
@@ -15,20 +16,33 @@ from tests.analysis.synthetic import study
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
     tables, _ = study(sizes=(40_000, 190_000), budgets=(5_000, 20_000), sequences=12)
-    runs = pd.concat([tables[0], tables[0].iloc[[0]].assign(run="dead", seed=9, state="failed")], ignore_index=True)
+    runs = pd.concat(
+        [tables[0], tables[0].iloc[[0]].assign(run="dead", seed=9, state="failed")], ignore_index=True
+    )
     folder = tmp_path_factory.mktemp("report")
     spec = {"name": "pocket <study>", "base": {"note": "</script><script>alert(1)</script>"}}
-    return write(folder, runs, *tables[1:], spec=spec, provenance={"git": "abc & def"}, command="crossover run x.yaml"), folder
+    return write(
+        folder, runs, *tables[1:], spec=spec, provenance={"git": "abc & def"}, command="crossover run x.yaml"
+    ), folder
 
 
 def test_the_page_leads_with_headline_and_table_and_ends_with_what_is_not_shown(report):
     text = report[0].html.read_text()
     headline = "MDM passes an over-fitted AR; it has not passed an early-stopped AR within this budget"
     assert report[0].headline == headline
-    places = [text.index(s) for s in (headline + ".</h1>", 'class="two"', "Figures", "Runs, failures and exclusions",
-                                      "crossover run x.yaml", "What this result does not show")]
+    places = [
+        text.index(s)
+        for s in (
+            headline + ".</h1>",
+            'class="two"',
+            "Figures",
+            "Runs, failures and exclusions",
+            "crossover run x.yaml",
+            "What this result does not show",
+        )
+    ]
     assert places == sorted(places)
-    assert "<h2>" not in text[places[-1]:].replace("<h2>What", "")
+    assert "<h2>" not in text[places[-1] :].replace("<h2>What", "")
 
 
 def test_the_page_asks_nobody_for_anything(report):
@@ -48,13 +62,22 @@ def test_json_is_strict_and_holds_the_records(report):
     assert len(data["crossovers"]) == 4 * 2 * 3
     assert data["headline"] == report[0].headline
     assert {q["definition"] + q["unit"] for q in data["verdict"]["table"]} == {
-        "rawtokens", "rawepochs", "best_so_fartokens", "best_so_farepochs",
+        "rawtokens",
+        "rawepochs",
+        "best_so_fartokens",
+        "best_so_farepochs",
     }
 
 
 def test_every_figure_has_png_svg_and_csv(report):
     names = {f["name"] for f in report[0].data["figures"]}
-    assert names == {"loss_curves", "crossover_against_unique", "crossover_map", "loss_against_unique", "data_efficiency"}
+    assert names == {
+        "loss_curves",
+        "crossover_against_unique",
+        "crossover_map",
+        "loss_against_unique",
+        "data_efficiency",
+    }
     for f in report[0].data["figures"]:
         assert (report[1] / f["png"]).read_bytes()[:4] == b"\x89PNG"
         assert (report[1] / f["svg"]).read_text().lstrip().startswith("<?xml")

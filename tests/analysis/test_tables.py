@@ -8,13 +8,26 @@ from analysis.tables import TableError, load, read
 
 
 def small() -> tuple[pd.DataFrame, pd.DataFrame]:
-    runs = pd.DataFrame({
-        "run": ["p", "q"], "objective": ["autoregressive", "masked_diffusion"], "U": 1e4, "N": 2e5, "likelihood": "exact",
-        "seed": 0, "state": "done",
-    })
-    curves = pd.DataFrame({
-        "run": ["p"] * 3 + ["q"] * 3, "step": [1, 2, 3] * 2, "tokens": [10.0, 20, 30] * 2, "nll_a": 2.0, "nll_b": 2.0,
-    })
+    runs = pd.DataFrame(
+        {
+            "run": ["p", "q"],
+            "objective": ["autoregressive", "masked_diffusion"],
+            "U": 1e4,
+            "N": 2e5,
+            "likelihood": "exact",
+            "seed": 0,
+            "state": "done",
+        }
+    )
+    curves = pd.DataFrame(
+        {
+            "run": ["p"] * 3 + ["q"] * 3,
+            "step": [1, 2, 3] * 2,
+            "tokens": [10.0, 20, 30] * 2,
+            "nll_a": 2.0,
+            "nll_b": 2.0,
+        }
+    )
     return runs, curves
 
 
@@ -45,16 +58,19 @@ def test_strangers_columns_are_mapped(tmp_path):
     assert set(tables.curves["run"]) == {"p", "q"}
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    (lambda r, c: (r.rename(columns={"objective": "objectiv"}), c), "did you mean 'objectiv'"),
-    (lambda r, c: (r, c.rename(columns={"tokens": "t"})), "no column 'tokens'"),
-    (lambda r, c: (r, c.assign(nll_b=["x", *"111111"[1:]])), "'x' is not a number"),
-    (lambda r, c: (r.assign(likelihood="upperbound"), c), "did you mean 'upper_bound'"),
-    (lambda r, c: (r.assign(U=-1.0), c), "not positive"),
-    (lambda r, c: (r.iloc[:0], c), "no rows"),
-    (lambda r, c: (r, pd.concat([c, c.iloc[:1].assign(nll_b=9.0)])), "two different rows at step 1"),
-    (lambda r, c: (r.assign(other="run"), c), None),
-])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda r, c: (r.rename(columns={"objective": "objectiv"}), c), "did you mean 'objectiv'"),
+        (lambda r, c: (r, c.rename(columns={"tokens": "t"})), "no column 'tokens'"),
+        (lambda r, c: (r, c.assign(nll_b=["x", *"111111"[1:]])), "'x' is not a number"),
+        (lambda r, c: (r.assign(likelihood="upperbound"), c), "did you mean 'upper_bound'"),
+        (lambda r, c: (r.assign(U=-1.0), c), "not positive"),
+        (lambda r, c: (r.iloc[:0], c), "no rows"),
+        (lambda r, c: (r, pd.concat([c, c.iloc[:1].assign(nll_b=9.0)])), "two different rows at step 1"),
+        (lambda r, c: (r.assign(other="run"), c), None),
+    ],
+)
 def test_errors_name_column_value_and_what_is_allowed(change, message):
     runs, curves = change(*small())
     if message is None:
@@ -69,7 +85,9 @@ def test_rows_without_a_finite_loss_are_left_out_and_listed():
     curves.loc[1, "nll_b"] = np.inf
     tables = load(runs, curves)
     assert len(tables.curves) == 5
-    assert tables.excluded == ({"run": "p", "reason": "1 evaluations without a finite loss or positive tokens"},)
+    assert tables.excluded == (
+        {"run": "p", "reason": "1 evaluations without a finite loss or positive tokens"},
+    )
 
 
 def test_a_precise_value_replaces_the_curves():
