@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -77,17 +78,16 @@ class Layer(nn.Module):
     def forward(self, x: Tensor, shared: Shared, index: int) -> Tensor:
         """The residual stream [B, T, d] after this layer, the ``index``-th."""
         c, ops = self.config, shared.ops
-        qkv = ops.norm_linear(x, self.attention_norm, self.qkv, c.norm_eps, 1, shared.dtype)[0]
-        q, k, v = ops.split_heads(qkv, self.q_norm, self.k_norm, shared.rotation, self.heads, c.norm_eps)
-        if shared.cache is not None:
-            k, v = shared.cache.extend(index, k, v)
+        extend = None if shared.cache is None else functools.partial(shared.cache.extend, index)
         p = c.dropout_attention if self.training else 0.0
-        x = ops.linear_add(x, ops.attend(q, k, v, shared.bias, shared.causal, p), self.output)
-        gate_up = ops.norm_linear(x, self.mlp_norm, self.gate_up, c.norm_eps, 2, shared.dtype)
+        x = ops.attention(
+            x, self.attention_norm, self.qkv, self.q_norm, self.k_norm, self.output,
+            shared.rotation, shared.bias, shared.causal, self.heads, c.norm_eps, shared.dtype, p, extend,
+        )  # fmt: skip
+        keep = None
         if c.dropout_mlp and self.training:
-            y = ops.swiglu_linear_add(torch.zeros_like(x), gate_up, self.down)
-            return x + _dropout(y, c.dropout_mlp, shared.noise, f"dropout/mlp/{index}")
-        return ops.swiglu_linear_add(x, gate_up, self.down)
+            keep = _keep(x, c.dropout_mlp, shared.noise, f"dropout/mlp/{index}")
+        return ops.mlp(x, self.mlp_norm, self.gate_up, self.down, keep, c.norm_eps, shared.dtype)
 
     def logical_parameters(self) -> Iterator[tuple[str, Tensor]]:
         """Names and values without fusion. Rows of wq and wk are in the order of Llama's weights, where the rows that
@@ -178,7 +178,7 @@ class Decoder(nn.Module):
             if conditioning is not None:
                 x = x + conditioning.to(x.dtype)[:, None, :]
             if c.dropout_embedding and self.training:
-                x = _dropout(x, c.dropout_embedding, noise, "dropout/embedding")
+                x = x * _keep(x, c.dropout_embedding, noise, "dropout/embedding")
             shared = self._shared(x, attention, positions, noise, cache, dtype)
             for i, layer in enumerate(self.layers):
                 if self.checkpoint_activations and self.training and torch.is_grad_enabled():
@@ -260,9 +260,9 @@ def _rotation(positions: Tensor, head_width: int, base: float, dtype: torch.dtyp
     return torch.stack([angle.cos(), angle.sin()], -1).to(dtype)
 
 
-def _dropout(x: Tensor, p: float, noise: Noise | None, stream: str) -> Tensor:
-    """Inverted dropout of [B, ...] from counter noise."""
+def _keep(x: Tensor, p: float, noise: Noise | None, stream: str) -> Tensor:
+    """Dropout's multiplier of [B, ...], 0 or 1 / (1 - p), from counter noise."""
     if noise is None:
         raise ValueError("dropout while training needs the noise of the batch: model(..., noise=noise)")
     keep = noise.uniform(stream, *x.shape[1:]) >= p
-    return x * (keep.to(x.dtype) / (1 - p))
+    return keep.to(x.dtype) / (1 - p)

@@ -1,41 +1,38 @@
 """The transformer's operations with their backward passes written out, for the CPU.
 
-Torch's own autograd of the forms in `plain` is right but reads and writes memory three to four times as often. Here a norm's
-gain is folded into the next matrix, residual sums into matrix products (beta = 1), RoPE is one complex product, attention runs
-in pieces that stay in the cache, and the loss turns its logits into their gradient in place. Each Function has the signature,
-shapes and meaning of its namesake in `plain`, and is tested against it by gradcheck.
+Torch's own autograd of the forms in `plain` is right, but sends every intermediate through memory several times. Here a
+sublayer is one Function that works on a few sequences at a time, so that what lies between its matrix products stays in
+the core's cache; a norm's gain is folded into the matrix behind it, residual sums into matrix products, RoPE is one complex
+product, and the loss turns its logits into their gradient in place. Each has the shapes and meaning of its namesake in
+`plain`, and is tested against it.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
+import platform
 from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
 
 from trainers.models.network import plain
 
-CACHE_VALUES = 1 << 18
-"""Attention scores worked on at a time, about 1 MB: a core's own cache."""
+PIECE_VALUES = 1 << 20
+"""Values of the widest intermediate that are worked on at a time, 4 MB in float32."""
 LOGITS_VALUES = 1 << 22
 """Logits held at a time."""
-EXPLICIT_CONTEXT = 256
+EXPLICIT_CONTEXT = 512
 """Contexts up to this keep the attention weights of the forward pass; longer ones use torch's flash attention."""
 
+ONEDNN = torch.backends.mkldnn.is_available() and platform.machine() in ("x86_64", "AMD64")
+"""Whether float32 products go to oneDNN."""
 
-def _matmul_add(x: Tensor, h: Tensor, weight: Tensor) -> Tensor:
-    """x + h @ weight in one pass where dtypes agree."""
-    if x.dtype == h.dtype:
-        return torch.addmm(x.flatten(0, -2), h.flatten(0, -2), weight).view_as(x)
-    return x + (h.flatten(0, -2) @ weight).view_as(x)
-
-
-def _weight_grad(gy: Tensor, inputs: Tensor, like: Tensor) -> Tensor:
-    """gy.T @ inputs over all positions, in the dtype of the weight."""
-    return (gy.flatten(0, -2).t() @ inputs.flatten(0, -2)).to(like.dtype)
+Gradients = tuple[Tensor | None, ...]
 
 
 def _inverse_rms(x: Tensor, eps: float) -> Tensor:
@@ -44,10 +41,37 @@ def _inverse_rms(x: Tensor, eps: float) -> Tensor:
     return norm.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
 
 
-def _norm_backward(grad: Tensor, x: Tensor, scale: Tensor) -> Tensor:
-    """Gradient at x of x * scale, where scale = `_inverse_rms(x)`; overwrites ``grad``."""
-    along = (grad * x).sum(-1, keepdim=True).mul_(scale.pow(3)).div_(-x.shape[-1])
-    return grad.mul_(scale).addcmul_(x, along)
+def _norm_backward(grad: Tensor, normed: Tensor) -> Tensor:
+    """Gradient before a norm without gain, less the factor `_inverse_rms`; overwrites ``grad``."""
+    along = (grad * normed).sum(-1, keepdim=True).div_(-normed.shape[-1])
+    return grad.addcmul_(normed, along)
+
+
+def _product(x: Tensor, weight: Tensor) -> Tensor:
+    """x @ weight.T of matrices. oneDNN's float32 product is a tenth faster than the one behind ``torch.mm`` on x86."""
+    if x.dtype == torch.float32 and ONEDNN:
+        return torch.ops.mkldnn._linear_pointwise(x, weight, None, "none", [], "")
+    return x @ weight.t()
+
+
+def _add_product(x: Tensor, h: Tensor, weight: Tensor) -> Tensor:
+    """x + h @ weight.T, in one pass where dtypes agree."""
+    if x.dtype == torch.float32 == h.dtype and ONEDNN:
+        return torch.ops.mkldnn._linear_pointwise.binary(h, x, weight, None, "add")
+    return torch.addmm(x, h, weight.t()) if x.dtype == h.dtype else x + h @ weight.t()
+
+
+def _accumulate(total: Tensor, grad: Tensor, inputs: Tensor) -> None:
+    """total += grad.T @ inputs: the gradient of a weight, summed in the dtype of the weight."""
+    if total.dtype == grad.dtype:
+        total.addmm_(grad.t(), inputs)
+    else:
+        total.add_(grad.t() @ inputs)
+
+
+def _pieces(count: int, size: int) -> Iterator[slice]:
+    """Slices of at most ``size`` that cover ``count``."""
+    return (slice(start, min(start + size, count)) for start in range(0, count, size))
 
 
 class _Embed(torch.autograd.Function):
@@ -65,7 +89,7 @@ class _Embed(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad: Tensor) -> Gradients:
         (ids,) = ctx.saved_tensors
         total = grad.new_zeros(sum(ctx.sizes), grad.shape[-1])
         total.index_add_(0, ids.flatten(), grad.flatten(0, -2))
@@ -81,154 +105,69 @@ class _RMSNorm(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad: Tensor) -> Gradients:
         x, gain, scale = ctx.saved_tensors
-        gain_grad = (x * scale).mul_(grad).flatten(0, -2).sum(0)
-        return _norm_backward(grad * gain, x, scale), gain_grad, None
+        normed = x * scale
+        return _norm_backward(grad * gain, normed).mul_(scale), (grad * normed).flatten(0, -2).sum(0), None
 
 
-class _NormLinear(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, gain: Tensor, weight: Tensor, eps: float, parts: int, dtype: torch.dtype
-    ) -> Tensor:
-        scale = _inverse_rms(x, eps)
-        ctx.save_for_backward(x, gain, weight, scale)
-        ctx.dtype = dtype
-        normed = (x * scale).to(dtype).flatten(0, -2)
-        y = normed.new_empty(parts, len(normed), len(weight) // parts)
-        for part, w in zip(y, (weight * gain).to(dtype).chunk(parts), strict=True):
-            torch.mm(normed, w.t(), out=part)
-        return y.view(parts, *x.shape[:-1], -1)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, gain, weight, scale = ctx.saved_tensors
-        normed = (x * scale).to(ctx.dtype).flatten(0, -2)
-        scaled = (weight * gain).to(ctx.dtype)
-        grad = grad.flatten(1, -2)
-        parts = list(zip(grad, scaled.chunk(len(grad)), strict=True))
-        dn = parts[0][0] @ parts[0][1]
-        for gy, w in parts[1:]:
-            dn.addmm_(gy, w)
-        dw = torch.cat([gy.t() @ normed for gy in grad]).to(weight.dtype)
-        dx = _norm_backward(dn.to(x.dtype).view_as(x), x, scale)
-        return dx, (dw * weight).sum(0), dw.mul_(gain), None, None, None
-
-
-class _LinearAdd(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, h: Tensor, weight: Tensor) -> Tensor:
-        ctx.save_for_backward(h, weight)
-        return _matmul_add(x, h, weight.to(h.dtype).t())
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        h, weight = ctx.saved_tensors
-        gy = grad.to(h.dtype)
-        return grad, gy @ weight.to(h.dtype), _weight_grad(gy, h, weight)
-
-
-class _SwiGLULinearAdd(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, gate_up: Tensor, weight: Tensor) -> Tensor:
-        ctx.save_for_backward(gate_up, weight)
-        gate, up = gate_up
-        h = torch.nn.functional.silu(gate).mul_(up)
-        return _matmul_add(x, h, weight.to(h.dtype).t())
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        gate_up, weight = ctx.saved_tensors
-        gate, up = gate_up
-        gy = grad.to(gate.dtype)
-        activated = torch.nn.functional.silu(gate)
-        dw = _weight_grad(gy, activated * up, weight)
-        dh = gy @ weight.to(gate.dtype)
-        d_gate_up = torch.empty_like(gate_up)
-        torch.mul(dh, activated, out=d_gate_up[1])
-        torch.ops.aten.silu_backward.grad_input(dh.mul_(up), gate, grad_input=d_gate_up[0])
-        return grad, d_gate_up, dw
-
-
-def _turn(x: Tensor, gain: Tensor | None, factor: float, rotation: Tensor, eps: float) -> tuple[Tensor, Tensor | None]:
-    """Heads [B, h, T, e] normed, times gain and factor, rotated, in contiguous memory; and the norm's scale."""
-    out = x.new_empty(x.shape, dtype=rotation.dtype)
-    if gain is None:
-        scale = None
-        torch.mul(x, factor, out=out)
-    else:
-        scale = _inverse_rms(x.to(rotation.dtype), eps)
-        torch.mul(x, scale, out=out).mul_(_rows(gain * factor, x.shape[2]))
-    _pairs(out).mul_(torch.view_as_complex(rotation))
-    return out.to(x.dtype), scale
-
-
-def _turn_backward(
-    grad: Tensor, x: Tensor, gain: Tensor | None, scale: Tensor | None, factor: float, rotation: Tensor, out: Tensor
-) -> Tensor | None:
-    """Write the gradient at ``x`` of `_turn` to ``out``; return that of the gain."""
-    g = _unturn(grad, rotation)
-    if gain is None or scale is None:
-        out.copy_(g.mul_(factor))
-        return None
-    normed = x.new_empty(x.shape, dtype=g.dtype)
-    torch.mul(x, scale, out=normed)
-    product = (g * normed).mul_(factor)
-    along = (product @ gain.to(g.dtype)).div_(-x.shape[-1])[..., None]
-    g.mul_(_rows(gain * factor, x.shape[2])).addcmul_(normed, along)
-    out.copy_(g.mul_(scale))
-    return product.sum(0).sum((0, 1))
-
-
-def _pairs(x: Tensor) -> Tensor:
-    """Neighbouring pairs of [..., e] as complex numbers [..., e/2]."""
-    return torch.view_as_complex(x.unflatten(-1, (-1, 2)))
-
-
-def _unturn(grad: Tensor, rotation: Tensor) -> Tensor:
-    """The gradient before the rotation: turned back, in the dtype of the rotation."""
-    back = _pairs(grad.to(rotation.dtype)) * torch.view_as_complex(rotation).conj()
-    return torch.view_as_real(back).flatten(-2)
-
-
-def _rows(gain: Tensor, length: int) -> Tensor:
-    """[T, e], a gain at every position: products with it then run over long contiguous stretches."""
-    return gain.expand(length, -1).contiguous()
-
-
-class _SplitHeads(torch.autograd.Function):
+class _MLP(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        qkv: Tensor,
-        q_gain: Tensor | None,
-        k_gain: Tensor | None,
-        rotation: Tensor,
-        heads: tuple[int, int],
+        x: Tensor,
+        gain: Tensor,
+        gate_up: Tensor,
+        down: Tensor,
+        keep: Tensor | None,
         eps: float,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        ctx.heads = heads
-        q, k, v = _cut(qkv, heads)
-        q_out, q_scale = _turn(q, q_gain, q.shape[-1] ** -0.5, rotation, eps)
-        k_out, k_scale = _turn(k, k_gain, 1.0, rotation, eps)
-        ctx.save_for_backward(qkv, q_gain, k_gain, q_scale, k_scale, rotation)
-        return q_out, k_out, v.contiguous()
+        dtype: torch.dtype,
+    ) -> Tensor:
+        rows = x.flatten(0, -2)
+        scale = _inverse_rms(rows, eps)
+        w_gate, w_up = (gate_up * gain).to(dtype).chunk(2)
+        w_down = down.to(dtype)
+        ctx.size = max(1, PIECE_VALUES // len(w_gate))
+        saved, outs = [], []
+        for at in _pieces(len(rows), ctx.size):
+            normed = (rows[at] * scale[at]).to(dtype)
+            gate, up = _product(normed, w_gate), _product(normed, w_up)
+            h = F.silu(gate).mul_(up)
+            if keep is None:
+                outs.append(_add_product(rows[at], h, w_down))
+            else:
+                outs.append(torch.addcmul(rows[at], _product(h, w_down).to(x.dtype), keep.flatten(0, -2)[at]))
+            saved += [gate, up]
+        ctx.save_for_backward(x, gain, gate_up, down, keep, scale, *saved)
+        return _joined(outs).view_as(x)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, dq: Tensor, dk: Tensor, dv: Tensor) -> tuple[Tensor | None, ...]:
-        qkv, q_gain, k_gain, q_scale, k_scale, rotation = ctx.saved_tensors
-        grad = torch.empty_like(qkv)
-        q, k, _ = _cut(qkv, ctx.heads)
-        at_q, at_k, at_v = _cut(grad, ctx.heads)
-        dq_gain = _turn_backward(dq, q, q_gain, q_scale, q.shape[-1] ** -0.5, rotation, at_q)
-        dk_gain = _turn_backward(dk, k, k_gain, k_scale, 1.0, rotation, at_k)
-        at_v.copy_(dv)
-        return grad, dq_gain, dk_gain, None, None, None
+    def backward(ctx: Any, grad: Tensor) -> Gradients:
+        x, gain, gate_up, down, keep, scale, *saved = ctx.saved_tensors
+        rows, grads, dtype, f = x.flatten(0, -2), grad.flatten(0, -2), saved[0].dtype, down.shape[1]
+        w_gate, w_up = (w.t().contiguous() for w in (gate_up * gain).to(dtype).chunk(2))
+        w_down = down.to(dtype).t().contiguous()
+        d_gate_up, d_down, dxs = torch.zeros_like(gate_up), torch.zeros_like(down), []
+        for at, gate, up in zip(_pieces(len(rows), ctx.size), saved[::2], saved[1::2], strict=True):
+            normed = rows[at] * scale[at]
+            dy = (grads[at] if keep is None else grads[at] * keep.flatten(0, -2)[at]).to(dtype)
+            silu = F.silu(gate)
+            _accumulate(d_down, dy, silu * up)
+            dh = _product(dy, w_down)
+            d_up = silu.mul_(dh)
+            d_gate = torch.ops.aten.silu_backward.grad_input(dh.mul_(up), gate, grad_input=dh)
+            inputs = normed.to(dtype)
+            _accumulate(d_gate_up[:f], d_gate, inputs)
+            _accumulate(d_gate_up[f:], d_up, inputs)
+            dn = _add_product(_product(d_gate, w_gate), d_up, w_up).to(x.dtype)
+            dxs.append(torch.addcmul(grads[at], _norm_backward(dn, normed), scale[at]))
+        d_gain = (d_gate_up * gate_up).sum(0)
+        return _joined(dxs).view_as(x), d_gain, d_gate_up.mul_(gain), d_down, None, None, None
+
+
+def _joined(pieces: list[Tensor]) -> Tensor:
+    return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
 
 
 def _cut(qkv: Tensor, heads: tuple[int, int]) -> tuple[Tensor, ...]:
@@ -237,53 +176,129 @@ def _cut(qkv: Tensor, heads: tuple[int, int]) -> tuple[Tensor, ...]:
     return qkv.unflatten(-1, (H + 2 * G, -1)).transpose(1, 2).split([H, G, G], 1)
 
 
-class _Attend(torch.autograd.Function):
+def _turn(
+    x: Tensor, gain: Tensor | None, factor: float, rotation: Tensor, eps: float
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Heads [B, h, T, e] normed, times gain and factor, rotated, in contiguous memory; the normed heads and the norm's
+    scale beside it, or None without a gain."""
+    out = x.new_empty(x.shape, dtype=rotation.dtype)
+    normed = scale = None
+    if gain is None:
+        torch.mul(x, factor, out=out)
+    else:
+        scale = _inverse_rms(x.to(rotation.dtype), eps)
+        normed = torch.mul(x, scale, out=torch.empty_like(out))
+        torch.mul(normed, _rows(gain * factor, x.shape[2]), out=out)
+    torch.view_as_complex(out.unflatten(-1, (-1, 2))).mul_(torch.view_as_complex(rotation))
+    return out.to(x.dtype), normed, scale
+
+
+def _turn_backward(
+    grad: Tensor,
+    normed: Tensor | None,
+    scale: Tensor | None,
+    gain: Tensor | None,
+    factor: float,
+    rotation: Tensor,
+    out: Tensor,
+    d_gain: Tensor | None,
+) -> None:
+    """Write the gradient before `_turn` to ``out``; add that of the gain to ``d_gain``."""
+    pairs = torch.view_as_complex(grad.to(rotation.dtype).unflatten(-1, (-1, 2)))
+    g = torch.view_as_real(pairs * torch.view_as_complex(rotation).conj()).flatten(-2)
+    if normed is None or scale is None or gain is None or d_gain is None:
+        out.copy_(g.mul_(factor))
+        return
+    d_gain.add_((g * normed).flatten(0, 1).sum(0).sum(0), alpha=factor)
+    g = _norm_backward(g.mul_(_rows(gain * factor, g.shape[2])), normed)
+    if out.dtype == g.dtype:
+        torch.mul(g, scale, out=out)
+    else:
+        out.copy_(g.mul_(scale))
+
+
+def _rows(gain: Tensor, length: int) -> Tensor:
+    """[T, e], a gain at every position: products with it then run over long contiguous stretches."""
+    return gain.expand(length, -1).contiguous()
+
+
+def _grouped(x: Tensor, groups: int) -> Tensor:
+    """[B G, R T, e] of [B, G R, T, e]: the R query heads that share a key head as one longer query."""
+    return x.reshape(len(x) * groups, -1, x.shape[-1])
+
+
+class _Attention(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
-        B, H, T, e = q.shape
-        ctx.piece = max(1, CACHE_VALUES // (H * T * T))
-        q, k, v = _grouped(q, k, v)
-        weights = q.new_empty(*q.shape[:2], T)
-        o = torch.empty_like(q)
-        for b, i in _pieces(B, len(k) // B, ctx.piece):
-            s = torch.bmm(q[i], k[i].transpose(1, 2), out=weights[i])
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        gain: Tensor,
+        qkv: Tensor,
+        q_gain: Tensor | None,
+        k_gain: Tensor | None,
+        output: Tensor,
+        rotation: Tensor,
+        bias: Tensor | None,
+        heads: tuple[int, int],
+        eps: float,
+        dtype: torch.dtype,
+    ) -> Tensor:
+        (B, T, d), (H, G) = x.shape, heads
+        scale = _inverse_rms(x, eps)
+        w_qkv, w_out = (qkv * gain).to(dtype), output.to(dtype)
+        ctx.heads, ctx.size = heads, max(1, PIECE_VALUES // (T * max(len(qkv), H * T)))
+        saved, outs = [], []
+        for at in _pieces(B, ctx.size):
+            normed = (x[at] * scale[at]).to(dtype)
+            turn = rotation[at] if rotation.ndim == 5 else rotation
+            y = _product(normed.flatten(0, 1), w_qkv)
+            q, k, v = _cut(y.view(-1, T, len(qkv)), heads)
+            q, q_normed, q_scale = _turn(q, q_gain, q.shape[-1] ** -0.5, turn, eps)
+            k, k_normed, k_scale = _turn(k, k_gain, 1.0, turn, eps)
+            q, k, v = _grouped(q, G), _grouped(k, G), _grouped(v, G)
+            s = torch.bmm(q, k.transpose(1, 2))
             if bias is not None:
-                s.view(-1, H, T, T).add_(bias[b] if len(bias) > 1 else bias)
-            torch.softmax(s, -1, out=s)
-            torch.bmm(s, v[i], out=o[i])
-        ctx.save_for_backward(q, k, v, weights)
-        return o.view(B, H, T, e).transpose(1, 2).flatten(2)
+                s.view(-1, H, T, T).add_(bias[at] if len(bias) > 1 else bias)
+            p = torch.softmax(s, -1, out=s)
+            o = torch.bmm(p, v).view(-1, H, T, d // H).transpose(1, 2).reshape(-1, d)
+            outs.append(_add_product(x[at].flatten(0, 1), o, w_out))
+            saved.append((q, k, v, p, o, q_normed, q_scale, k_normed, k_scale))
+        ctx.save_for_backward(x, gain, qkv, q_gain, k_gain, output, rotation, scale, *itertools.chain(*saved))
+        return _joined(outs).view_as(x)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        q, k, v, weights = ctx.saved_tensors
-        B, T = grad.shape[:2]
-        go = grad.unflatten(-1, (-1, q.shape[-1])).transpose(1, 2).reshape(q.shape)
-        dq, dk, dv = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
-        buffer = weights.new_empty(ctx.piece * (len(k) // B), *weights.shape[1:])
-        for _, i in _pieces(B, len(k) // B, ctx.piece):
-            p = weights[i]
-            ds = buffer[: len(p)]
-            torch.bmm(p.transpose(1, 2), go[i], out=dv[i])
-            torch.bmm(go[i], v[i].transpose(1, 2), out=ds)
+    def backward(ctx: Any, grad: Tensor) -> Gradients:
+        x, gain, qkv, q_gain, k_gain, output, rotation, scale, *saved = ctx.saved_tensors
+        (B, T, d), (H, G), dtype = x.shape, ctx.heads, saved[0].dtype
+        e = d // H
+        w_qkv, w_out = (qkv * gain).to(dtype).t().contiguous(), output.to(dtype).t().contiguous()
+        d_qkv, d_output, dxs = torch.zeros_like(qkv), torch.zeros_like(output), []
+        dq_gain = None if q_gain is None else torch.zeros_like(q_gain)
+        dk_gain = None if k_gain is None else torch.zeros_like(k_gain)
+        for n, at in enumerate(_pieces(B, ctx.size)):
+            q, k, v, p, o, q_normed, q_scale, k_normed, k_scale = saved[9 * n : 9 * n + 9]
+            turn = rotation[at] if rotation.ndim == 5 else rotation
+            dy = grad[at].flatten(0, 1).to(dtype)
+            _accumulate(d_output, dy, o)
+            do = _grouped(_product(dy, w_out).view(-1, T, H, e).transpose(1, 2), G)
+            dv = torch.bmm(p.transpose(1, 2), do)
+            ds = torch.bmm(do, v.transpose(1, 2))
             torch.ops.aten._softmax_backward_data.out(ds, p, -1, p.dtype, grad_input=ds)
-            torch.bmm(ds, k[i], out=dq[i])
-            torch.bmm(ds.transpose(1, 2), q[i], out=dk[i])
-        return dq.view(B, -1, T, q.shape[-1]), *(t.view(B, -1, T, q.shape[-1]) for t in (dk, dv)), None
-
-
-def _grouped(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """[B G, R T, e], [B G, T, e], [B G, T, e]: the R query heads that share a key head as one longer query."""
-    B, G, T, e = k.shape
-    return q.reshape(B * G, -1, e), k.reshape(B * G, T, e), v.reshape(B * G, T, e)
-
-
-def _pieces(samples: int, groups: int, size: int) -> Iterator[tuple[slice, slice]]:
-    """Consecutive pieces of ``size`` samples: their slice, and that of their key heads."""
-    for start in range(0, samples, size):
-        stop = min(start + size, samples)
-        yield slice(start, stop), slice(start * groups, stop * groups)
+            dq = torch.bmm(ds, k).view(-1, H, T, e)
+            dk = torch.bmm(ds.transpose(1, 2), q).view(-1, G, T, e)
+            d_y = dy.new_empty(len(dq), T, len(qkv))
+            at_q, at_k, at_v = _cut(d_y, ctx.heads)
+            _turn_backward(dq, q_normed, q_scale, q_gain, e**-0.5, turn, at_q, dq_gain)
+            _turn_backward(dk, k_normed, k_scale, k_gain, 1.0, turn, at_k, dk_gain)
+            at_v.copy_(dv.view(at_v.shape))
+            normed, d_y = (x[at] * scale[at]).flatten(0, 1), d_y.flatten(0, 1)
+            _accumulate(d_qkv, d_y, normed.to(dtype))
+            dn = _norm_backward(_product(d_y, w_qkv).to(x.dtype), normed)
+            dxs.append(torch.addcmul(grad[at].flatten(0, 1), dn, scale[at].flatten(0, 1)))
+        d_gain = (d_qkv * qkv).sum(0)
+        dx = _joined(dxs).view_as(x)
+        return dx, d_gain, d_qkv.mul_(gain), dq_gain, dk_gain, d_output, None, None, None, None, None
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
@@ -295,11 +310,12 @@ class _LinearCrossEntropy(torch.autograd.Function):
         total = hidden.new_zeros(())
         dh, dw = (torch.zeros_like(hidden), torch.zeros_like(head)) if learn else (None, None)
         cast = head.to(dtype)
+        backward = cast.t().contiguous()
         for at in rows.split(max(1, LOGITS_VALUES // len(head))):
             whole = len(at) == len(hidden)
             h = (hidden if whole else hidden.index_select(0, at)).to(dtype)
             target, weight = targets[at, None], weights[at, None].to(hidden.dtype)
-            logits = (h @ cast.t()).to(hidden.dtype)
+            logits = _product(h, cast).to(hidden.dtype)
             top, at_target = logits.amax(1, keepdim=True), logits.gather(1, target)
             # -log p of the target is lse - logit, and lse = top - log(p of the top), which never underflows.
             p = torch.softmax(logits, 1, out=logits)
@@ -308,14 +324,14 @@ class _LinearCrossEntropy(torch.autograd.Function):
             if dh is not None and dw is not None:
                 p.mul_(weight).scatter_add_(1, target, -weight)
                 p = p.to(dtype)
-                dh.index_copy_(0, at, (p @ cast).to(dh.dtype)) if not whole else torch.mm(p, cast, out=dh)
+                dh.index_copy_(0, at, _product(p, backward).to(dh.dtype))
                 dw.addmm_(p.t(), h) if dw.dtype == dtype else dw.add_(p.t() @ h)
         ctx.save_for_backward(dh, dw)
         return total
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad: Tensor) -> Gradients:
         dh, dw = ctx.saved_tensors
         return dh * grad, dw * grad, None, None, None, None
 
@@ -328,18 +344,33 @@ def _causal_bias(length: int, dtype: torch.dtype) -> Tensor:
 
 embed = _Embed.apply
 rms_norm = _RMSNorm.apply
-norm_linear = _NormLinear.apply
-linear_add = _LinearAdd.apply
-swiglu_linear_add = _SwiGLULinearAdd.apply
-split_heads = _SplitHeads.apply
+mlp = _MLP.apply
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, causal: bool, dropout: float = 0.0) -> Tensor:
-    """See `plain.attend`, which serves long contexts, caches and dropout."""
-    T = q.shape[2]
-    if dropout or T > EXPLICIT_CONTEXT or k.shape[2] != T:
-        return plain.attend(q, k, v, bias, causal, dropout)
-    return _Attend.apply(q, k, v, _causal_bias(T, q.dtype) if causal else bias)
+def attention(
+    x: Tensor,
+    gain: Tensor,
+    qkv: Tensor,
+    q_gain: Tensor | None,
+    k_gain: Tensor | None,
+    output: Tensor,
+    rotation: Tensor,
+    bias: Tensor | None,
+    causal: bool,
+    heads: tuple[int, int],
+    eps: float,
+    dtype: torch.dtype,
+    dropout: float = 0.0,
+    extend: plain.Extend | None = None,
+) -> Tensor:
+    """See `plain.attention`, which also serves long contexts, caches and dropout."""
+    T = x.shape[1]
+    if dropout or extend is not None or T > EXPLICIT_CONTEXT:
+        return plain.attention(
+            x, gain, qkv, q_gain, k_gain, output, rotation, bias, causal, heads, eps, dtype, dropout, extend
+        )
+    bias = _causal_bias(T, dtype) if causal else bias
+    return _Attention.apply(x, gain, qkv, q_gain, k_gain, output, rotation, bias, heads, eps, dtype)
 
 
 def linear_cross_entropy(hidden: Tensor, head: Tensor, targets: Tensor, weights: Tensor, dtype: torch.dtype) -> Tensor:
