@@ -118,6 +118,12 @@ def headline(found: Crossovers) -> str:
             f"{second} passes {first} before {first} over-fits; whether it passes an early-stopped {first} "
             f"is not settled {within}"
         )
+    if ahead and all(r["on_plateau"] for r in ahead) and not any(r["crossed"] for r in raw):
+        return (
+            f"{first}'s and {second}'s curves cross only on the start-up plateau, which does not count; "
+            "beyond it "
+            f"{second} has not passed {first} {within}"
+        )
     if len(ahead) == n:
         return f"{second} is ahead of {first} from the first counted evaluation on, in every cell"
     if any(r["censored"] is None for r in raw):
@@ -149,6 +155,9 @@ def scope(found: Crossovers) -> str:
     partly = sum(0 < r["crossed"] < r["replicates"] for r in raw)
     if partly:
         words += f", in {partly} in some replicates only"
+    early = sum(r["on_plateau"] for r in raw)
+    if early:
+        words += f"; in {early} they cross on the start-up plateau, which does not count"
     won = sum(_crossed(r) for r in best)
     open_ = sum(not r["settled"] for r in best if not _crossed(r))
     words += f". Best values so far cross in {won} of {n}"

@@ -340,7 +340,7 @@ def _laplace(
         if np.max(np.abs(step)) < 1e-8:
             break
     _, logdet = np.linalg.slogdet(hessian)
-    covariance: Array = np.linalg.inv(hessian)
+    covariance = np.asarray(np.linalg.inv(hessian), dtype=np.float64)
     evidence: Array = value - 0.5 * logdet
     evidence -= effects.cells * np.log(grid[:, 0]) if effects.used[0] else 0.0
     evidence -= seeds * np.log(grid[:, 1]) if effects.used[1] else 0.0

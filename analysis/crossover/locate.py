@@ -254,6 +254,7 @@ def _record(
         "robust": all(o.robust for o in found),
         "crossed": sum(o.censored is None for o in found),
         "settled": all(o.settled for o in found),
+        "on_plateau": any(o.on_plateau for o in found),
         "past_minimum": all(o.past_minimum for o in found if o.censored is None) and None in sides,
         "N": _finite(cell.pair.mean("N")),
         "U": _finite(cell.pair.mean("U")),
@@ -283,7 +284,7 @@ def allows(first: tuple[str, str], second: tuple[str, str]) -> str:
 
 
 def _finite(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
+    return float(f"{value:.10g}") if math.isfinite(value) else None
 
 
 def _plain(value: Any) -> Any:

@@ -28,6 +28,8 @@ class Outcome:
     ``left`` it had happened before. ``crossing``: the crossing reported; ``others``: further ones.
     ``settled`` (best so far): a longer run would not change the answer. ``past_minimum``: at the place, the
     first arm's best value lay behind it: it is over-fitted. ``why``: the reason for the bound, in words.
+    ``on_plateau``: the curves did cross, but while an arm was on its start-up plateau, which does not count;
+    the bound is where they had.
     """
 
     seed: Any
@@ -41,6 +43,7 @@ class Outcome:
     settled: bool
     past_minimum: bool
     why: str
+    on_plateau: bool = False
 
     def record(self) -> dict[str, Any]:
         """The replicate as a row of the result's extras."""
@@ -52,6 +55,7 @@ class Outcome:
             "robust": self.robust,
             "settled": self.settled,
             "past_minimum": self.past_minimum,
+            "on_plateau": self.on_plateau,
             "why": self.why,
             "se_log": None if c is None else c.se_log,
             "mc_se_log": None if c is None else c.mc_se_log,
@@ -121,8 +125,8 @@ def _outcome(d: Difference, seed: Any, definition: Definition, first: Arm, settl
         x = _at(d, k) if len(d) else dict.fromkeys(UNITS, float("nan"))
         return Outcome(seed, definition, x, side, False, None, others, d, settled, False, why)
 
-    if not len(d) or not d.counted.any():
-        return bound(len(d) - 1, "right", "an arm never left its start-up plateau")
+    if not len(d):
+        return bound(-1, "right", "no evaluation in common")
     found = crossings(d)
     chosen = next((c for c in found if c.direction == "up" and c.robust), None)
     if chosen is None:
@@ -130,15 +134,19 @@ def _outcome(d: Difference, seed: Any, definition: Definition, first: Arm, settl
     others = tuple(c for c in found if c is not chosen)
     if chosen is not None:
         minimum = first.x["tokens"][first.best_so_far()[-1]]
-        why = (
-            ""
-            if chosen.robust
-            else f"fewer than {EVALUATIONS} evaluations beyond three standard errors on one side"
-        )
+        why = ""
         if not np.isfinite(d.se).all():
             why = "the error of the difference is unknown"
+        elif not chosen.robust:
+            why = f"fewer than {EVALUATIONS} evaluations beyond three standard errors on one side"
         past = bool(chosen.x["tokens"] > minimum)
         return Outcome(seed, definition, chosen.x, None, chosen.robust, chosen, others, d, settled, past, why)
+    early = crossings(d, plateau=True)
+    if early and early[-1].direction == "up" and not found:
+        why = f"the curves cross at {early[-1].x['tokens']:.4g} tokens, on the start-up plateau: not counted"
+        return replace(bound(early[-1].bracket[1], "left", why), on_plateau=True)
+    if not d.counted.any():
+        return bound(len(d) - 1, "right", "an arm never left its start-up plateau", others)
     start = int(np.flatnonzero(d.counted)[0])
     spoken = [replace(b, members=m) for b in blocks(d, 1) if (m := tuple(k for k in b.members if k >= start))]
     if not spoken:

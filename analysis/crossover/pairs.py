@@ -8,11 +8,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from analysis.tables import TableError, Tables
-
-Array = NDArray[np.float64]
 
 SHORT = {"autoregressive": "AR", "masked_diffusion": "MDM"}
 """What figures and sentences call an objective."""
@@ -63,14 +60,17 @@ class Pair:
 
     def mean(self, column: str) -> float:
         """Geometric mean of a column over the pair's runs; NaN where it is missing."""
-        values: Array = np.array([r.get(column, np.nan) for r in self.rows], dtype=float)
-        return float(np.exp(np.log(values).mean())) if np.all(values > 0) else float("nan")
+        values = np.array([float(r.get(column, np.nan)) for r in self.rows])
+        with np.errstate(invalid="ignore", divide="ignore"):
+            mean = float(np.exp(np.log(values).mean()))
+        return mean if mean > 0 else float("nan")
 
 
 def text(value: Any) -> str:
     """A value of an axis as people write it: 5000.0 -> 5000."""
     if isinstance(value, float | np.floating):
-        return f"{value:g}" if abs(value) < 1e6 or value != int(value) else f"{value:.4g}"
+        number = float(value)
+        return f"{number:g}" if abs(number) < 1e6 else f"{number:.4g}"
     return str(value)
 
 

@@ -96,16 +96,18 @@ def _merged(found: list[Block]) -> list[Block]:
     return out
 
 
-def crossings(d: Difference, least: int = EVALUATIONS, margin: float = MARGIN) -> list[Crossing]:
-    """The crossings between blocks of at least ``least`` evaluations, in order, less those on the start-up
-    plateau."""
+def crossings(
+    d: Difference, least: int = EVALUATIONS, margin: float = MARGIN, plateau: bool = False
+) -> list[Crossing]:
+    """The crossings between blocks of at least ``least`` evaluations, in order; those on the start-up plateau
+    only if ``plateau``."""
     found = blocks(d, least, margin)
     out = []
     for one, two in itertools.pairwise(found):
         low, high = one.members[-1], two.members[0]
         zeros = [k for k in range(low, high) if (d.value[k] > 0) != (d.value[k + 1] > 0)]
         k = zeros[len(zeros) // 2]
-        if not _counts(d, k):
+        if not plateau and not _counts(d, k):
             continue
         robust = min(len(one.members), len(two.members)) >= EVALUATIONS and bool(np.isfinite(d.se).all())
         direction = "up" if two.sign < 0 else "down"

@@ -40,8 +40,7 @@ def _page(found: Crossovers, cells: list[int], folder: Path, name: str) -> Plot:
     figure, axes = panels(
         rows,
         columns,
-        2.15,
-        1.75,
+        *({1: (4.6, 2.8), 2: (3.2, 2.3)}.get(columns, (2.15, 1.75))),
         left=0.55,
         right=0.15,
         top=0.85,
@@ -61,7 +60,8 @@ def _page(found: Crossovers, cells: list[int], folder: Path, name: str) -> Plot:
             axis.set_xlabel("tokens seen")
     for axis in axes.ravel()[len(cells) :]:
         axis.set_visible(False)
-    _limits(axes.ravel()[: len(cells)], data)
+    entropies = [t.entropy for i in cells for t in found.cells[i].pair.twins]
+    _limits(axes.ravel()[: len(cells)], data, max(entropies))
     _legend(figure, found)
     what = "a crossing" if any(r["censored"] is None for r in raw) else "no crossing"
     caption = (
@@ -105,6 +105,15 @@ def _panel(axis: Axes, found: Crossovers, cell: CellOutcome, raw: dict, best: di
     entropy = cell.pair.twins[0].entropy
     if math.isfinite(entropy):
         axis.axhline(entropy, color=SOFT, lw=0.7, ls=(0, (1, 2)), zorder=1)
+        axis.annotate(
+            "unigram entropy",
+            (0.015, entropy),
+            xycoords=("axes fraction", "data"),
+            xytext=(0, 1.5),
+            textcoords="offset points",
+            fontsize=6,
+            color=SOFT,
+        )
     _mark(axis, raw, frames[0])
     for objective, tokens, loss in cell.annealed:
         colour = FIRST if objective == found.pair[0] else SECOND
@@ -220,11 +229,14 @@ def _epochs(axis: Axes, cell: CellOutcome) -> None:
         spine.set_color(GRID)
 
 
-def _limits(axes: np.ndarray, data: list[pd.DataFrame]) -> None:
-    """One scale of losses for all panels: from the best to what over-fitting reached, the start cut off."""
+def _limits(axes: np.ndarray, data: list[pd.DataFrame], entropy: float) -> None:
+    """One scale of losses for all panels: from the best to where over-fitting ends, the start cut off."""
     every = pd.concat(data)
-    late = every[every["tokens"] > every["tokens"].max() / 60]
-    low, high = float(every["low"].min()), float(np.quantile(late["high"], 0.97))
+    low = float(every["low"].min())
+    ends = every.sort_values("tokens").groupby(["cell", "objective"])["high"].last()
+    high = float(ends.max())
+    if math.isfinite(entropy):
+        high = max(high, entropy + 0.15 * (entropy - low))
     for axis in axes:
         axis.set_ylim(low - 0.06 * (high - low), high + 0.06 * (high - low))
 
@@ -248,7 +260,7 @@ def _legend(figure: Figure, found: Crossovers) -> None:
     figure.legend(
         handles=handles,
         loc="upper left",
-        ncols=6 if figure.get_figwidth() > 6 else 3,
+        ncols=6 if figure.get_figwidth() > 7.2 else 3,
         bbox_to_anchor=(0.02, top),
         borderaxespad=0,
         columnspacing=1.4,

@@ -140,12 +140,14 @@ def test_a_crossing_on_the_start_up_plateau_does_not_count():
     runs = tables[0].assign(unigram_entropy=3.05)  # the curves cross at 3.0, within .15 of it
     result = locate(runs, *tables[1:])
     (raw,) = result.select("raw", "tokens")
-    assert raw["censored"] == "left" and raw["low"] is None
-    assert "past the start-up plateau" in raw["replicate_values"][0]["why"]
+    assert raw["censored"] == "left" and raw["low"] is None and raw["on_plateau"]
+    assert raw["high"] == pytest.approx(5e5, rel=0.2)
+    assert "on the start-up plateau: not counted" in raw["replicate_values"][0]["why"]
+    assert "only on the start-up plateau" in headline(result)
 
 
 def test_an_arm_that_never_leaves_the_plateau_bounds_the_crossing_by_the_horizon():
-    tables, _ = one()
+    tables, _ = one(crossing=lambda N, U: 2e6)
     (raw,) = locate(tables[0].assign(unigram_entropy=1.0), *tables[1:]).select("raw", "tokens")
     assert raw["censored"] == "right" and raw["value"] == tables[1]["tokens"].max()
 
