@@ -35,9 +35,10 @@ def problem_of(result: Fit) -> tuple[Problem, Array]:
 
 @dataclass(frozen=True)
 class LackOfFit:
-    """Tests of the law's form. ``pure_error``: the fit against the scatter of replicates (None without replicates).
-    ``trends``: one row a variable; would its logarithm and the square of it explain residuals that the law does not?
-    Small p says that the form is wrong there. ``alarm`` collects those below .01 after Holm's correction."""
+    """Tests of the law's form. ``pure_error``: the fit against the scatter of replicates (None without
+    replicates). ``trends``: one row a variable; would its logarithm and the square of it explain residuals
+    that the law does not? Small p says that the form is wrong there. ``alarm`` collects those below .01 after
+    Holm's correction."""
 
     pure_error: dict[str, float] | None
     trends: pd.DataFrame
@@ -48,7 +49,8 @@ class LackOfFit:
             "no replicates"
             if self.pure_error is None
             else (
-                f"F({self.pure_error['df1']:.0f}, {self.pure_error['df2']:.0f}) = {self.pure_error['F']:.2f}, p = {self.pure_error['p']:.2g}"
+                f"F({self.pure_error['df1']:.0f}, {self.pure_error['df2']:.0f}) = "
+                f"{self.pure_error['F']:.2f}, p = {self.pure_error['p']:.2g}"
             )
         )
         return "\n".join(
@@ -63,8 +65,8 @@ class LackOfFit:
 def lack_of_fit(result: Fit) -> LackOfFit:
     """Replicate pure-error F test, and added-variable F tests of trends in log N, log D, epochs and so on.
 
-    The tests are least-squares ones on the residuals of the estimand's scale; with a robust estimand gross outliers
-    inflate the noise and make them cautious.
+    The tests are least-squares ones on the residuals of the estimand's scale; with a robust estimand gross
+    outliers inflate the noise and make them cautious.
     """
     problem, phi = problem_of(result)
     r, jac = residuals_and_slopes(problem, phi)
@@ -100,7 +102,8 @@ def lack_of_fit(result: Fit) -> LackOfFit:
     alarm = []
     if pure is not None and pure["p"] < 0.01:
         alarm.append(
-            f"the fit misses replicate means by more than replicates scatter (p = {pure['p']:.1g}): wrong form, or "
+            f"the fit misses replicate means by more than replicates scatter (p = {pure['p']:.1g}): "
+            f"wrong form, or "
             "replicates that share noise"
         )
     ordered = trends.sort_values("p").reset_index(drop=True)
@@ -160,9 +163,10 @@ def _pure_error(result: Fit, r: Array, w: Array, free: int) -> dict[str, float] 
 def influence(result: Fit, limit: int = 2000) -> pd.DataFrame:
     """Case deletion: how far each row moves the fit, by refitting without it (all rows in one batch).
 
-    One row a data row, most influential first: ``row`` (its index in the table), ``distance`` (fall of the objective's
-    own likelihood ratio, per parameter, between the two optima: above 1 is a lot), and the shift of each parameter in
-    its standard errors. Over ``limit`` rows only those with the largest score are refitted.
+    One row a data row, most influential first: ``row`` (its index in the table), ``distance`` (fall of the
+    objective's own likelihood ratio, per parameter, between the two optima: above 1 is a lot), and the shift
+    of each parameter in its standard errors. Over ``limit`` rows only those with the largest score are
+    refitted.
     """
     problem, phi = problem_of(result)
     n = len(problem.y)
@@ -197,8 +201,8 @@ def influence(result: Fit, limit: int = 2000) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Laws on the same rows. ``table`` has one row a law, best AICc first; ``nested`` the tests of laws that contain
-    another; ``fits`` the fits themselves; ``left_out`` laws that could not be fitted, and why."""
+    """Laws on the same rows. ``table`` has one row a law, best AICc first; ``nested`` the tests of laws that
+    contain another; ``fits`` the fits themselves; ``left_out`` laws that could not be fitted, and why."""
 
     table: pd.DataFrame
     nested: pd.DataFrame
@@ -219,8 +223,9 @@ class Comparison:
 def compare(table: Table, laws: Sequence[str | Law], **options: Any) -> Comparison:
     """Fit several laws with the same options, on the rows that all of them can use.
 
-    Columns: parameters ``k``, log-likelihood, AICc and its differences, residual scale, and with ``holdout`` the mean
-    signed and root mean square relative error on what was held out. A law that does not converge is listed, not ranked.
+    Columns: parameters ``k``, log-likelihood, AICc and its differences, residual scale, and with ``holdout``
+    the mean signed and root mean square relative error on what was held out. A law that does not converge is
+    listed, not ranked.
     """
     options = {"interval": "none", **options}
     fits: dict[str, Fit] = {}
@@ -237,7 +242,8 @@ def compare(table: Table, laws: Sequence[str | Law], **options: Any) -> Comparis
     for name, found in list(fits.items()):
         if len(found.data) != len(common):  # type: ignore[arg-type]
             left_out[name] = (
-                f"uses {len(found.data)} rows where the others share {len(common)}: compare on the same rows"  # type: ignore[arg-type]
+                f"uses {len(found.data)} rows where the others share {len(common)}: compare on the same "
+                f"rows"  # type: ignore[arg-type]
             )
     ranked = {k: v for k, v in fits.items() if k not in left_out}
     rows = {name: _summary(found) for name, found in ranked.items()}
@@ -275,8 +281,9 @@ def _summary(found: Fit) -> dict[str, float]:
 def nested_test(small: Fit, large: Fit) -> dict[str, float]:
     """F test of a law against one that contains it, both fitted to the same rows with the same estimand.
 
-    2 (Q_small - Q_large) / kappa per extra parameter, against F with n - k degrees: exact for normal errors and squares,
-    asymptotic otherwise. Where the small law lies on the large one's boundary the p-value is conservative.
+    2 (Q_small - Q_large) / kappa per extra parameter, against F with n - k degrees: exact for normal errors
+    and squares, asymptotic otherwise. Where the small law lies on the large one's boundary the p-value is
+    conservative.
     """
     if small.estimand != large.estimand or small.n != large.n:
         raise ValueError("a nested test needs the same estimand and the same rows")

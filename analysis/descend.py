@@ -1,7 +1,8 @@
 """Batched damped descent: many starts, resamples or constrained fits at once.
 
-Levenberg-Marquardt on the reweighted least-squares majoriser of the estimand's loss. Nothing here stops on an absolute
-tolerance: SciPy's defaults on objectives of 1e-3 to 1e-5 do, and stop early (``fitting.md``, finding 2).
+Levenberg-Marquardt on the reweighted least-squares majoriser of the estimand's loss. Nothing here stops on an
+absolute tolerance: SciPy's defaults on objectives of 1e-3 to 1e-5 do, and stop early (``fitting.md``, finding
+2).
 """
 
 from __future__ import annotations
@@ -40,9 +41,9 @@ def chunks(total: int, n: int) -> list[slice]:
 class Batch:
     """What differs between the rows of a batched descent.
 
-    ``weights`` (1, n) or (S, n): one set a row makes a case bootstrap a batch; ``targets`` (S, n): other data in each
-    row, as in a wild bootstrap; ``hold`` (S, F): coordinates kept where they start, as along a profile; ``pull``: a
-    quantity drawn to given values, as along the profile of a derived quantity.
+    ``weights`` (1, n) or (S, n): one set a row makes a case bootstrap a batch; ``targets`` (S, n): other data
+    in each row, as in a wild bootstrap; ``hold`` (S, F): coordinates kept where they start, as along a
+    profile; ``pull``: a quantity drawn to given values, as along the profile of a derived quantity.
     """
 
     weights: Array
@@ -61,8 +62,8 @@ class Batch:
 
 @dataclass(frozen=True)
 class Pull:
-    """Adds strength/2 (goal - quantity)**2 to each row: ``quantities(phi)`` gives K values (S, K) and their derivatives
-    (S, K, F), of which row s is drawn by number ``which[s]`` to ``goal[s]``."""
+    """Adds strength/2 (goal - quantity)**2 to each row: ``quantities(phi)`` gives K values (S, K) and their
+    derivatives (S, K, F), of which row s is drawn by number ``which[s]`` to ``goal[s]``."""
 
     quantities: Callable[[Array], tuple[Array, Array]]
     which: Array
@@ -90,8 +91,8 @@ def descend(
 ) -> Solution:
     """Batched Levenberg-Marquardt on the reweighted least-squares majoriser, with box bounds.
 
-    ``weights`` (1, n) or (S, n), or a whole ``batch``. A row ends when three accepted or rejected steps in a row change
-    its objective by less than ``tolerance`` of it.
+    ``weights`` (1, n) or (S, n), or a whole ``batch``. A row ends when three accepted or rejected steps in a
+    row change its objective by less than ``tolerance`` of it.
     """
     estimand = estimand or problem.estimand
     if batch is None:
@@ -113,7 +114,8 @@ def descend(
 
 @dataclass
 class _State:
-    """Residuals (S, n), derivatives (S, F, n), pulled quantity and its derivative, and objective of some rows."""
+    """Residuals (S, n), derivatives (S, F, n), pulled quantity and its derivative, and objective of some
+    rows."""
 
     r: Array
     jac: Array

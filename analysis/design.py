@@ -1,9 +1,10 @@
 """Which runs next: those that narrow a named quantity most for their FLOPs.
 
-At the optimum of a fit, the expected variance of a quantity with gradient c is c' H^-1 c, with H the information of the
-runs there are. A run with derivative j (per residual standard deviation) adds j j' to H, whatever its outcome, so that
-plans can be valued before they are run (c-optimal design). Where several basins fit about equally well, each has its
-own H and c, and runs on whose outcome the basins disagree are worth the more (after active-sl, arXiv 2604.22753).
+At the optimum of a fit, the expected variance of a quantity with gradient c is c' H^-1 c, with H the
+information of the runs there are. A run with derivative j (per residual standard deviation) adds j j' to H,
+whatever its outcome, so that plans can be valued before they are run (c-optimal design). Where several basins
+fit about equally well, each has its own H and c, and runs on whose outcome the basins disagree are worth the
+more (after active-sl, arXiv 2604.22753).
 """
 
 from __future__ import annotations
@@ -30,8 +31,9 @@ _POWERS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 @dataclass(frozen=True)
 class Suggestion:
-    """Runs worth doing next. ``runs``: the law's variables, C, and the standard error expected after each run (of the
-    quantity; of its logarithm where it is positive). ``before`` and ``after``: that error without and with all runs."""
+    """Runs worth doing next. ``runs``: the law's variables, C, and the standard error expected after each run
+    (of the quantity; of its logarithm where it is positive). ``before`` and ``after``: that error without and
+    with all runs."""
 
     quantity: str
     runs: pd.DataFrame
@@ -43,7 +45,8 @@ class Suggestion:
 
     def __str__(self) -> str:
         head = (
-            f"{self.quantity}: standard error {self.before:.4g} now, {self.after:.4g} expected after {len(self.runs)} runs "
+            f"{self.quantity}: standard error {self.before:.4g} now, {self.after:.4g} expected after "
+            f"{len(self.runs)} runs "
             f"({self.spent:.3g} FLOPs), over {self.basins} basin{'s' * (self.basins > 1)}"
         )
         return "\n".join(
@@ -55,8 +58,8 @@ class Suggestion:
         )
 
     def to_yaml(self, name: str, extends: str | None = None, sizes: Mapping[str, float] | None = None) -> str:
-        """A sweep that runs them: one zipped group of points. ``extends`` names the sweep whose base they share;
-        ``sizes`` maps the ladder's names to N, to write names in place of numbers."""
+        """A sweep that runs them: one zipped group of points. ``extends`` names the sweep whose base they
+        share; ``sizes`` maps the ladder's names to N, to write names in place of numbers."""
         lines = [f"name: {name}"] + ([f"extends: {extends}"] if extends else []) + ["zip:"]
         for k, row in enumerate(self.runs.to_dict("records")):
             point = {"model.size": _size(float(row["N"]), sizes)} if "N" in row else {}
@@ -110,8 +113,8 @@ def parse_quantity(text: str, law: Law) -> LogQuantity:
 
 
 def candidates(result: Fit, budget: float, reach: float = 3.0, levels: int = 12) -> pd.DataFrame:
-    """A grid of possible runs: sizes and tokens up to ``reach`` times beyond those of the data, costing 6ND <= ``budget``
-    each; unique tokens, where the law knows them, at the levels of the data."""
+    """A grid of possible runs: sizes and tokens up to ``reach`` times beyond those of the data, costing 6ND
+    <= ``budget`` each; unique tokens, where the law knows them, at the levels of the data."""
     data = result.data
     if data is None:
         raise ValueError("this fit was read from JSON and holds no data; fit again")
@@ -143,8 +146,8 @@ def _cost(rows: pd.DataFrame) -> Array:
 
 @dataclass
 class _Mode:
-    """One basin: its weight, inverse information (F, F), gradient of the quantity (F,), value, and for each candidate
-    its derivative per residual standard deviation (m, F) and predicted value per the same (m,)."""
+    """One basin: its weight, inverse information (F, F), gradient of the quantity (F,), value, and for each
+    candidate its derivative per residual standard deviation (m, F) and predicted value per the same (m,)."""
 
     weight: float
     inverse: Array
@@ -166,8 +169,9 @@ def suggest(
 ) -> Suggestion:
     """A plan of at most ``count`` runs, of at most ``budget`` FLOPs together, that narrows ``quantity`` most.
 
-    ``choices``: the runs that are possible (columns under the law's names; C = 6ND is their cost), else a grid around the
-    data up to ``reach`` times beyond it; ``per_run`` caps one run's cost. Runs may repeat: replicates are a choice like any.
+    ``choices``: the runs that are possible (columns under the law's names; C = 6ND is their cost), else a
+    grid around the data up to ``reach`` times beyond it; ``per_run`` caps one run's cost. Runs may repeat:
+    replicates are a choice like any.
     """
     if not budget > 0 or count < 1:
         raise ValueError(f"budget must be positive and count at least 1; got {budget:g} and {count}")
@@ -191,7 +195,8 @@ def suggest(
         []
         if data is None
         else [
-            f"{int((runs[v] > data[v].max() * 1.001).sum())} runs lie beyond the data in {v}: valued by the law's own extrapolation"
+            f"{int((runs[v] > data[v].max() * 1.001).sum())} runs lie beyond the data in {v}: valued by "
+            f"the law's own extrapolation"
             for v in result.law.variables
             if (runs[v] > data[v].max() * 1.001).any()
         ]
@@ -260,7 +265,8 @@ def _variance(modes: Sequence[_Mode]) -> float:
 def _greedy(
     modes: Sequence[_Mode], cost: Array, budget: float, count: int, power: float
 ) -> tuple[list[int], list[float]]:
-    """Runs one after another by gain / cost**power, within the budget; and the expected standard error after each."""
+    """Runs one after another by gain / cost**power, within the budget; and the expected standard error after
+    each."""
     inverses = [m.inverse.copy() for m in modes]
     total = _variance(modes)
     mean = sum(m.weight * m.value for m in modes)

@@ -25,8 +25,8 @@ def fit_estimands(
 
 @dataclass(frozen=True)
 class EstimandTable:
-    """Fits of one law under several estimands. ``table`` has a row a parameter; ``flags`` says where the choice of
-    estimand moves a parameter further than the interval of the first says it can."""
+    """Fits of one law under several estimands. ``table`` has a row a parameter; ``flags`` says where the
+    choice of estimand moves a parameter further than the interval of the first says it can."""
 
     fits: dict[str, Fit]
 
@@ -57,7 +57,8 @@ class EstimandTable:
                 found.append(
                     f"{name}: "
                     + ", ".join(f"{k} {v:.4g}" for k, v in out.items())
-                    + f" lie outside the {first} interval [{e.low}, {e.high}]: the choice of estimand matters more than sampling error"
+                    + f" lie outside the {first} interval [{e.low}, {e.high}]: the choice of estimand "
+                    f"matters more than sampling error"
                 )
         return found
 

@@ -1,8 +1,9 @@
 """What a fit minimises, and therefore what it estimates.
 
-The choice moves the answer more than the usual confidence interval (``fitting.md``, finding 5), so it is always
-named: ``huber`` on log loss (Hoffmann et al. 2022, delta = 1e-3), ``lad`` (the median of log loss), ``log_mse`` (the
-geometric mean), ``mse`` (the mean), ``quantile`` of log loss (tau = .05 is a lower envelope).
+The choice moves the answer more than the usual confidence interval (``fitting.md``, finding 5), so it is
+always named: ``huber`` on log loss (Hoffmann et al. 2022, delta = 1e-3), ``lad`` (the median of log loss),
+``log_mse`` (the geometric mean), ``mse`` (the mean), ``quantile`` of log loss (tau = .05 is a lower
+envelope).
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ _MEANING = {
 class Estimand:
     """A loss of residuals: rho(r), with r = log y - log prediction, or y - prediction for ``mse``.
 
-    ``width`` is the half-width of the quadratic zone: delta for Huber, 0 for LAD and quantiles, which a solver
-    approaches through ``smoothed``; None for least squares.
+    ``width`` is the half-width of the quadratic zone: delta for Huber, 0 for LAD and quantiles, which a
+    solver approaches through ``smoothed``; None for least squares.
     """
 
     name: str
@@ -124,4 +125,6 @@ def get_estimand(spec: str | Estimand, delta: float = 1e-3, tau: float = 0.05) -
     if name == "quantile" and not 0 < tau < 1:
         raise ValueError(f"quantile needs 0 < tau < 1, got {tau:g}")
     width = {"huber": delta, "lad": 0.0, "quantile": 0.0}.get(name)
-    return Estimand(name, delta=delta, tau=tau if name == "quantile" else 0.5, width=width)
+    return Estimand(
+        name, delta=delta if name == "huber" else 1e-3, tau=tau if name == "quantile" else 0.5, width=width
+    )

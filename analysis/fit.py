@@ -3,7 +3,8 @@
     fit("runs.csv", "chinchilla", columns={"N": "params", "D": "tokens", "loss": "val_loss"})
 
 Everything between the table and the result is in rooms of its own: ``frame`` (columns, filters, exclusions),
-``problem`` and ``solve`` (the optimum and its proof), ``uncertainty``, ``profile`` and ``intervals``, ``result``.
+``problem`` and ``solve`` (the optimum and its proof), ``uncertainty``, ``profile`` and ``intervals``,
+``result``.
 """
 
 from __future__ import annotations
@@ -67,14 +68,16 @@ def fit(
 ) -> Fit:
     """Fit ``law`` to the rows of ``table``.
 
-    law: a registered name, a formula such as ``"E + A/N**alpha"``, or a ``Law``. estimand: huber (``delta``), lad,
-    log_mse, mse, quantile (``tau``). columns: standard name -> column. fix: parameter -> value, kept frozen.
-    where: rows to keep; drop_highest: leave out the K highest losses; holdout: rows kept for scoring
-    (``analysis.criticism.score`` and ``fit.heldout``). cluster: column(s) whose equal values belong together.
-    interval: auto (the law's recommended one; ``bootstrap`` > 0 asks for that), profile, bootstrap, cluster, wild, t,
-    none. bootstrap: draws; seed: of the draws. starts: a number, natural parameter values as dicts, or an array (S, P).
+    law: a registered name, a formula such as ``"E + A/N**alpha"``, or a ``Law``. estimand: huber (``delta``),
+    lad, log_mse, mse, quantile (``tau``). columns: standard name -> column. fix: parameter -> value, kept
+    frozen. where: rows to keep; drop_highest: leave out the K highest losses; holdout: rows kept for scoring
+    (``analysis.holdout.score`` and ``fit.heldout``). cluster: column(s) whose equal values belong together.
+    interval: auto (the law's recommended one; ``bootstrap`` > 0 asks for that), profile, bootstrap, cluster,
+    wild, t, none. bootstrap: draws; seed: of the draws. starts: a number, natural parameter values as dicts,
+    or an array (S, P).
 
-    Raises FitError when the input cannot give a fit. A fit that does not converge is returned, and has no numbers.
+    Raises FitError when the input cannot give a fit. A fit that does not converge is returned, and has no
+    numbers.
     """
     chosen, aim = get_law(law), get_estimand(estimand, delta=delta, tau=tau)
     if interval not in METHODS:
@@ -154,7 +157,9 @@ def assemble(problem: Problem, found: Search, data: Columns, request: Request) -
     phi = best.phi
     natural = problem.natural(phi[None])[0]
     out.objective = best.objective
-    out.parameters = {n: Estimate(float(v)) for n, v in zip(names, natural, strict=True)}
+    out.parameters = {
+        n: Estimate(problem.fixed.get(n, float(v))) for n, v in zip(names, natural, strict=True)
+    }
     r = problem.residuals(phi[None])[0]
     dof = max(len(r) - len(phi), 1)
     scale = float(np.sqrt(np.sum(data.weights * r * r) / np.sum(data.weights) * len(r) / dof))
@@ -211,7 +216,8 @@ def _warn(out: Fit, found: Search) -> None:
     near = [b for b in found.basins[1:] if b.converged and b.objective <= found.best.objective * (1 + RIVAL)]
     if near:
         out.warnings.append(
-            f"{len(near)} other basin{'s' if len(near) > 1 else ''} within {RIVAL:.0%} of the best objective: "
+            f"{len(near)} other basin{'s' if len(near) > 1 else ''} within {RIVAL:.0%} of the best "
+            f"objective: "
             "see convergence['basins']; intervals that follow one basin only are too short"
         )
     if out.frozen:
@@ -246,7 +252,8 @@ def _add_intervals(out: Fit, problem: Problem, found: Search, data: Columns, req
         if ratio > UNEQUAL:
             method = "bootstrap"
             out.warnings.append(
-                f"noise is unequal over the design (robust standard errors up to {ratio:.1f} times pooled ones): "
+                f"noise is unequal over the design (robust standard errors up to {ratio:.1f} times "
+                f"pooled ones): "
                 "bootstrap in place of the profile, which assumes errors of one size"
             )
     if method == "none":
@@ -311,6 +318,7 @@ def attach(out: Fit, sampler: Sampler) -> None:
             "t": float(t_distribution.ppf(0.5 + sampler.level / 2, sampler.df)),
         },
     )
+    out.warnings.extend(dict.fromkeys(sampler.notes))
     open_ends = [n for n, i in zip(problem.free_names, found, strict=True) if i.unbounded]
     if open_ends:
         out.warnings.append(f"unbounded {sampler.level:.0%} interval: {', '.join(open_ends)}")

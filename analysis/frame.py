@@ -1,8 +1,8 @@
 """From anybody's table to the columns of a law, with everything left out listed.
 
-Standard names: N parameters, D tokens seen, U unique tokens, C training FLOPs, Q quality, loss. A column map wins;
-else a column of that name, else a well-known alias, which is noted. D and C are derived from each other by C = 6ND
-where one is missing, which is noted too.
+Standard names: N parameters, D tokens seen, U unique tokens, C training FLOPs, Q quality, loss. A column map
+wins; else a column of that name, else a well-known alias, which is noted. D and C are derived from each other
+by C = 6ND where one is missing, which is noted too.
 """
 
 from __future__ import annotations
@@ -36,8 +36,9 @@ class FitError(ValueError):
 class Columns:
     """The part of a table that a fit uses, and a record of what it does not.
 
-    ``x`` name -> (n,) values; ``y`` (n,); ``rows`` (n,) positions in the original table; ``excluded`` one record a row
-    left out; ``heldout`` positions reserved for scoring; ``clusters`` (n,) codes; ``notes`` what was assumed.
+    ``x`` name -> (n,) values; ``y`` (n,); ``rows`` (n,) positions in the original table; ``excluded`` one
+    record a row left out; ``heldout`` positions reserved for scoring; ``clusters`` (n,) codes; ``notes`` what
+    was assumed.
     """
 
     x: dict[str, Array]
@@ -151,9 +152,9 @@ def prepare(
 ) -> Columns:
     """Rows and columns for a fit of ``law``. Nothing is dropped without a record in ``excluded``.
 
-    ``where`` keeps rows, ``holdout`` reserves rows for scoring, ``drop_highest`` leaves out the K largest targets (a
-    published convention: Chinchilla's points without the 5 highest losses), ``weights`` is a column or a sequence,
-    ``cluster`` a column whose equal values belong together.
+    ``where`` keeps rows, ``holdout`` reserves rows for scoring, ``drop_highest`` leaves out the K largest
+    targets (a published convention: Chinchilla's points without the 5 highest losses), ``weights`` is a
+    column or a sequence, ``cluster`` a column whose equal values belong together.
     """
     frame = read_table(table).reset_index(drop=True)
     if frame.empty or not len(frame.columns):

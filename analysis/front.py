@@ -21,8 +21,9 @@ from analysis.result import Estimate
 
 @dataclass(frozen=True)
 class Front:
-    """The lower envelope of loss over compute. ``points``: rows on it (C, N, D, loss, bracketed). ``exponents``: a and b
-    from the bracketed points, with t intervals, or None. ``warnings`` say which points were refused as optima."""
+    """The lower envelope of loss over compute. ``points``: rows on it (C, N, D, loss, bracketed).
+    ``exponents``: a and b from the bracketed points, with t intervals, or None. ``warnings`` say which points
+    were refused as optima."""
 
     points: pd.DataFrame
     exponents: dict[str, Estimate] | None
@@ -46,9 +47,9 @@ def front(
 ) -> Front:
     """The envelope: the lowest loss at each budget, and the size that reached it.
 
-    Budgets are bins of ``1/per_decade`` decades, so that many runs compete in each. Only annealed end points enter (if
-    the table has a column ``annealed``). A bin whose best N is the smallest or largest tried there is not bracketed:
-    it stays on the front, but is refused as an optimum.
+    Budgets are bins of ``1/per_decade`` decades, so that many runs compete in each. Only annealed end points
+    enter (if the table has a column ``annealed``). A bin whose best N is the smallest or largest tried there
+    is not bracketed: it stays on the front, but is refused as an optimum.
     """
     data, warnings = end_points(table, columns)
     bins = np.floor(np.log10(data["C"].to_numpy()) * per_decade).astype(int)
@@ -70,7 +71,8 @@ def front(
     loose = points[~points["bracketed"]]
     if len(loose):
         warnings.append(
-            f"{len(loose)} of {len(points)} points of the front have their best N at an extreme of those tried: "
+            f"{len(loose)} of {len(points)} points of the front have their best N at an extreme of those "
+            f"tried: "
             "not bracketed, refused as optima"
         )
     used = points[points["bracketed"]]
@@ -89,8 +91,8 @@ def front(
 
 @dataclass(frozen=True)
 class Approaches:
-    """Approaches 1 (envelope), 2 (isoFLOP) and 3 (law) at one budget. ``table``: a, its interval, N, D, D/N, and a note a
-    route; routes that could not be taken say why instead of giving a number."""
+    """Approaches 1 (envelope), 2 (isoFLOP) and 3 (law) at one budget. ``table``: a, its interval, N, D, D/N,
+    and a note a route; routes that could not be taken say why instead of giving a number."""
 
     compute: float
     table: pd.DataFrame
@@ -111,7 +113,8 @@ def approaches(
     drop_highest: int = 0,
     **options: Any,
 ) -> Approaches:
-    """The three classic routes side by side (Hoffmann et al. 2022, section 3), each with its interval or its refusal.
+    """The three classic routes side by side (Hoffmann et al. 2022, section 3), each with its interval or its
+    refusal.
 
     ``where`` and ``drop_highest`` choose the same rows for all three; other options are those of ``fit``.
     """

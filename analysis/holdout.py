@@ -1,8 +1,9 @@
 """Extrapolation, scored: rows held out beyond the data, and back-tests that roll the origin forward.
 
-Intervals that a law gives itself are conditional on the law being right; trained below 1e21 FLOPs they cover 9 to 70 %
-of Chinchilla's points above (``fitting.md``, finding 8). A back-test measures that error, and a prediction calibrated by
-it can be believed: distribution-free from 19 back-test errors on, parametric and called so with fewer.
+Intervals that a law gives itself are conditional on the law being right; trained below 1e21 FLOPs they cover
+9 to 70 % of Chinchilla's points above (``fitting.md``, finding 8). A back-test measures that error, and a
+prediction calibrated by it can be believed: distribution-free from 19 back-test errors on, parametric and
+called so with fewer.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ FREE_ERRORS = 19
 
 @dataclass(frozen=True)
 class Score:
-    """Held-out rows: ``table`` (observed, prediction, low, high, error = prediction/observed - 1, covered), mean signed
-    and root-mean-square relative error, and the share that the interval for new runs covers."""
+    """Held-out rows: ``table`` (observed, prediction, low, high, error = prediction/observed - 1, covered),
+    mean signed and root-mean-square relative error, and the share that the interval for new runs covers."""
 
     table: pd.DataFrame
     signed: float
@@ -65,9 +66,9 @@ def score(result: Fit, rows: pd.DataFrame | None = None) -> Score:
 class Calibration:
     """Back-test errors and the prediction intervals they justify.
 
-    ``errors``: one row a prediction (origin, row, budget, error = log observed/predicted, scale, z = error/scale).
-    ``kind``: ``distribution-free`` (19 or more origins), ``parametric`` (t, with its degrees of freedom) or ``unbounded``.
-    ``factor`` multiplies the scale of a new prediction's error.
+    ``errors``: one row a prediction (origin, row, budget, error = log observed/predicted, scale, z =
+    error/scale). ``kind``: ``distribution-free`` (19 or more origins), ``parametric`` (t, with its degrees of
+    freedom) or ``unbounded``. ``factor`` multiplies the scale of a new prediction's error.
     """
 
     errors: pd.DataFrame
@@ -78,7 +79,7 @@ class Calibration:
     assumption: str
 
     def predict(self, result: Fit, rows: Rows) -> pd.DataFrame:
-        """Calibrated prediction intervals for new runs: prediction, low, high; infinite ends when unbounded."""
+        """Calibrated intervals for new runs: prediction, low, high; infinite ends when unbounded."""
         base = result.predict(rows, interval=False)
         scale = _scales(result, rows)
         centre = np.log(base["prediction"].to_numpy())
@@ -92,7 +93,8 @@ class Calibration:
 
     def __str__(self) -> str:
         return (
-            f"{self.errors['origin'].nunique()} origins, {len(self.errors)} back-test errors, {self.horizon} budget{'s' * (self.horizon > 1)} ahead: {self.kind}, "
+            f"{self.errors['origin'].nunique()} origins, {len(self.errors)} back-test errors, "
+            f"{self.horizon} budget{'s' * (self.horizon > 1)} ahead: {self.kind}, "
             f"mean z {self.errors['z'].mean() if len(self.errors) else math.nan:+.2f}; {self.assumption}"
         )
 
@@ -110,7 +112,8 @@ def _scales(result: Fit, rows: Rows) -> Array:
 
 
 def budgets(values: Array, tolerance: float = 0.1) -> Array:
-    """(n,) codes of compute budgets, ascending: values within ``tolerance`` (relative) of a common centre are one."""
+    """(n,) codes of compute budgets, ascending: values within ``tolerance`` (relative) of a common centre are
+    one."""
     order = np.argsort(values, kind="stable")
     logs = np.log(values[order])
     codes = np.empty(len(values), dtype=int)
@@ -143,9 +146,9 @@ def rolling_origin(
 ) -> Calibration:
     """Back-test: fit to budgets up to k, predict budget k + ``horizon``, for every k that allows a fit.
 
-    ``by`` is the column that orders budgets (C; any law variable). The other options are those of ``fit``. Errors are
-    scaled by the prediction's own standard error for a new run. Those of one origin share a fit and are not independent:
-    each origin counts once, however many runs it predicts.
+    ``by`` is the column that orders budgets (C; any law variable). The other options are those of ``fit``.
+    Errors are scaled by the prediction's own standard error for a new run. Those of one origin share a fit
+    and are not independent: each origin counts once, however many runs it predicts.
     """
     chosen = get_law(law)
     aim_is_log = options.get("estimand", "huber") != "mse"
@@ -192,7 +195,7 @@ def calibrate(errors: pd.DataFrame, level: float = 0.95, horizon: int = 1) -> Ca
         order = np.argsort(z)
         reached = np.cumsum(share[order]) >= (m + 1) * level - 1e-9
         factor = float(z[order][np.argmax(reached)]) if reached.any() else math.inf
-        text = f"the next error is exchangeable with those of the {m} origins before it (scaled by their own standard errors)"
+        text = f"the next error, scaled by its standard error, is exchangeable with those of {m} origins"
         return Calibration(errors, "distribution-free", factor, level, horizon, text)
     if m >= 3:
         spread = float(np.sqrt(np.sum(share * z**2) / m))
@@ -218,7 +221,8 @@ def leave_group_out(
 ) -> pd.DataFrame:
     """Leave out each value of ``column`` in turn (a size, a budget, a corpus), fit the rest, and score it.
 
-    One row a value: n, mean signed and rms relative error. Values without which no fit is possible say so in ``note``.
+    One row a value: n, mean signed and rms relative error. Values without which no fit is possible say so in
+    ``note``.
     """
     from analysis.frame import read_table
 

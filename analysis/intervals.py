@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.stats import t as t_distribution
@@ -18,11 +18,14 @@ from analysis.uncertainty import MIN_UNITS, PERCENTILE_UNITS, Draws, covariance,
 WIDE_LOG = 3.0
 METHODS = ("auto", "profile", "bootstrap", "cluster", "wild", "t", "none")
 _ASSUMES = {
-    "profile": "the law is right; errors independent and of one size on the scale of the estimand; F quantile",
+    "profile": "the law is right; errors independent and of one size on the scale of the estimand; F "
+    "quantile",
     "profile-bootstrap": "the law is right; independent rows; the rise calibrated by the bootstrap",
     "percentile": "the law is right; {unit} independent and alike ({units} of them); percentile bootstrap",
-    "t": "the law is right; {unit} independent ({units} of them); sandwich standard errors, t with {df} degrees of freedom",
-    "t-bootstrap": "the law is right; {unit} independent ({units} of them); bootstrap standard errors, t with {df} degrees "
+    "t": "the law is right; {unit} independent ({units} of them); sandwich standard errors, t with {df} "
+    "degrees of freedom",
+    "t-bootstrap": "the law is right; {unit} independent ({units} of them); bootstrap standard errors, t "
+    "with {df} degrees "
     "of freedom, for fewer than 40 units",
 }
 
@@ -49,9 +52,10 @@ class Interval:
 class Target:
     """A quantity to give an interval of.
 
-    ``quantity`` maps natural parameters (S, P) to (S,) values on the scale on which it is nearly linear, ``invert`` goes
-    back to the reported scale, ``floor`` is the least possible reported value (an end that runs off below stops
-    there). Values at or beyond ``edges`` mean that a search stopped at its bound: they are reported as unbounded.
+    ``quantity`` maps natural parameters (S, P) to (S,) values on the scale on which it is nearly linear,
+    ``invert`` goes back to the reported scale, ``floor`` is the least possible reported value (an end that
+    runs off below stops there). Values at or beyond ``edges`` mean that a search stopped at its bound: they
+    are reported as unbounded.
     """
 
     quantity: Quantity
@@ -95,6 +99,7 @@ class Sampler:
     clusters: Array | None
     method: str
     level: float
+    notes: list[str] = field(default_factory=list)
 
     @property
     def units(self) -> int:
@@ -128,7 +133,8 @@ class Sampler:
         """An interval of each target; ValueError if there are too few independent units for one."""
         if self.units < MIN_UNITS and self.method != "profile":
             raise ValueError(
-                f"{self.units} independent units are too few for an interval: at least {MIN_UNITS} are needed. "
+                f"{self.units} independent units are too few for an interval: at least {MIN_UNITS} are "
+                f"needed. "
                 "Add runs, or ask for interval='none'"
             )
         if self.method == "profile":
@@ -138,7 +144,8 @@ class Sampler:
         return self._percentile(targets)
 
     def standard_errors(self, targets: Sequence[Target]) -> Array:
-        """(K,) of each target on the reported scale, by the delta method or, with draws, their standard deviation."""
+        """(K,) of each target on the reported scale, by the delta method or, with draws, their standard
+        deviation."""
         centre, spread = self._values(targets)
         with np.errstate(all="ignore"):
             if self.draws is not None and len(self.draws) > 2:
@@ -196,6 +203,9 @@ class Sampler:
         found = profile(
             self.problem, self.phi, [t.quantity for t in targets], kappa, self.df, spread, self.level
         )
+        gain = float(self.problem.objective(self.phi[None])[0]) - found.best
+        if self.problem.estimand.smooth and 2 * gain / kappa > 0.05:
+            self.notes.append("the profile met a better optimum than the fit: fit again with more starts")
         return [
             self._finish(a, b, t, "profile", key)
             for a, b, t in zip(found.low, found.high, targets, strict=True)

@@ -1,8 +1,9 @@
 """IsoFLOP analysis: the best size at each budget, where there is one, and how it grows with compute.
 
-A budget counts only if its minimum is interior and bracketed: at the edge of the sizes tried, or in a concave group,
-there is no optimum to speak of, and the group is refused with the reason. Parabolas in log N are biased off centre and
-when alpha != beta; the cubic and the law-consistent profile E + A/N**alpha + B (6N/C)**beta are offered beside.
+A budget counts only if its minimum is interior and bracketed: at the edge of the sizes tried, or in a concave
+group, there is no optimum to speak of, and the group is refused with the reason. Parabolas in log N are
+biased off centre and when alpha != beta; the cubic and the law-consistent profile E + A/N**alpha + B
+(6N/C)**beta are offered beside.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ _NEEDS = {"parabola": 4, "cubic": 5, "law": 3}
 class IsoFlop:
     """Minima of the budgets that have one, the growth law of N* and D*, and the budgets refused.
 
-    ``minima``: C, N, D, loss, se_log_N, runs. ``exponents``: a and b of N* ~ C**a, D* ~ C**b, with intervals (t over
-    budgets), None with fewer than 3 minima. ``refused``: C, runs, reason.
+    ``minima``: C, N, D, loss, se_log_N, runs. ``exponents``: a and b of N* ~ C**a, D* ~ C**b, with intervals
+    (t over budgets), None with fewer than 3 minima. ``refused``: C, runs, reason.
     """
 
     method: str
@@ -50,7 +51,7 @@ class IsoFlop:
         return float(math.exp(self.coefficient) * compute ** self.exponents["a"].value)
 
     def __str__(self) -> str:
-        head = f"isoFLOP ({self.method}): {len(self.minima)} interior minima, {len(self.refused)} budgets refused"
+        head = f"isoFLOP ({self.method}): {len(self.minima)} minima, {len(self.refused)} budgets refused"
         parts = [head]
         if len(self.minima):
             parts.append(self.minima.to_string(index=False, float_format=lambda v: f"{v:.4g}"))
@@ -68,7 +69,7 @@ def _text(v: float | None) -> str:
 def end_points(
     table: Table, columns: Mapping[str, str] | None, positive_loss: bool = True
 ) -> tuple[pd.DataFrame, list[str]]:
-    """Columns N, C, loss of the rows that may enter a front: finite, positive, annealed (if the table says)."""
+    """Columns N, C, loss of rows that may enter a front: finite, positive, annealed (if the table says)."""
     frame = read_table(table)
     if frame.empty:
         raise FitError("the table has no rows")
@@ -109,9 +110,9 @@ def isoflop(
 ) -> IsoFlop:
     """Minima over N at each budget C, and their growth.
 
-    Rows whose C differ by less than ``tolerance`` are one budget, taken at its geometric mean; with ``annealed`` in the
-    table only annealed end points count. ``method``: parabola or cubic in log N of (log) loss, or ``law``, one separable
-    law through all budgets, minimised at each.
+    Rows whose C differ by less than ``tolerance`` are one budget, taken at its geometric mean; with
+    ``annealed`` in the table only annealed end points count. ``method``: parabola or cubic in log N of (log)
+    loss, or ``law``, one separable law through all budgets, minimised at each.
     """
     if method not in METHODS:
         raise FitError(f"isoflop method must be one of {', '.join(METHODS)}, got {method!r}")
@@ -120,7 +121,7 @@ def isoflop(
     law_at = _law_minimum(data) if method == "law" else None
     found, refused = [], []
     for _, group in data.groupby("budget"):
-        compute = float(np.exp(np.log(group["C"]).mean()))
+        compute = float(np.exp(np.log(group["C"].to_numpy()).mean()))
         outcome = _minimum(group, method, log_loss, compute, law_at)
         if isinstance(outcome, str):
             refused.append({"C": compute, "runs": len(group), "reason": outcome})
@@ -161,7 +162,8 @@ def _minimum(
     needed = _NEEDS[method]
     if len(sizes) < needed:
         return f"{len(sizes)} sizes, and a {method} needs {needed}; add sizes at this budget"
-    # C varies a little within a budget: losses are compared at its centre, along the local trend of all of them
+    # C varies a little within a budget: losses are compared at its centre, along the local trend of all of
+    # them
     x = np.log(group["N"].to_numpy())
     y = np.log(group["loss"].to_numpy()) if log_loss else group["loss"].to_numpy()
     best = float(np.exp(x[np.argmin(y)]))
@@ -187,7 +189,8 @@ def _minimum(
 
 def _edge(sizes: Array, at: float, what: str) -> str:
     side = "larger" if at >= sizes[-1] else "smaller"
-    return f"not bracketed: {what} lies at N = {at:.3g}, and sizes run from {sizes[0]:.3g} to {sizes[-1]:.3g}; add {side} ones"
+    span = f"{sizes[0]:.3g} to {sizes[-1]:.3g}"
+    return f"not bracketed: {what} lies at N = {at:.3g}, and sizes run from {span}; add {side} ones"
 
 
 def _vertex(x: Array, y: Array, degree: int) -> tuple[float, float, float] | str:
@@ -229,7 +232,8 @@ def _law_minimum(data: pd.DataFrame) -> _LawMinimum:
 
 
 def _growth(minima: pd.DataFrame, level: float) -> tuple[dict[str, Estimate] | None, float | None]:
-    """Regression of log N* on log C over budgets, t intervals; budgets weigh equally (their errors are mostly of form)."""
+    """Regression of log N* on log C over budgets, t intervals; budgets weigh equally (their errors are mostly
+    of form)."""
     m = len(minima)
     if m < 3:
         return None, None

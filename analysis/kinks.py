@@ -1,4 +1,5 @@
-"""Least absolute deviations and quantiles: smoothing continued towards the kink, then sequential linear programs.
+"""Least absolute deviations and quantiles: smoothing continued towards the kink, then sequential linear
+programs.
 
 Such an objective is piecewise smooth, and its optimum usually interpolates as many points as there are
 parameters, where no gradient vanishes: optimality is proved by a linear program that finds no descent.
@@ -19,7 +20,8 @@ _LP_ROWS = 5000
 
 
 def solve_kinked(problem: Problem, starts: Array) -> tuple:
-    """Smoothed descents with a quadratic zone of 1e-2, 1e-4 and 1e-6 (of the residuals' own size), and the finisher."""
+    """Smoothed descents with a quadratic zone of 1e-2, 1e-4 and 1e-6 (of the residuals' own size), and the
+    finisher."""
     phi, found = starts, None
     for width in (1e-2, 1e-4, 1e-6):
         found = descend(
@@ -52,8 +54,8 @@ def _program(
 def vertex(problem: Problem, phi: Array, steps: int = 25) -> tuple[Array, float, Array]:
     """Sequential linear programming from one point, in a shrinking box.
 
-    Returns the point, the share of the objective that the last program could still remove, and the Hessian of the
-    smoothed objective (for metrics, not for standard errors).
+    Returns the point, the share of the objective that the last program could still remove, and the Hessian of
+    the smoothed objective (for metrics, not for standard errors).
     """
     from analysis.solve import majoriser_at, polish
 

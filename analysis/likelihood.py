@@ -17,9 +17,9 @@ def log_likelihood(
 ) -> float:
     """Log-likelihood of residuals under the error density that belongs to an estimand, at its best scale.
 
-    ``log_mse`` and ``mse``: normal. ``lad``: Laplace; ``quantile``: asymmetric Laplace. ``huber``: the density
-    proportional to exp(-Huber(r/sigma; delta)) with sigma free (Besiroglu et al. 2024, arXiv 2404.10102), which for
-    small delta is the Laplace density.
+    ``log_mse`` and ``mse``: normal. ``lad``: Laplace; ``quantile``: asymmetric Laplace. ``huber``: the
+    density proportional to exp(-Huber(r/sigma; delta)) with sigma free (Besiroglu et al. 2024, arXiv
+    2404.10102), which for small delta is the Laplace density.
     """
     aim = get_estimand(estimand)
     r = np.asarray(residuals, dtype=float)

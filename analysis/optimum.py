@@ -17,7 +17,8 @@ _SPAN = (np.log(1e3), np.log(1e15))
 
 @dataclass(frozen=True)
 class Allocation:
-    """Compute-optimal N, D, tokens per parameter and loss at budget C = 6ND (matmul-free convention), with intervals.
+    """Compute-optimal N, D, tokens per parameter and loss at budget C = 6ND (matmul-free convention), with
+    intervals.
 
     ``extrapolates``: how many times the budget lies above the largest in the data (1 or less: inside).
     """
@@ -43,8 +44,8 @@ class Allocation:
 
 
 def best_size(law: Law, natural: Array, compute: float, fixed: Mapping[str, float] | None = None) -> Array:
-    """(S,) log N that minimises the law at C = 6ND for each row of natural parameters (S, P); NaN where there is no
-    interior minimum. ``fixed`` gives the law's other variables (U, Q)."""
+    """(S,) log N that minimises the law at C = 6ND for each row of natural parameters (S, P); NaN where there
+    is no interior minimum. ``fixed`` gives the law's other variables (U, Q)."""
     theta = law.to_internal(natural)
     low, high = np.full(len(theta), _SPAN[0]), np.full(len(theta), _SPAN[1])
     grid = np.linspace(0.0, 1.0, _GRID)
@@ -82,13 +83,14 @@ def _closed_form(p: Named, compute: float) -> Array:
 def optimal(result: Fit, compute: float, fixed: Mapping[str, float] | None = None) -> Allocation:
     """Compute-optimal allocation of ``compute`` FLOPs (6ND) under a fitted law of N and D.
 
-    ``fixed`` gives other variables, such as ``{"U": 1e8}``; a law of U without it takes fresh data (U = D). Intervals are of
-    the fit's own kind. ValueError if the law has no interior optimum at that budget.
+    ``fixed`` gives other variables, such as ``{"U": 1e8}``; a law of U without it takes fresh data (U = D).
+    Intervals are of the fit's own kind. ValueError if the law has no interior optimum at that budget.
     """
     law = result.law
     if not {"N", "D"} <= set(law.variables):
         raise ValueError(
-            f"law {law.name!r} is no law of N and D, so it has no allocation; it is one of {', '.join(law.variables)}"
+            f"law {law.name!r} is no law of N and D, so it has no allocation; it is one of "
+            f"{', '.join(law.variables)}"
         )
     if not compute > 0:
         raise ValueError(f"compute must be positive, got {compute:g}")

@@ -15,7 +15,8 @@ from analysis.laws.base import Array, Law
 class Problem:
     """Residuals of ``law`` on ``x`` (centred by ``log_units``) and ``y``, with ``fixed`` parameters frozen.
 
-    Vectors ``phi`` (S, F) hold the free parameters in internal coordinates. ``weights`` (n,) multiply the loss.
+    Vectors ``phi`` (S, F) hold the free parameters in internal coordinates. ``weights`` (n,) multiply the
+    loss.
     """
 
     law: Law
@@ -66,7 +67,7 @@ class Problem:
         return self.law.to_internal(natural, self.log_units)[:, self.free]
 
     def exact(self) -> float:
-        """Objective of residuals at the rounding of the data (1e-10 of its size): below it, a fit is exact."""
+        """Objective of residuals the size of rounding (1e-10 of the data): below it, a fit is exact."""
         size = (
             1e-10 * np.maximum(1.0, np.abs(self.target)) if self.estimand.log else 1e-10 * np.abs(self.target)
         )
@@ -79,7 +80,8 @@ class Problem:
             return np.log(value) if self.estimand.log else value
 
     def residuals(self, phi: Array, targets: Array | None = None) -> Array:
-        """(S, n) residuals; infinite where the law has no (positive) value. ``targets`` (S, n) replace the data."""
+        """(S, n) residuals; infinite where the law has no (positive) value. ``targets`` (S, n) replace the
+        data."""
         r = (self.target if targets is None else targets) - self.fitted(phi)
         return np.where(np.isfinite(r), r, np.inf)
 
@@ -102,7 +104,8 @@ class Problem:
         estimand: Estimand | None = None,
         targets: Array | None = None,
     ) -> Array:
-        """(S,) weighted sum of losses; infinite where the law has no value. ``weights`` (n,), (1, n) or (S, n)."""
+        """(S,) weighted sum of losses; infinite where the law has no value. ``weights`` (n,), (1, n) or (S,
+        n)."""
         w = self.weights if weights is None else weights
         rho = (estimand or self.estimand).rho
         with np.errstate(all="ignore"):

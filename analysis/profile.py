@@ -1,9 +1,9 @@
 """Profile likelihood of parameters and of anything computed from them.
 
-The profile of a quantity q is the least objective at each of its values. Its interval is where twice the rise over the
-optimum, divided by the dispersion, stays below the F quantile with 1 and n - F degrees of freedom. It follows curved
-and one-sided valleys where Wald intervals do not, and says "unbounded" where the objective never rises enough: the
-honest interval of R_D* on the published data.
+The profile of a quantity q is the least objective at each of its values. Its interval is where twice the rise
+over the optimum, divided by the dispersion, stays below the F quantile with 1 and n - F degrees of freedom.
+It follows curved and one-sided valleys where Wald intervals do not, and says "unbounded" where the objective
+never rises enough: the honest interval of R_D* on the published data.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import f as f_distribution
 
-from analysis.descend import Batch, Pull, Solution, descend
+from analysis.descend import Batch, Pull, descend
 from analysis.laws.base import Array
 from analysis.problem import Problem
 
-#: q: natural parameters (S, P) -> (S,) values, on the scale on which steps are natural (logs of positive quantities)
+#: q: natural parameters (S, P) -> (S,) values, on the scale on which steps are natural (logs of positive
+#: quantities)
 Quantity = Callable[[Array], Array]
 _STEPS = 18
 _REACH = 60.0
@@ -44,7 +45,7 @@ def parameter_quantities(problem: Problem) -> list[Quantity]:
     return [make(int(j), problem.law.parameters[j].positive) for j in problem.free]
 
 
-def _with_slopes(problem: Problem, quantities: Sequence[Quantity]) -> Callable[[Array], tuple[Array, Array]]:
+def with_slopes(problem: Problem, quantities: Sequence[Quantity]) -> Callable[[Array], tuple[Array, Array]]:
     def evaluate(phi: Array) -> tuple[Array, Array]:
         size, free = phi.shape
         step = 1e-6 * np.maximum(1.0, np.abs(phi))
@@ -65,6 +66,54 @@ def _with_slopes(problem: Problem, quantities: Sequence[Quantity]) -> Callable[[
     return evaluate
 
 
+@dataclass
+class _Side:
+    """The search for depth 1 along one side: expand until passed, then interpolate in the bracket.
+
+    Depth is the square root of the rise over the rise sought, nearly proportional to the distance. ``goal``
+    is the distance aimed at, ``at`` the one reached: a pull of finite strength stops a little short, at a
+    point that is on the profile all the same.
+    """
+
+    goal: float
+    inner: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    outer: tuple[float, float, float] | None = None
+    done: bool = False
+    found: float | None = None
+
+    def advance(self, at: float, depth: float) -> None:
+        """Take in the depth at one distance and choose the next."""
+        if abs(depth - 1.0) < 5e-3 and at > 0:
+            self.done, self.found = True, at / depth
+            return
+        stuck = at < 0.5 * self.goal and depth < 1.0
+        if depth < 1.0:
+            if self.goal > self.inner[0]:
+                self.inner = (self.goal, max(at, self.inner[1]), depth)
+        elif self.outer is None or self.goal < self.outer[0]:
+            self.outer = (self.goal, at, depth)
+        if self.outer is None:
+            self.done = stuck or self.goal > _REACH
+            self.goal *= min(max(1.02 / max(depth, 1e-3), 1.2), 4.0)
+            return
+        gap = self.outer[0] - self.inner[0]
+        if gap < 1e-4 * self.outer[0]:
+            self.done, self.found = True, self._between()
+            return
+        share = (1.0 - self.inner[2]) / max(self.outer[2] - self.inner[2], 1e-9)
+        self.goal = self.inner[0] + min(max(share, 0.05), 0.95) * gap
+
+    def _between(self) -> float | None:
+        if self.outer is None:
+            return None
+        share = (1.0 - self.inner[2]) / max(self.outer[2] - self.inner[2], 1e-9)
+        return self.inner[1] + min(max(share, 0.0), 1.0) * (self.outer[1] - self.inner[1])
+
+    def answer(self) -> float | None:
+        """The distance at which the depth is 1; None if it is never reached: unbounded."""
+        return self.found if self.done else self._between()
+
+
 def profile(
     problem: Problem,
     phi: Array,
@@ -76,12 +125,12 @@ def profile(
 ) -> Profile:
     """Profile intervals of several quantities at once, in one batch of constrained fits.
 
-    ``phi`` (F,) the optimum, ``dispersion`` kappa, ``df`` residual degrees of freedom, ``spread`` (K,) rough standard
-    errors of the quantities, for the first step.
+    ``phi`` (F,) the optimum, ``dispersion`` kappa, ``df`` residual degrees of freedom, ``spread`` (K,) rough
+    standard errors of the quantities, for the first step.
     """
     estimand = problem.estimand if problem.estimand.smooth else problem.estimand.smoothed(1e-4)
     count = len(quantities)
-    evaluate = _with_slopes(problem, quantities)
+    evaluate = with_slopes(problem, quantities)
     centre = evaluate(phi[None])[0][0]
     base = float(problem.objective(phi[None], estimand=estimand)[0])
     rise = dispersion * float(f_distribution.ppf(level, 1, max(df, 1))) / 2.0
@@ -89,30 +138,20 @@ def profile(
     which = np.repeat(np.arange(count), 2)
     sign = np.tile([-1.0, 1.0], count)
     first = np.clip(quantile * np.nan_to_num(spread[which], nan=1.0, posinf=1.0), 1e-9, 3.0)
-    reach = first.copy()
-    inner, inner_d = np.zeros(2 * count), np.zeros(2 * count)
-    outer, outer_d = np.full(2 * count, np.inf), np.full(2 * count, np.inf)
-    done, open_end = np.zeros(2 * count, dtype=bool), np.zeros(2 * count, dtype=bool)
-    answer = np.full(2 * count, np.nan)
+    sides = [_Side(float(step)) for step in first]
     warm = np.repeat(phi[None], 2 * count, axis=0)
     points: list[list[tuple[float, float]]] = [[(float(c), 0.0)] for c in centre]
     best, best_phi = base, phi
     weights = problem.weights[None]
     for _ in range(_STEPS):
-        rows = np.flatnonzero(~done)
+        rows = np.array([k for k, side in enumerate(sides) if not side.done], dtype=int)
         if not len(rows):
             break
-        goal = centre[which[rows]] + sign[rows] * reach[rows]
+        goal = centre[which[rows]] + sign[rows] * np.array([sides[k].goal for k in rows])
         strength = 300.0 * 2.0 * rise / first[rows] ** 2
         pull = Pull(evaluate, which[rows], goal, strength)
-        found: Solution = descend(
-            problem,
-            warm[rows],
-            estimand=estimand,
-            iterations=150,
-            tolerance=1e-9,
-            batch=Batch(np.repeat(weights, len(rows), axis=0) if len(rows) else weights, pull=pull),
-        )
+        batch = Batch(np.repeat(weights, len(rows), axis=0), pull=pull)
+        found = descend(problem, warm[rows], estimand=estimand, iterations=150, tolerance=1e-9, batch=batch)
         value = problem.objective(found.phi, estimand=estimand)
         actual = sign[rows] * (pull.at(found.phi)[0] - centre[which[rows]])
         if value.min() < best:
@@ -122,53 +161,11 @@ def profile(
             points[which[row]].append(
                 (float(centre[which[row]] + sign[row] * actual[i]), float(value[i] - base))
             )
-            _advance(
-                i, int(row), actual, depth, reach, inner, inner_d, outer, outer_d, done, open_end, answer
-            )
+            sides[row].advance(float(actual[i]), float(depth[i]))
             if depth[i] < 1.5:
                 warm[row] = found.phi[i]
-    unresolved = ~done
-    answer[unresolved] = np.where(np.isfinite(outer[unresolved]), outer[unresolved], np.nan)
     ends = [
-        None if np.isnan(a) else float(centre[w] + s * a) for a, w, s in zip(answer, which, sign, strict=True)
+        None if side.answer() is None else float(centre[w] + s * side.answer())  # type: ignore[operator]
+        for side, w, s in zip(sides, which, sign, strict=True)
     ]
     return Profile(ends[0::2], ends[1::2], [sorted(p) for p in points], best, best_phi)
-
-
-def _advance(
-    i: int,
-    row: int,
-    actual: Array,
-    depth: Array,
-    reach: Array,
-    inner: Array,
-    inner_d: Array,
-    outer: Array,
-    outer_d: Array,
-    done: Array,
-    open_end: Array,
-    answer: Array,
-) -> None:
-    """One step of the search for depth 1 along one side: expand until passed, then interpolate in the bracket."""
-    at, d = float(actual[i]), float(depth[i])
-    stuck = at < 0.5 * reach[row] and d < 1.0
-    if d < 1.0:
-        if at > inner[row]:
-            inner[row], inner_d[row] = at, d
-    elif at < outer[row]:
-        outer[row], outer_d[row] = max(at, inner[row]), d
-    if abs(d - 1.0) < 2e-3:
-        answer[row], done[row] = at, True
-        return
-    if not np.isfinite(outer[row]):
-        if stuck or reach[row] > _REACH:
-            done[row] = open_end[row] = True
-            return
-        reach[row] = reach[row] * float(np.clip(1.05 / max(d, 1e-3), 1.3, 4.0))
-        return
-    gap = outer[row] - inner[row]
-    if gap < 1e-4 * max(outer[row], 1e-9):
-        answer[row], done[row] = outer[row], True
-        return
-    share = (1.0 - inner_d[row]) / max(outer_d[row] - inner_d[row], 1e-9)
-    reach[row] = inner[row] + float(np.clip(share, 0.05, 0.95)) * gap

@@ -22,12 +22,14 @@ Rows = pd.DataFrame | Mapping[str, Any]
 
 
 class NotConverged(RuntimeError):
-    """The fit did not converge, so it has no numbers; ``fit.convergence`` and ``fit.warnings`` say how it ended."""
+    """The fit did not converge, so it has no numbers; ``fit.convergence`` and ``fit.warnings`` say how it
+    ended."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A parameter or derived quantity: value, standard error and interval ends (None: unbounded, or not known)."""
+    """A parameter or derived quantity: value, standard error and interval ends (None: unbounded, or not
+    known)."""
 
     value: float | None
     se: float | None = None
@@ -57,11 +59,13 @@ class Estimate:
 
 @dataclass
 class Fit:
-    """A fitted law. ``fit.values`` are the numbers, ``fit.parameters`` the same with intervals, ``print(fit)`` a page.
+    """A fitted law. ``fit.values`` are the numbers, ``fit.parameters`` the same with intervals,
+    ``print(fit)`` a page.
 
-    ``excluded`` lists every row left out, with its reason; ``diagnostics`` holds the interval's method and assumption,
-    frozen parameters, scaled gradient, flat directions, parameters at bounds, the gap to the second basin, residual
-    scale, sources of the columns. ``data`` holds the columns used (None after reading JSON).
+    ``excluded`` lists every row left out, with its reason; ``diagnostics`` holds the interval's method and
+    assumption, frozen parameters, scaled gradient, flat directions, parameters at bounds, the gap to the
+    second basin, residual scale, sources of the columns. ``data`` holds the columns used (None after reading
+    JSON).
     """
 
     law: Law
@@ -111,7 +115,7 @@ class Fit:
         return self.law.predict(self.values, {v: self.data[v].to_numpy() for v in self.law.variables})
 
     def residuals(self) -> Array:
-        """(n,) residuals on the scale of the estimand: log observed - log predicted, or observed - predicted."""
+        """(n,) residuals on the estimand's scale: log observed - log predicted, or observed - predicted."""
         fitted = self.fitted()
         observed = self.data[str(self.law.target)].to_numpy()  # type: ignore[index]
         return np.log(observed) - np.log(fitted) if self.estimand.log else observed - fitted
@@ -119,9 +123,9 @@ class Fit:
     def predict(self, rows: Rows, interval: bool = True, kind: str = "curve") -> pd.DataFrame:
         """Predictions at ``rows`` (columns under the law's names, in the table's units).
 
-        Returns columns prediction, low, high, with the interval's method and assumption in ``.attrs``. ``kind``:
-        ``curve`` for the law's own value, ``run`` for a new run's (adds the spread of residuals: t if there are few,
-        normal-tailed and called so). Interval ends that are unbounded are infinite.
+        Returns columns prediction, low, high, with the interval's method and assumption in ``.attrs``.
+        ``kind``: ``curve`` for the law's own value, ``run`` for a new run's (adds the spread of residuals: t
+        if there are few, normal-tailed and called so). Interval ends that are unbounded are infinite.
         """
         if kind not in ("curve", "run"):
             raise ValueError(f"kind must be 'curve' or 'run', got {kind!r}")
@@ -204,7 +208,8 @@ class Fit:
     ) -> Estimate:
         """A quantity computed from the parameters, with the fit's own kind of interval.
 
-        ``function`` takes name -> (S,) values and returns (S,) values; ``positive_scale`` handles it as a logarithm.
+        ``function`` takes name -> (S,) values and returns (S,) values; ``positive_scale`` handles it as a
+        logarithm.
         """
         if self.sampler is None:
             raise ValueError(
@@ -282,7 +287,8 @@ class Fit:
             best = c["basins"][0]["starts"] if c["basins"] else 0
             gap = d.get("gap_to_second_basin")
             head.append(
-                f"converged: {best} of {d.get('refined', c['starts'])} followed starts (of {c['starts']}) end in the best of "
+                f"converged: {best} of {d.get('refined', c['starts'])} followed starts (of "
+                f"{c['starts']}) end in the best of "
                 f"{len(c['basins'])} basins" + (f", the second is {gap:.2%} worse" if gap is not None else "")
             )
         else:

@@ -1,8 +1,8 @@
 """Minimisation: many starts in one batched pass, pruned, then batched damped IRLS-Gauss-Newton, then Newton.
 
 Nothing here stops on an absolute tolerance: SciPy's defaults on objectives of 1e-3 to 1e-5 do, and stop early
-(``fitting.md``, finding 2). Progress is measured relative to the objective, and the end is proved by the Newton
-decrement: the share of the objective that a Newton step would still remove.
+(``fitting.md``, finding 2). Progress is measured relative to the objective, and the end is proved by the
+Newton decrement: the share of the objective that a Newton step would still remove.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ CONVERGED = 1e-8
 
 @dataclass(frozen=True)
 class Basin:
-    """One local optimum: where, how good, how many starts ended there, what a Newton step would still gain."""
+    """One local optimum: where, how good, how many starts ended there, what a Newton step would gain."""
 
     phi: Array
     objective: float
@@ -41,7 +41,8 @@ class Basin:
 
 @dataclass(frozen=True)
 class Search:
-    """All local optima found, best first, from ``starts`` starts of which ``refined`` were followed to the end."""
+    """All local optima found, best first, from ``starts`` starts of which ``refined`` were followed to the
+    end."""
 
     basins: tuple[Basin, ...]
     starts: int
@@ -64,7 +65,7 @@ def draw_starts(ranges: Array, count: int, seed: int = 0) -> Array:
 
 
 def screen(problem: Problem, starts: Array, keep: int = KEEP) -> Array:
-    """The most promising starts: the best, and a spread over the better half so that other basins are seen."""
+    """The most promising starts: the best, and a spread over the better half to see other basins."""
     n = len(problem.y)
     if n > SCREEN_ROWS:
         problem = problem.subset(np.linspace(0, n - 1, SCREEN_ROWS).astype(int))
@@ -110,7 +111,7 @@ def _modes(matrix: Array, floor: float = 1e-13) -> tuple[Array, Array, Array]:
 def polish(
     problem: Problem, phi: Array, estimand: Estimand | None = None, steps: int = 30
 ) -> tuple[Array, float, Array]:
-    """Damped Newton from one point. Returns the point, the relative Newton decrement there, and the Hessian."""
+    """Damped Newton from one point: the point, the relative Newton decrement there, and the Hessian."""
     estimand = estimand or problem.estimand
     phi = phi.copy()
     if phi.size == 0:

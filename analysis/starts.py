@@ -41,15 +41,19 @@ def make_problem(law: Law, data: Columns, estimand: Estimand, fix: Mapping[str, 
     distinct = len(np.unique(np.column_stack([data.x[v] for v in law.variables]), axis=0))
     if len(data.y) < free + 1 or distinct < free:
         raise FitError(
-            f"{len(data.y)} rows ({distinct} distinct designs) cannot determine the {free} free parameters of {law.name}: at "
-            f"least {free + 1} rows at {free} designs are needed. Add runs, fix parameters, or fit a smaller law"
+            f"{len(data.y)} rows ({distinct} distinct designs) cannot determine the {free} free "
+            f"parameters of {law.name}: at "
+            f"least {free + 1} rows at {free} designs are needed. Add runs, fix parameters, or fit a "
+            f"smaller law"
         )
     for v in law.variables:
         touched = [p.name for p in law.parameters if v in p.units and p.name not in fixed]
         if touched and np.ptp(np.log(data.x[v]) if v not in law.raw_variables else data.x[v]) < 1e-9:
             raise FitError(
-                f"{v} is {data.x[v][0]:g} in every row, so {', '.join(touched)} cannot be told from the level: add runs at other "
-                f"{v}, fix its parameters, or fit a law without {v}, such as 'power_offset' with a column map x=..."
+                f"{v} is {data.x[v][0]:g} in every row, so {', '.join(touched)} cannot be told from the "
+                f"level: add runs at other "
+                f"{v}, fix its parameters, or fit a law without {v}, such as 'power_offset' with a "
+                f"column map x=..."
             )
     return problem
 
@@ -74,7 +78,8 @@ def make_starts(problem: Problem, starts: Starts | None) -> Array:
         wrong = [n for n in start if n not in names] + [n for n in problem.free_names if n not in start]
         if wrong:
             raise FitError(
-                f"a start gives a value for each of {', '.join(problem.free_names)}; wrong or missing: {', '.join(wrong)}"
+                f"a start gives a value for each of {', '.join(problem.free_names)}; wrong or missing: "
+                f"{', '.join(wrong)}"
             )
         rows.append([float(start.get(n, problem.fixed.get(n, 1.0))) for n in names])
     return problem.phi(np.array(rows))

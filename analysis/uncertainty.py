@@ -1,7 +1,8 @@
 """Sampling error of a fit: sandwich covariance, and case, cluster and wild bootstraps.
 
-Every draw of a bootstrap is refitted to its optimum (relative change 1e-8: a ten-thousandth of a standard error), all in one batch, from every basin that is
-nearly as good as the best: a bootstrap that starts only at the optimum hides the other basins.
+Every draw of a bootstrap is refitted to its optimum (relative change 1e-8: a ten-thousandth of a standard
+error), all in one batch, from every basin that is nearly as good as the best: a bootstrap that starts only at
+the optimum hides the other basins.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ PERCENTILE_UNITS = 40
 
 @dataclass(frozen=True)
 class Draws:
-    """Refitted bootstrap draws: ``phi`` (B, F) internal coordinates, ``kind`` case, cluster or wild, ``units`` what
-    was resampled, ``lost`` draws that gave no finite fit, ``excess`` mean of 2 (Q*(optimum) - Q*(refit))."""
+    """Refitted bootstrap draws: ``phi`` (B, F) internal coordinates, ``kind`` case, cluster or wild,
+    ``units`` what was resampled, ``lost`` draws that gave no finite fit, ``excess`` mean of 2 (Q*(optimum) -
+    Q*(refit))."""
 
     phi: Array
     kind: str
@@ -45,7 +47,8 @@ def bandwidth(r: Array) -> float:
 
 
 def mean_slope(estimand: Estimand, r: Array) -> float:
-    """E[psi'(r)], by a difference over a bandwidth: exact for squares, a density estimate for Huber, LAD, quantiles."""
+    """E[psi'(r)], by a difference over a bandwidth: exact for squares, a density estimate for Huber, LAD,
+    quantiles."""
     if estimand.squares:
         return 2.0
     h = max(bandwidth(r), estimand.width or 0.0)
@@ -53,8 +56,8 @@ def mean_slope(estimand: Estimand, r: Array) -> float:
 
 
 def local_slope(estimand: Estimand, r: Array) -> Array:
-    """(n,) psi' at each residual over a bandwidth (Powell's kernel): their weighted sum of J J' is the Hessian
-    under noise of unequal size."""
+    """(n,) psi' at each residual over a bandwidth (Powell's kernel): their weighted sum of J J' is the
+    Hessian under noise of unequal size."""
     if estimand.squares:
         return np.full(len(r), 2.0)
     h = max(2.0 * bandwidth(r), estimand.width or 0.0)
@@ -68,7 +71,8 @@ def residuals_and_slopes(problem: Problem, phi: Array) -> tuple[Array, Array]:
 
 
 def dispersion(problem: Problem, phi: Array) -> float:
-    """kappa: under independent errors of one size, 2 (Q(true) - Q(optimum)) / kappa is chi-squared with F degrees.
+    """kappa: under independent errors of one size, 2 (Q(true) - Q(optimum)) / kappa is chi-squared with F
+    degrees.
 
     E[psi^2] / E[psi'], with n - F in place of n; for least squares twice the residual variance.
     """
@@ -117,8 +121,9 @@ def covariance(problem: Problem, phi: Array, clusters: Array | None = None) -> A
 
 
 def unequal_noise(problem: Problem, phi: Array) -> float:
-    """Largest ratio of a robust standard error to one that assumes errors of one size: well above 1 where noise
-    depends on the design, which makes profiles and pooled errors too short (Chinchilla's points: 2.2)."""
+    """Largest ratio of a robust standard error to one that assumes errors of one size: well above 1 where
+    noise depends on the design, which makes profiles and pooled errors too short (Chinchilla's points:
+    2.2)."""
     r, jac = residuals_and_slopes(problem, phi)
     if len(phi) == 0 or len(r) < 2 * len(phi):
         return 1.0
@@ -131,7 +136,8 @@ def unequal_noise(problem: Problem, phi: Array) -> float:
 
 
 def safe_inverse(matrix: Array, floor: float = 1e-13) -> Array:
-    """Inverse of a positive semi-definite matrix; undetermined directions keep a floor, hence a huge variance."""
+    """Inverse of a positive semi-definite matrix; undetermined directions keep a floor, hence a huge
+    variance."""
     scale = np.sqrt(np.maximum(np.diag(matrix), 1e-300))
     values, vectors = np.linalg.eigh(matrix / np.outer(scale, scale))
     inverse = (vectors / np.maximum(values, floor)) @ vectors.T
@@ -191,11 +197,13 @@ def bootstrap(
     clusters: Array | None = None,
     tolerance: float = 1e-8,
 ) -> Draws:
-    """Refit ``draws`` resamples from each of ``starts`` (K, F), best first; the best refit of each draw counts.
+    """Refit ``draws`` resamples from each of ``starts`` (K, F), best first; the best refit of each draw
+    counts.
 
-    ``kind``: ``case`` resamples rows, ``cluster`` the groups in ``clusters``, ``wild`` flips and scales residuals with
-    Webb weights (by cluster if there are any), keeping the design. ``seed`` may be a ``numpy.random.RandomState``, which
-    then draws rows with ``choice``, as published notebooks do. ValueError under 6 units.
+    ``kind``: ``case`` resamples rows, ``cluster`` the groups in ``clusters``, ``wild`` flips and scales
+    residuals with Webb weights (by cluster if there are any), keeping the design. ``seed`` may be a
+    ``numpy.random.RandomState``, which then draws rows with ``choice``, as published notebooks do. ValueError
+    under 6 units.
     """
     rng = seed if isinstance(seed, np.random.RandomState) else np.random.default_rng(seed)
     if kind not in ("case", "cluster", "wild"):

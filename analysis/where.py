@@ -1,7 +1,7 @@
 """Row filters from a string, such as ``C > 1e21 and `val loss` < 4``, without ``eval``.
 
-Comparisons, ``and``, ``or``, ``not``, ``in [..]`` and arithmetic on columns; names that are not identifiers go between
-backticks. Used by ``where`` and ``holdout``.
+Comparisons, ``and``, ``or``, ``not``, ``in [..]`` and arithmetic on columns; names that are not identifiers
+go between backticks. Used by ``where`` and ``holdout``.
 """
 
 from __future__ import annotations

@@ -25,7 +25,8 @@ def law_names() -> list[str]:
 
 
 def list_laws() -> list[dict[str, str]]:
-    """One row a law (name, formula, variables, parameters, target, interval, source): ``crossover fit --list``."""
+    """One row a law (name, formula, variables, parameters, target, interval, source): ``crossover fit
+    --list``."""
     return [
         {
             "name": str(law.name),

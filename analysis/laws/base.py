@@ -1,13 +1,11 @@
 """What a scaling law is: named parameters, units, and a batched prediction with its derivatives.
 
-Coordinates
------------
-A law is evaluated in *internal coordinates*: the logarithm of every positive parameter, the value itself of
-the others, and the logarithm of every variable. Variables are divided by a unit (their geometric mean) before
-a fit, which centres ``log N`` and ``log D``: in raw units the correlation of ``log A`` with ``alpha`` is
-.999, after centring the condition number of J'J falls a thousandfold (``fitting.md``, finding 6). A law's
-amplitudes are *covariant*: ``Parameter.units`` says how each changes when a unit does, so that the same fit is
-read in anybody's units.
+Coordinates ----------- A law is evaluated in *internal coordinates*: the logarithm of every positive
+parameter, the value itself of the others, and the logarithm of every variable. Variables are divided by a
+unit (their geometric mean) before a fit, which centres ``log N`` and ``log D``: in raw units the correlation
+of ``log A`` with ``alpha`` is .999, after centring the condition number of J'J falls a thousandfold
+(``fitting.md``, finding 6). A law's amplitudes are *covariant*: ``Parameter.units`` says how each changes
+when a unit does, so that the same fit is read in anybody's units.
 """
 
 from __future__ import annotations
@@ -66,9 +64,9 @@ class Law(ABC):
     """A law: subclasses give the class attributes and ``evaluate``.
 
     ``variables`` are columns of a table under their standard names (N parameters, D tokens seen, U unique
-    tokens, C FLOPs, Q quality in (0, 1]); all positive and passed to ``evaluate`` as logarithms, but for those in
-    ``raw_variables``. ``target`` is the column predicted, ``interval`` the recommended interval, ``special_cases`` the laws
-    that this one contains.
+    tokens, C FLOPs, Q quality in (0, 1]); all positive and passed to ``evaluate`` as logarithms, but for
+    those in ``raw_variables``. ``target`` is the column predicted, ``interval`` the recommended interval,
+    ``special_cases`` the laws that this one contains.
     """
 
     name: str
@@ -215,7 +213,7 @@ class Law(ABC):
     # ---- starts ----------------------------------------------------------------------------------------
 
     def start_ranges(self, x: Named, y: Array) -> Array:
-        """(P, 2) ranges of the starts, in internal coordinates and centred units, from the data's own scale."""
+        """(P, 2) ranges of starts, in internal coordinates and centred units, from the data's own scale."""
         magnitude = np.abs(y[np.isfinite(y) & (y != 0)])
         low, mid = (float(magnitude.min()), float(np.median(magnitude))) if len(magnitude) else (1.0, 1.0)
         ranges = np.empty((len(self.parameters), 2))

@@ -18,7 +18,6 @@ class BrokenLaw(Law):
     special_cases = ("power", "power_offset")
     variables = ("x",)
     target = "y"
-    interval = "bootstrap"
 
     def __init__(self, breaks: int) -> None:
         if breaks < 1:

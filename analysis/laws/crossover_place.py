@@ -19,8 +19,6 @@ def _minus(name: str) -> UnitPower:
 class PlaceLaw(Law):
     """place = K prod_v v**k_v: a product of powers, each exponent of either sign."""
 
-    interval = "t"
-
     def __init__(self, name: str, target: str, exponents: dict[str, str], source: str, meaning: str) -> None:
         self.name, self.target, self.source = name, target, source
         self.variables = tuple(exponents)

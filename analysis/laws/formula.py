@@ -1,8 +1,9 @@
 """A user's own law, from a string: ``"E + A/N**alpha + B/D**beta"``.
 
-The string is parsed by ``ast`` and walked; nothing is ever evaluated as Python. Names that are variables (N, D,
-U, C, Q, x, or those passed) are columns, every other name is a parameter: positive, unless named in ``real`` (or
-after a bar: ``"c + m*x | real c, m"``). Derivatives are exact, by forward accumulation through the tree.
+The string is parsed by ``ast`` and walked; nothing is ever evaluated as Python. Names that are variables (N,
+D, U, C, Q, x, or those passed) are columns, every other name is a parameter: positive, unless named in
+``real`` (or after a bar: ``"c + m*x | real c, m"``). Derivatives are exact, by forward accumulation through
+the tree.
 """
 
 from __future__ import annotations
@@ -102,8 +103,6 @@ class FormulaLaw(Law):
             )
             for n in own
         )
-        if any(n not in covariant and n not in exponents and n not in adders and n not in real for n in own):
-            self.interval = "bootstrap"
 
     def _tree_values(self, node: ast.expr, natural: Mapping[str, Array]) -> Array:
         return np.asarray(
@@ -275,7 +274,7 @@ def _summands(tree: ast.expr) -> set[str]:
 
 def _covariance(tree: ast.expr, variables: set[str], parameters: list[str]) -> dict[str, dict[str, ast.expr]]:
     """{parameter: {variable: power of the unit}} for products of one lone parameter and powers of variables
-    with variable-free exponents. A variable that also occurs elsewhere cannot be rescaled, and is left out."""
+    with variable-free exponents. A variable that also occurs elsewhere cannot be rescaled: left out."""
     counts = {
         n: sum(isinstance(k, ast.Name) and k.id == n for k in ast.walk(tree))
         for n in [*variables, *parameters]

@@ -21,7 +21,6 @@ class OverfitPenalty(Law):
     special_cases = ("chinchilla", "chinchilla_tied")
     variables = ("N", "D", "U")
     shared_units = (("D", "U"),)
-    interval = "bootstrap"
     parameters = (
         Parameter(
             "A", "term", units={"N": lambda p: p["alpha"]}, meaning="size of the parameter term at N = 1"

@@ -30,12 +30,13 @@ class PowerLaw(Law):
 
 
 class PowerLawOffset(Law):
-    """y(x) = E + A x**-alpha: a power law above an irreducible level (Henighan et al. 2020, arXiv 2010.14701)."""
+    """y(x) = E + A x**-alpha: a power law above an irreducible level (Henighan et al. 2020, arXiv
+    2010.14701)."""
 
     name = "power_offset"
     formula = "E + A*x**-alpha"
     source = "Henighan et al. 2020, arXiv 2010.14701, eq. 1.1"
-    special_cases = ("power",)
+    special_cases: tuple[str, ...] = ("power",)
     variables = ("x",)
     target = "y"
     parameters = (
@@ -62,7 +63,7 @@ class LossSaturation(PowerLawOffset):
 
     name = "loss_saturation"
     formula = "E + A/C**alpha"
-    source = "Porian et al. 2024, arXiv 2406.19146, section 4; Kaplan et al. 2020, arXiv 2001.08361, eq. 1.3 (E = 0)"
+    source = "Porian et al. 2024, arXiv 2406.19146, section 4; with E = 0 arXiv 2001.08361, eq. 1.3"
     special_cases = ()
     variables = ("C",)
     target = "loss"

@@ -20,7 +20,6 @@ class Quokka(Law):
     source = "Ni et al. 2025 (Quokka), arXiv 2510.03280, data-constrained law"
     variables = ("N", "D", "U")
     shared_units = (("D", "U"),)
-    interval = "bootstrap"
     parameters = (
         Parameter(
             "A", "term", units={"N": lambda p: p["alpha"]}, meaning="size of the parameter term at N = 1"

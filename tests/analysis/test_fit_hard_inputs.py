@@ -60,7 +60,7 @@ def test_missing_and_infinite_values_are_excluded_by_name() -> None:
 
 
 def test_two_points_are_refused_with_advice() -> None:
-    with pytest.raises(FitError, match="at least 6 rows.*Add runs, fix parameters, or fit a smaller law"):
+    with pytest.raises(FitError, match=r"at least 6 rows.*Add runs, fix parameters, or fit a smaller law"):
         fit(table(2))
 
 
@@ -71,7 +71,7 @@ def test_few_points_with_parameters_fixed() -> None:
 
 
 def test_equal_sizes_are_refused_with_advice() -> None:
-    with pytest.raises(FitError, match="N is 1e\\+08 in every row.*add runs at other N"):
+    with pytest.raises(FitError, match=r"N is 1e\+08 in every row.*add runs at other N"):
         fit(table().assign(N=1e8))
     frame = table().assign(N=1e8)
     frame["loss"] = 2.0 + 1500 / frame["D"] ** 0.36

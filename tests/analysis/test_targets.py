@@ -95,7 +95,8 @@ def test_t4_published_bootstrap_with_its_own_draws() -> None:
 
 @pytest.mark.slow
 def test_t4_other_seeds() -> None:
-    """Three seeds pooled: with 4000 draws the error of A alone varies by 1.5 %, and the published draw lies high."""
+    """Three seeds pooled: with 4000 draws the error of A alone varies by 1.5 %, and the published draw lies
+    high."""
     draws = pd.concat([_epoch(bootstrap=4000, seed=seed).draws for seed in (1, 2, 3)])
     spread = draws.std()
     assert spread["A"] == pytest.approx(124.522, rel=0.04) and spread["E"] == pytest.approx(0.02566, rel=0.04)
@@ -124,7 +125,7 @@ def test_t5_likelihood_tests_against_hoffmann() -> None:
 
 @pytest.mark.slow
 def test_t5_wald_test_of_the_published_point() -> None:
-    """The published 238.40 uses draws that stopped early; converged draws of the same resamples give 239.7."""
+    """The published 238.40 uses draws that stopped early; converged ones, same resamples, give 239.7."""
     draws = _epoch(bootstrap=4000, seed=np.random.RandomState(42)).draws
     point = _epoch(estimand="lad", interval="none").values
     logs = lambda v: np.column_stack([np.log(v["A"]), np.log(v["B"]), np.log(v["E"]), v["alpha"], v["beta"]])  # noqa: E731

@@ -1,0 +1,223 @@
+"""Criticism, hold-outs, calibration, routes to an optimum, and designs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.criticism import compare, influence, lack_of_fit, nested_test
+from analysis.design import parse_quantity, suggest
+from analysis.fit import fit
+from analysis.front import approaches, front, pareto
+from analysis.holdout import budgets, calibrate, leave_group_out, rolling_origin, score
+from analysis.isoflop import isoflop
+from analysis.laws import get_law
+from analysis.optimum import allocation_exponents, best_size, optimal
+from benchmarks.designs import DESIGNS
+
+TRUTH = DESIGNS["chinchilla"].truth
+
+
+def _isoflops(noise: float = 0.0, seed: int = 0, budgets_: int = 8, sizes: int = 9) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    law, rows = get_law("chinchilla"), []
+    for c in np.geomspace(1e18, 1e21, budgets_):
+        best = np.exp(best_size(law, np.array([[TRUTH[n] for n in law.parameter_names]]), c)[0])
+        rows += [{"N": n, "C": c, "D": c / 6 / n} for n in best * np.geomspace(0.15, 6, sizes)]
+    table = pd.DataFrame(rows)
+    table["loss"] = law.predict(TRUTH, {k: table[k].to_numpy() for k in "ND"}) * np.exp(
+        rng.normal(0, noise, len(table))
+    )
+    return table
+
+
+def test_closed_form_and_numeric_optimum_agree() -> None:
+    law = get_law("chinchilla")
+    a, b = TRUTH["alpha"], TRUTH["beta"]
+    g = (a * TRUTH["A"] / (b * TRUTH["B"])) ** (1 / (a + b))
+    numeric = np.exp(best_size(law, np.array([[TRUTH[n] for n in law.parameter_names]]), 1e22)[0])
+    assert numeric == pytest.approx(g * (1e22 / 6) ** (b / (a + b)), rel=1e-5)
+
+
+def test_optimum_of_a_fit_has_intervals_and_says_how_far_it_extrapolates() -> None:
+    found = fit(_isoflops(0.003), estimand="log_mse", interval="profile")
+    best = optimal(found, 1e23)
+    a, b = TRUTH["alpha"], TRUTH["beta"]
+    truth = (a * TRUTH["A"] / (b * TRUTH["B"])) ** (1 / (a + b)) * (1e23 / 6) ** (b / (a + b))
+    assert best.N.low < truth < best.N.high and best.N.value * best.D.value == pytest.approx(1e23 / 6)
+    assert best.extrapolates == pytest.approx(100, rel=0.01) and "times the largest" in str(best)
+    e = allocation_exponents(found)
+    assert e["a"].low < b / (a + b) < e["a"].high and e["a"].value + e["b"].value == pytest.approx(1)
+
+
+def test_a_monotone_law_has_no_optimum() -> None:
+    found = fit(_isoflops(0.003), "kaplan", interval="t")
+    assert optimal(found, 1e20).N.value > 0
+    single = fit(_isoflops(0.003), "loss_saturation", interval="t")
+    with pytest.raises(ValueError, match="no law of N and D"):
+        optimal(single, 1e20)
+
+
+@pytest.mark.parametrize("method", ["parabola", "cubic", "law"])
+def test_isoflop_finds_the_exponent(method: str) -> None:
+    found = isoflop(_isoflops(0.001), method=method)
+    assert len(found.minima) == 8 and not len(found.refused)
+    assert found.exponents["a"].value == pytest.approx(0.36 / 0.70, abs=0.02 if method == "cubic" else 0.01)
+    assert found.size_at(1e20) > 0
+
+
+def test_only_annealed_bracketed_points_make_a_front() -> None:
+    table = _isoflops()
+    middle = table.assign(annealed=True)
+    early = table.assign(loss=table["loss"] * 0.9, annealed=False)
+    found = front(pd.concat([middle, early]), per_decade=2)
+    assert found.points["loss"].min() == pytest.approx(table["loss"].min())
+    assert any("not annealed" in w for w in found.warnings)
+    edge = front(table[table["N"] < table.groupby("C")["N"].transform("median")])
+    assert not edge.points["bracketed"].any() and edge.exponents is None
+    assert any("not bracketed" in w for w in edge.warnings)
+
+
+def test_pareto_keeps_what_nothing_cheaper_beats() -> None:
+    keep = pareto(np.array([1.0, 2.0, 2.0, 3.0, 4.0]), np.array([3.0, 3.5, 2.5, 2.5, 2.0]))
+    assert keep.tolist() == [0, 2, 4]
+
+
+def test_three_approaches_side_by_side() -> None:
+    found = approaches(_isoflops(0.002), 1e22, columns={"N": "N", "C": "C", "loss": "loss"}).table
+    assert list(found.index) == [
+        "1 envelope",
+        "2 isoFLOP parabola",
+        "2 isoFLOP cubic",
+        "2 isoFLOP law",
+        "3 chinchilla",
+    ]
+    assert np.allclose(found["a"].astype(float), 0.514, atol=0.05)
+    sparse = approaches(_isoflops(0.002, budgets_=2), 1e22).table
+    assert sparse.loc["2 isoFLOP parabola", "a"] is None or np.isnan(sparse.loc["2 isoFLOP parabola", "a"])
+    assert "needs 3" in sparse.loc["2 isoFLOP parabola", "note"]
+
+
+def test_lack_of_fit_sees_a_wrong_form_and_not_a_right_one() -> None:
+    table = DESIGNS["coupled"].sample(1)
+    right = lack_of_fit(fit(table, "coupled", estimand="log_mse", interval="t"))
+    wrong = lack_of_fit(fit(table, "chinchilla", estimand="log_mse", interval="t"))
+    assert not right.alarm and wrong.alarm and wrong.trends["p"].min() < 1e-6
+
+
+def test_pure_error_from_replicates() -> None:
+    design = DESIGNS["coupled"]
+    table = pd.concat([design.sample(s) for s in range(3)])
+    wrong = lack_of_fit(fit(table, "chinchilla", estimand="log_mse", interval="none"))
+    assert wrong.pure_error["p"] < 1e-6 and wrong.pure_error["replicate_scale"] == pytest.approx(
+        0.002, rel=0.15
+    )
+    right = lack_of_fit(fit(table, "coupled", estimand="log_mse", interval="none"))
+    assert right.pure_error["p"] > 0.01
+
+
+def test_influence_finds_the_planted_point() -> None:
+    table = DESIGNS["chinchilla"].sample(1)
+    table.loc[17, "loss"] *= 1.1
+    found = influence(fit(table, estimand="log_mse", interval="t"))
+    assert found["row"][0] == 17 and found["distance"][0] > 3 * found["distance"][1] and len(found) == 80
+
+
+def test_nested_comparison_prefers_the_truth() -> None:
+    found = compare(
+        DESIGNS["coupled"].sample(1),
+        ["chinchilla", "chinchilla_tied", "coupled", "kaplan", "quality"],
+        estimand="log_mse",
+        holdout="D > 3e11",
+    )
+    assert found.table.index[0] == "coupled" and "quality" in found.left_out
+    row = found.nested[(found.nested["small"] == "chinchilla") & (found.nested["large"] == "coupled")].iloc[0]
+    assert row["p"] < 1e-6 and {"holdout_signed", "holdout_rms", "dAICc"} <= set(found.table.columns)
+    table = DESIGNS["chinchilla"].sample(3)
+    small, large = (fit(table, law, estimand="log_mse", interval="none") for law in ("chinchilla", "coupled"))
+    assert nested_test(small, large)["p"] > 0.01
+    with pytest.raises(ValueError, match="same estimand"):
+        nested_test(fit(table, interval="none"), large)
+
+
+def test_holdout_is_scored_with_sign_and_coverage() -> None:
+    found = fit(_isoflops(0.003), estimand="log_mse", holdout="C > 3e20")
+    held = score(found)
+    assert len(held.table) == len(found.heldout) and abs(held.signed) < 0.003 and held.coverage > 0.7
+    bent = _isoflops(0.003)
+    bent["loss"] *= np.where(bent["C"] > 3e20, 0.97, 1.0)
+    assert score(fit(bent, estimand="log_mse", holdout="C > 3e20")).signed == pytest.approx(0.031, abs=0.006)
+    with pytest.raises(ValueError, match="nothing was held out"):
+        score(fit(_isoflops(0.003), interval="none"))
+
+
+def test_budgets_gather_neighbours() -> None:
+    assert budgets(np.array([1e18, 1.05e18, 1e19, 9.8e18, 3e18])).tolist() == [0, 0, 2, 2, 1]
+
+
+def test_rolling_origin_says_what_its_intervals_rest_on() -> None:
+    found = rolling_origin(_isoflops(0.003, budgets_=10, sizes=5), estimand="log_mse", horizon=2, starts=64)
+    assert found.kind == "parametric" and "degrees of freedom" in found.assumption and found.horizon == 2
+    result = fit(_isoflops(0.003), estimand="log_mse", interval="t")
+    ends = found.predict(result, {"N": [1e9], "D": [1e12]})
+    assert ends["low"][0] < ends["prediction"][0] < ends["high"][0]
+
+
+def test_calibration_is_free_from_nineteen_errors_on() -> None:
+    def errors(m: int) -> pd.DataFrame:
+        z = np.linspace(-2, 2, m) if m else np.zeros(0)
+        return pd.DataFrame(
+            {"origin": range(m), "row": range(m), "budget": 1.0, "error": z, "scale": 1.0, "z": z}
+        )
+
+    assert [calibrate(errors(m)).kind for m in (0, 2, 3, 18, 19, 60)] == [
+        "unbounded",
+        "unbounded",
+        "parametric",
+        "parametric",
+        "distribution-free",
+        "distribution-free",
+    ]
+    assert calibrate(errors(19)).factor == pytest.approx(2.0) and np.isinf(calibrate(errors(2)).factor)
+
+
+def test_leave_one_group_out() -> None:
+    table = _isoflops(0.003, budgets_=4, sizes=6).assign(corpus=lambda t: np.where(t["C"] > 5e19, "b", "a"))
+    found = leave_group_out(table, "chinchilla", "corpus", estimand="log_mse", starts=64)
+    assert found["corpus"].tolist() == ["a", "b"] and (found["n"] > 0).all() and (found["rms"] < 0.05).all()
+
+
+def test_suggest_narrows_the_named_quantity() -> None:
+    table = _isoflops(0.004, budgets_=4, sizes=5)
+    found = fit(table, estimand="log_mse", interval="profile")
+    plan = suggest(found, "N_opt(C=1e23)", 2e21, count=5)
+    assert plan.after < plan.before and plan.spent <= 2e21 and 1 <= len(plan.runs) <= 5
+    assert (np.diff(plan.runs["se_after"]) <= 1e-12).all()
+    # carrying the plan out narrows the interval about as promised
+    law, rng = get_law("chinchilla"), np.random.default_rng(5)
+    more = plan.runs[["N", "D"]].copy()
+    more["loss"] = law.predict(TRUTH, {k: more[k].to_numpy() for k in "ND"}) * np.exp(
+        rng.normal(0, 0.004, len(more))
+    )
+    after = optimal(fit(pd.concat([table, more]), estimand="log_mse", interval="profile"), 1e23).N
+    before = optimal(found, 1e23).N
+    promised = plan.after / plan.before
+    assert np.log(after.high / after.low) / np.log(before.high / before.low) == pytest.approx(
+        promised, rel=0.35
+    )
+    text = plan.to_yaml("next", extends="base.yaml", sizes={"d32": 1e7, "d64": 1e8})
+    assert (
+        text.startswith("name: next\nextends: base.yaml\nzip:\n  - - {model.size: d")
+        and "budget.tokens" in text
+    )
+
+
+def test_suggest_refuses_what_it_cannot_price_or_name() -> None:
+    found = fit(_isoflops(0.004), estimand="log_mse", interval="t")
+    with pytest.raises(ValueError, match="raise the budget"):
+        suggest(found, "alpha", 1.0)
+    with pytest.raises(ValueError, match="no quantity 'alhpa'"):
+        suggest(found, "alhpa", 1e21)
+    with pytest.raises(ValueError, match="not NAME=NUMBER"):
+        parse_quantity("loss(N=big)", found.law)
