@@ -105,15 +105,6 @@ def _panel(axis: Axes, found: Crossovers, cell: CellOutcome, raw: dict, best: di
     entropy = cell.pair.twins[0].entropy
     if math.isfinite(entropy):
         axis.axhline(entropy, color=SOFT, lw=0.7, ls=(0, (1, 2)), zorder=1)
-        axis.annotate(
-            "unigram entropy",
-            (0.015, entropy),
-            xycoords=("axes fraction", "data"),
-            xytext=(0, 1.5),
-            textcoords="offset points",
-            fontsize=6,
-            color=SOFT,
-        )
     _mark(axis, raw, frames[0])
     for objective, tokens, loss in cell.annealed:
         colour = FIRST if objective == found.pair[0] else SECOND
@@ -253,6 +244,7 @@ def _legend(figure: Figure, found: Crossovers) -> None:
     handles += [
         Line2D([], [], color=SOFT, lw=0.9, ls=":", label="best so far"),
         Patch(color=SOFT, alpha=0.3, lw=0, label="range of replicates"),
+        Line2D([], [], color=SOFT, lw=0.7, ls=(0, (1, 2)), label="unigram entropy"),
         Line2D([], [], color=INK, lw=0, marker="D", ms=5, label="crossing"),
         Line2D([], [], color=INK, lw=0, marker="D", ms=5, mfc="white", label="not robust"),
     ]
@@ -260,7 +252,7 @@ def _legend(figure: Figure, found: Crossovers) -> None:
     figure.legend(
         handles=handles,
         loc="upper left",
-        ncols=6 if figure.get_figwidth() > 7.2 else 3,
+        ncols=4 if figure.get_figwidth() > 5 else 3,
         bbox_to_anchor=(0.02, top),
         borderaxespad=0,
         columnspacing=1.4,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import yaml
 
 from analysis.crossover.headline import DEFINITION_WORDS, Quadrant, number
 from analysis.crossover.locate import Crossovers
@@ -328,7 +329,7 @@ def _cell(column: str, value: Any) -> str:
 
 def provenance(spec: Mapping[str, Any] | str, facts: Mapping[str, Any], command: str) -> Markup:
     """The command to reproduce, the sweep, and where the numbers come from."""
-    text = spec if isinstance(spec, str) else json.dumps(spec, indent=2, default=str)
+    text = spec if isinstance(spec, str) else _yaml(spec)
     rows = [
         [k, plain(v) if not isinstance(v, dict | list) else json.dumps(v, default=str)]
         for k, v in facts.items()
@@ -338,9 +339,15 @@ def provenance(spec: Mapping[str, Any] | str, facts: Mapping[str, Any], command:
             tag("h2", "Reproduce"),
             tag("pre", command) if command else "",
             table(["", ""], rows) if rows else "",
-            details("The sweep", tag("pre", text)) if text and text != "{}" else "",
+            details("The sweep", tag("pre", text)) if text else "",
         ]
     )
+
+
+def _yaml(spec: Mapping[str, Any]) -> str:
+    """The sweep as people write it."""
+    plain_values = json.loads(json.dumps(spec, default=str))
+    return yaml.safe_dump(plain_values, sort_keys=False, allow_unicode=True) if plain_values else ""
 
 
 def not_shown(study: Study) -> Markup:
