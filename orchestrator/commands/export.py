@@ -1,4 +1,4 @@
-"""`crossover export`."""
+"""`crossover export`: tables, or a run's weights."""
 
 from __future__ import annotations
 
@@ -6,19 +6,45 @@ from pathlib import Path
 
 import click
 
-from orchestrator.commands.common import emit, guarded, json_option, specs_of, store_option
+from orchestrator.commands.common import Wrong, emit, guarded, json_option, say, size, specs_of, store_option
 from orchestrator.store import Store
 
 
-@click.command("export")
+class Export(click.Group):
+    """``export [SWEEP]...`` are the tables; other subcommands go by name."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args or (args[0] not in self.commands and args[0] not in ("-h", "--help")):
+            args = ["tables", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(
+    "export",
+    cls=Export,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    subcommand_metavar="[SWEEP]... | weights RUN",
+)
+def command() -> None:
+    """Tables of these sweeps, or of every run of the store, as CSV or Parquet; or the weights of a run.
+
+    `crossover export [SWEEP]...` is short for `crossover export tables [SWEEP]...`.
+    """
+
+
+@command.command("tables")
 @click.argument("sweeps", nargs=-1, metavar="[SWEEP]...")
-@click.option("--to", type=click.Path(path_type=Path), default=Path("export"), show_default=True, metavar="DIR")
+@click.option(
+    "--to", type=click.Path(path_type=Path), default=Path("export"), show_default=True, metavar="DIR"
+)
 @click.option("--format", "form", type=click.Choice(["csv", "parquet"]), default="csv", show_default=True)
 @click.option("--mlflow", is_flag=True, help="From MLflow instead of run folders.")
 @store_option
 @json_option
 @guarded
-def command(sweeps: tuple[str, ...], to: Path, form: str, mlflow: bool, folder: str | None, as_json: bool) -> None:
+def tables_command(
+    sweeps: tuple[str, ...], to: Path, form: str, mlflow: bool, folder: str | None, as_json: bool
+) -> None:
     """Write the tables runs, curves and scores of these sweeps, or of every run of the store."""
     from orchestrator import tables
     from orchestrator.plan import plan
@@ -36,7 +62,57 @@ def command(sweeps: tuple[str, ...], to: Path, form: str, mlflow: bool, folder: 
         found = tables.of_store(store)
     paths = tables.write(found, to, form)
     if as_json:
-        emit({"files": paths, "runs": len(found.runs), "curves": len(found.curves), "scores": len(found.scores)})
+        emit(
+            {
+                "files": paths,
+                "runs": len(found.runs),
+                "curves": len(found.curves),
+                "scores": len(found.scores),
+            }
+        )
     else:
         for path in paths:
             click.echo(path)
+
+
+@command.command("weights")
+@click.argument("key", metavar="RUN")
+@click.option(
+    "--to",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Where (default: export/RUN).",
+)
+@click.option("--at", type=click.IntRange(1), metavar="STEP", help="The checkpoint (default: the newest).")
+@store_option
+@json_option
+@guarded
+def weights_command(key: str, to: Path | None, at: int | None, folder: str | None, as_json: bool) -> None:
+    """Write a run's weights as safetensors, with a config.
+
+    An autoregressive run becomes a Qwen3 (QK-norm) or Llama that `transformers` loads. Other objectives have
+    no counterpart there: theirs are written under this project's own names, for `trainers.export.load`.
+    """
+    from trainers.export import WEIGHTS, export
+    from trainers.rescore import CheckpointGone
+    from trainers.trained import Trained
+
+    store = Store.at(folder)
+    key = store.find(key)
+    to = to or Path("export") / key
+    try:
+        trained = Trained.load(store.run(key), at, data_root=store.data)
+    except CheckpointGone as error:
+        raise Wrong(str(error)) from error
+    layout = export(trained, to)
+    if as_json:
+        emit({"run": key, "step": trained.step, "folder": str(to), "layout": layout})
+        return
+    click.echo(to)
+    about = f"step {trained.step}, {size((to / WEIGHTS).stat().st_size)}"
+    if layout == "crossover":
+        name = trained.config.objective.name
+        say(f"{about}; {name} has no counterpart in transformers: trainers.export.load reads it")
+    else:
+        bos = trained.config.data.tokenizer.vocab
+        say(f"{about}, as {layout}; feed {bos} (BOS) before the first token")

@@ -1,0 +1,73 @@
+"""`crossover sample`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from orchestrator.commands.common import Wrong, emit, guarded, json_option, say, store_option
+from orchestrator.store import Store
+
+
+@click.command("sample")
+@click.argument("key", metavar="RUN")
+@click.argument("prompt", default="")
+@click.option(
+    "--length",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Tokens after the prompt (default: what the context holds).",
+)
+@click.option(
+    "--temperature",
+    type=click.FloatRange(0),
+    default=1.0,
+    show_default=True,
+    help="0 takes the most likely token.",
+)
+@click.option("--sampler", metavar="NAME", help="Of masked diffusion: confidence (default) or ancestral.")
+@click.option(
+    "--steps",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Of masked diffusion: forward passes (default: one a token).",
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--at", type=click.IntRange(1), metavar="STEP", help="The checkpoint (default: the newest).")
+@store_option
+@json_option
+@guarded
+def command(
+    key: str,
+    prompt: str,
+    length: int | None,
+    temperature: float,
+    sampler: str | None,
+    steps: int | None,
+    seed: int,
+    at: int | None,
+    folder: str | None,
+    as_json: bool,
+) -> None:
+    """Let a run write: PROMPT continued, left to right with a key-value cache (autoregressive) or by
+    unmasking (diffusion).
+
+    RUN is a training key or the beginning of one. The same seed gives the same text.
+    """
+    from trainers.rescore import CheckpointGone
+    from trainers.trained import Trained
+
+    store = Store.at(folder)
+    options: dict[str, Any] = {k: v for k, v in (("sampler", sampler), ("steps", steps)) if v is not None}
+    key = store.find(key)
+    try:
+        trained = Trained.load(store.run(key), at, data_root=store.data)
+        text = trained.sample(prompt, length, seed, temperature=temperature, **options)
+    except (CheckpointGone, ValueError) as error:
+        raise Wrong(str(error)) from error
+    if as_json:
+        emit({"run": key, "step": trained.step, "prompt": prompt, "text": text, "seed": seed})
+        return
+    say(f"{trained.config.objective.name} {key} at step {trained.step}")
+    click.echo(text)
