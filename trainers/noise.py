@@ -1,8 +1,8 @@
 """Counter-based noise: every random number is a pure function of seed, stream name, sample counter and index.
 
-There is no generator state, so noise does not depend on micro-batches, workers, devices or what was drawn before. The hash is
-the SplitMix64 finaliser (Steele, Lea and Flood, OOPSLA 2014) over a Weyl sequence, in wrapping int64 arithmetic that is the
-same on every device; floats are exact multiples of 2**-24.
+There is no generator state, so noise does not depend on micro-batches, workers, devices or what was drawn
+before. The hash is the SplitMix64 finaliser (Steele, Lea and Flood, OOPSLA 2014) over a Weyl sequence, in
+wrapping int64 arithmetic that is the same on every device; floats are exact multiples of 2**-24.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ def mix(x: torch.Tensor) -> torch.Tensor:
 
 def _bits(key: torch.Tensor | int, index: torch.Tensor) -> torch.Tensor:
     """64 random bits for each index of the SplitMix64 sequence that starts at ``key``."""
-    return mix(index * _WEYL + (key + _WEYL if isinstance(key, torch.Tensor) else _signed((key + _WEYL) % (1 << 64))))
+    start = key + _WEYL if isinstance(key, torch.Tensor) else _signed((key + _WEYL) % (1 << 64))
+    return mix(index * _WEYL + start)
 
 
 def _unit(bits: torch.Tensor) -> torch.Tensor:
@@ -70,8 +71,8 @@ def hash_normal(seed: int, stream: str, index: torch.Tensor) -> torch.Tensor:
 class Noise:
     """The noise of one (micro-)batch.
 
-    ``counters`` [B] int64 are the sample counters: step x global batch + position in it. Streams are named; draws of one
-    stream and one shape are always the same, so a caller that needs two draws names two streams.
+    ``counters`` [B] int64 are the sample counters: step x global batch + position in it. Draws of one stream
+    are always the same, so a caller that needs two draws names two streams.
     """
 
     def __init__(self, seed: int, counters: torch.Tensor, global_batch: int, prefix: str = "") -> None:
@@ -103,10 +104,11 @@ class Noise:
         return (_shift(self._draw(stream, shape), 32) * high) >> 32
 
     def stratified(self, stream: str) -> torch.Tensor:
-        """[B] float32 in [0, 1): one uniform a sample, of which each global batch has one in every interval of 1 / batch.
+        """[B] float32 in [0, 1): one uniform a sample, of which each global batch has one in every interval
+        of 1 / batch.
 
-        The intervals are dealt to the positions of a batch by a fresh permutation each step, so that a sample's place in
-        the batch says nothing about its draw.
+        The intervals are dealt to the positions of a batch by a fresh permutation each step, so that a
+        sample's place in the batch says nothing about its draw.
         """
         size = self.global_batch
         key = stream_key(self.seed, f"{self.prefix}{stream}/strata")

@@ -11,7 +11,9 @@ if TYPE_CHECKING:
 
 
 def build(config: RunConfig, device: torch.device | str = "cpu") -> torch.nn.Module:
-    """The initialised module of a run: backbone, rows of the objective's extra tokens, and the objective's own modules."""
+    """The initialised module of a run: backbone, the objective's extra tokens, and the objective's own
+    modules.
+    """
     vocab = config.data.tokenizer.vocab
     model = config.model.build(vocab, len(config.objective.extra_tokens), config.data.context)
     model.objective = config.objective.modules(model.width, vocab)
@@ -21,10 +23,11 @@ def build(config: RunConfig, device: torch.device | str = "cpu") -> torch.nn.Mod
 
 
 def initialise(model: torch.nn.Module, seed: int) -> None:
-    """Set every parameter from hash(seed, its logical name), in place; the order of parameters and fusion do not matter.
+    """Set every parameter from hash(seed, its logical name), in place; their order and fusion do not matter.
 
-    A module with ``initial_parameters()`` names its tensors and their standard deviations (None: leave as built). Others
-    (an objective's extra modules): matrices are normal with standard deviation 0.02, biases zero, other vectors as built.
+    A module with ``initial_parameters()`` names its tensors and their standard deviations (None: leave as
+    built). Others (an objective's extra modules): matrices are normal with standard deviation 0.02, biases
+    zero, other vectors as built.
     """
     from trainers.models.network.initial import initialise as apply
 

@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 class Parameters:
     """Exact parameter counts.
 
-    ``embedding``: input embedding and an untied head; ``non_embedding``: all the rest (the field's N without embeddings);
-    ``extra``: rows for tokens that are fed but never predicted (mask, BOS), counted apart so that twins have equal N;
-    ``matrix``: parameters that take part in matrix products, head included (tied or not), input embedding not.
+    ``embedding``: input embedding and an untied head; ``non_embedding``: all the rest (the field's N without
+    embeddings); ``extra``: rows for tokens that are fed but never predicted (mask, BOS), counted apart so
+    that twins have equal N; ``matrix``: parameters that take part in matrix products, head included (tied or
+    not), input embedding not.
     """
 
     embedding: int
@@ -33,7 +34,9 @@ class Parameters:
 
 
 class Model(Component):
-    """A model's config. ``vocab`` is V, the tokens that can be predicted; ``extra`` how many further rows can be fed."""
+    """A model's config. ``vocab`` is V, the tokens that can be predicted; ``extra`` how many further rows can
+    be fed.
+    """
 
     @abstractmethod
     def parameters(self, vocab: int, extra: int) -> Parameters:
@@ -41,11 +44,20 @@ class Model(Component):
 
     @abstractmethod
     def flops_per_token(self, vocab: int, context: int) -> int:
-        """Training FLOPs a token under the ``matmul`` convention: 6 x matrix parameters + 12 L T d (full attention)."""
+        """Training FLOPs a token by the ``matmul`` convention: 6 x matrix parameters + 12 L T d (full
+        attention).
+        """
 
     @abstractmethod
-    def activation_bytes(self, vocab: int, context: int, sequences: int, bytes_per_value: int) -> int:
-        """Peak bytes that one forward and backward pass of ``sequences`` sequences holds, weights not counted."""
+    def activation_bytes(
+        self, vocab: int, context: int, sequences: int, bytes_per_value: int, recompute: bool = False
+    ) -> int:
+        """Peak bytes that one forward and backward pass of ``sequences`` sequences holds, weights not
+        counted.
+
+        ``bytes_per_value`` is 4 or 2, of what lies between matrix products; ``recompute``: with activation
+        checkpointing.
+        """
 
     @abstractmethod
     def build(self, vocab: int, extra: int, context: int) -> torch.nn.Module:

@@ -1,4 +1,4 @@
-"""The decoder transformer that the field uses: RoPE, RMSNorm, SwiGLU, QK-norm, GQA. One backbone for all objectives."""
+"""The decoder transformer that the field uses: RoPE, RMSNorm, SwiGLU, QK-norm, GQA. One for all objectives."""
 
 from __future__ import annotations
 
@@ -11,6 +11,12 @@ from trainers.models.base import Model, Parameters, models
 if TYPE_CHECKING:
     from trainers.models.network.decoder import Decoder
 
+EXPLICIT_CONTEXT = 512
+"""On the CPU, contexts up to this keep their attention weights for the backward pass; longer ones use torch's
+flash attention."""
+LOGITS_VALUES = 1 << 22
+"""On the CPU, logits held at a time."""
+
 
 @models.register
 class Transformer(Model):
@@ -20,17 +26,27 @@ class Transformer(Model):
 
     width: int = Field(64, ge=2, description="d, the residual stream.")
     layers: int = Field(3, ge=1, description="L.")
-    heads: int | None = Field(None, ge=1, description="Query heads; None for heads of 32 (one head below width 64).")
-    kv_heads: int | None = Field(None, ge=1, description="Key and value heads, a divisor of heads (GQA); None for as many as heads.")
-    ffn: int | None = Field(None, ge=1, description="Hidden width of SwiGLU; None for 8/3 of the width, up to a multiple of 32.")
+    heads: int | None = Field(
+        None, ge=1, description="Query heads; None for heads of 64, or of 32 below width 128."
+    )
+    kv_heads: int | None = Field(
+        None, ge=1, description="Key and value heads, a divisor of heads (GQA); None for as many as heads."
+    )
+    ffn: int | None = Field(
+        None, ge=1, description="Hidden width of SwiGLU; None for 8/3 of the width, up to a multiple of 32."
+    )
     tied: bool = Field(False, description="One matrix for embedding and head.")
     qk_norm: bool = Field(True, description="RMSNorm on each query and key head.")
     rope_base: float = Field(10_000.0, gt=1, description="Base of the rotary frequencies.")
     norm_eps: float = Field(1e-6, gt=0, description="Added to the mean square in every norm.")
     dropout_embedding: float = Field(0.0, ge=0, lt=1, description="Dropout of the embeddings.")
-    dropout_attention: float = Field(0.0, ge=0, lt=1, description="Dropout of attention weights (not from the counter).")
+    dropout_attention: float = Field(
+        0.0, ge=0, lt=1, description="Dropout of attention weights (not from the counter)."
+    )
     dropout_mlp: float = Field(0.0, ge=0, lt=1, description="Dropout of the MLP's output.")
-    init_std: float = Field(0.02, gt=0, description="Initial standard deviation; outputs to the residual stream have it / sqrt(2 L).")
+    init_std: float = Field(
+        0.02, gt=0, description="Initial standard deviation; that of wo and down is divided by sqrt(2 L)."
+    )
 
     @model_validator(mode="after")
     def _shapes_fit(self) -> Transformer:
@@ -44,10 +60,10 @@ class Transformer(Model):
 
     @property
     def n_heads(self) -> int:
-        """Query heads: as given, or heads of 32; the nearest smaller number that divides the width into even heads."""
+        """Query heads: as given, or heads of 64 (of 32 below width 128), or the nearest fewer that fit."""
         if self.heads is not None:
             return self.heads
-        wanted = max(1, self.width // 32)
+        wanted = max(1, self.width // (64 if self.width >= 128 else 32))
         return next(h for h in range(wanted, 0, -1) if self.width % (2 * h) == 0 or h == 1)
 
     @property
@@ -82,10 +98,26 @@ class Transformer(Model):
     def flops_per_token(self, vocab: int, context: int) -> int:
         return 6 * self.parameters(vocab, 0).matrix + 12 * self.layers * context * self.width
 
-    def activation_bytes(self, vocab: int, context: int, sequences: int, bytes_per_value: int) -> int:
-        tokens = sequences * context
-        per_layer = 8 * self.width + 3 * self.ffn_width
-        return tokens * bytes_per_value * (self.layers * per_layer + 2 * vocab + 4 * self.width)
+    def activation_bytes(
+        self, vocab: int, context: int, sequences: int, bytes_per_value: int, recompute: bool = False
+    ) -> int:
+        low, tokens = bytes_per_value, sequences * context
+        d, f, heads = self.width, self.ffn_width, self.n_heads
+        keys = self.n_kv_heads * self.head_width
+        turned = d + keys  # queries and keys
+        normed = turned * self.qk_norm
+        residual = 8 * d  # the input of each sublayer, in float32
+        if context <= EXPLICIT_CONTEXT:
+            kept = 4 * normed + low * (2 * d + 2 * keys + heads * context + 2 * f)
+            working = low * max(3 * f, heads * context + 3 * d) + 16 * d
+        else:
+            kept = 4 * (2 * d + 2 * normed) + low * (4 * d + d + 2 * keys + turned + 2 * d + 4 * f)
+            working = low * 4 * f + 16 * d
+        logits = (4 + low * (low < 4)) * min(vocab * tokens, LOGITS_VALUES) + 12 * d * tokens
+        layers = (
+            self.layers * residual // 2 + kept + residual if recompute else self.layers * (kept + residual)
+        )
+        return int(tokens * layers + max(tokens * working, logits))
 
     def build(self, vocab: int, extra: int, context: int) -> Decoder:
         from trainers.models.network.decoder import Decoder

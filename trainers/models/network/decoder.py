@@ -57,8 +57,8 @@ class Shared:
 class Layer(nn.Module):
     """Attention and SwiGLU, each behind a norm, added to the residual stream.
 
-    Matrices are [out, in]. ``qkv`` stacks queries, keys and values; ``gate_up`` stacks SwiGLU's two inputs. Within a
-    head of queries or keys, the two rows that RoPE turns together are neighbours.
+    Matrices are [out, in]. ``qkv`` stacks queries, keys and values; ``gate_up`` stacks SwiGLU's two inputs.
+    Within a head of queries or keys, the two rows that RoPE turns together are neighbours.
     """
 
     def __init__(self, config: Transformer) -> None:
@@ -90,8 +90,9 @@ class Layer(nn.Module):
         return ops.mlp(x, self.mlp_norm, self.gate_up, self.down, keep, c.norm_eps, shared.dtype)
 
     def logical_parameters(self) -> Iterator[tuple[str, Tensor]]:
-        """Names and values without fusion. Rows of wq and wk are in the order of Llama's weights, where the rows that
-        RoPE turns together are half a head apart: [heads, 2, e/2, d] is that order, as a view."""
+        """Names and values without fusion. Rows of wq and wk are in the order of Llama's weights, where the
+        rows that RoPE turns together are half a head apart: [heads, 2, e/2, d] is that order, as a view.
+        """
         H, G = self.heads
         wq, wk, wv = self.qkv.detach().unflatten(0, (H + 2 * G, -1)).split([H, G, G])
         yield "attention_norm", self.attention_norm.detach()
@@ -129,9 +130,11 @@ class Decoder(nn.Module):
         self.head = None if config.tied else nn.Parameter(torch.empty(vocab, config.width))
 
     def logical_parameters(self) -> Iterator[tuple[str, Tensor]]:
-        """Every tensor of the backbone under the name that it has without fusion (``layers.0.wq``), as a view.
+        """Every tensor of the backbone under the name that it has without fusion (``layers.0.wq``), as a
+        view.
 
-        A view may have more dimensions than the tensor; flattened to [out, in] it has the order of Llama's weights.
+        A view may have more dimensions than the tensor; flattened to [out, in] it has the order of Llama's
+        weights.
         """
         yield "embedding", self.embedding.detach()
         yield "extra", self.extra.detach()
@@ -167,9 +170,10 @@ class Decoder(nn.Module):
     ) -> Tensor:
         """Hidden states [B, T, d], after the last norm.
 
-        ``inputs`` ids [B, T] or embeddings [B, T, d]; ``attention`` ``causal``, ``full`` or a bool mask [B, 1, T, T],
-        true where attention is allowed; ``positions`` [B, T]; ``conditioning`` [B, d] joins every embedding; ``noise``
-        drives dropout. With ``cache`` (causal only), inputs continue the positions that it holds, and extend it.
+        ``inputs`` ids [B, T] or embeddings [B, T, d]; ``attention`` ``causal``, ``full`` or a bool mask [B,
+        1, T, T], true where attention is allowed; ``positions`` [B, T]; ``conditioning`` [B, d] joins every
+        embedding; ``noise`` drives dropout. With ``cache`` (causal only), inputs continue the positions that
+        it holds, and extend it.
         """
         c = self.config
         x = inputs if inputs.is_floating_point() else self.embed(inputs)
@@ -192,21 +196,25 @@ class Decoder(nn.Module):
         return hidden @ self._head().t()
 
     def token_nll(self, hidden: Tensor, targets: Tensor) -> Tensor:
-        """Nats of each target, in the shape of ``targets`` [...]; not for training. Holds a piece of the logits at a time."""
+        """Nats of each target, in the shape of ``targets`` [...]; not for training. Holds a piece of the
+        logits at a time.
+        """
         with torch.no_grad():
-            pieces = max(1, kernels.LOGITS_VALUES // self.vocab)
+            pieces = kernels.logits_rows(hidden, self.vocab)
             rows = zip(hidden.flatten(0, -2).split(pieces), targets.flatten().split(pieces), strict=True)
             nll = [torch.nn.functional.cross_entropy(self.logits(h), t, reduction="none") for h, t in rows]
             return torch.cat(nll).view_as(targets)
 
     def weighted_cross_entropy(self, corruption: Corruption, noise: Noise | None = None) -> Tensor:
-        """Sum over scored positions of weight x cross-entropy, 0-d. Only positions with a weight reach the head."""
+        """Sum over scored positions of weight x cross-entropy, 0-d. Only positions with a weight reach the
+        head.
+        """
         c = corruption
         hidden = self(c.inputs, c.attention, c.positions, c.conditioning, noise).flatten(0, 1)
         dtype = self._dtype(hidden)
         with torch.autocast(hidden.device.type, enabled=False):
-            loss = self._ops(hidden).linear_cross_entropy
-            return loss(hidden, self._head(), c.targets.flatten(), c.weights.flatten(), dtype)
+            targets, weights = c.targets.flatten(), c.weights.flatten()
+            return kernels.linear_cross_entropy(hidden, self._head(), targets, weights, dtype)
 
     def _head(self) -> Tensor:
         return self.embedding if self.head is None else self.head
@@ -245,11 +253,8 @@ class Decoder(nn.Module):
         if allowed is not None:
             bias = torch.zeros(allowed.shape, dtype=dtype, device=x.device)
             bias.masked_fill_(~allowed, plain.forbidden(dtype))
-        if positions is None:
-            positions = torch.arange(past, past + T, device=x.device)
-        else:
-            positions = positions[:, None]
-        rotation = _rotation(positions, c.head_width, c.rope_base, x.dtype)
+        at = torch.arange(past, past + T, device=x.device) if positions is None else positions[:, None]
+        rotation = _rotation(at, c.head_width, c.rope_base, x.dtype)
         return Shared(ops, dtype, rotation, bias, causal, noise, cache)
 
 

@@ -1,10 +1,10 @@
 """The transformer's operations with their backward passes written out, for the CPU.
 
-Torch's own autograd of the forms in `plain` is right, but sends every intermediate through memory several times. Here a
-sublayer is one Function that works on a few sequences at a time, so that what lies between its matrix products stays in
-the core's cache; a norm's gain is folded into the matrix behind it, residual sums into matrix products, RoPE is one complex
-product, and the loss turns its logits into their gradient in place. Each has the shapes and meaning of its namesake in
-`plain`, and is tested against it.
+Torch's own autograd of the forms in `plain` is right, but sends every intermediate through memory several
+times. Here a sublayer is one Function that works on a few sequences at a time, so that what lies between its
+matrix products stays in the core's cache; a norm's gain is folded into the matrix behind it, residual sums
+into matrix products, RoPE is one complex product, and the loss turns its logits into their gradient in place.
+Each has the shapes and meaning of its namesake in `plain`, and is tested against it.
 """
 
 from __future__ import annotations
@@ -21,14 +21,10 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from trainers.models.network import plain
+from trainers.models.transformer import EXPLICIT_CONTEXT, LOGITS_VALUES
 
 PIECE_VALUES = 1 << 20
 """Values of the widest intermediate that are worked on at a time, 4 MB in float32."""
-LOGITS_VALUES = 1 << 22
-"""Logits held at a time."""
-EXPLICIT_CONTEXT = 512
-"""Contexts up to this keep the attention weights of the forward pass; longer ones use torch's flash attention."""
-
 ONEDNN = torch.backends.mkldnn.is_available() and platform.machine() in ("x86_64", "AMD64")
 """Whether float32 products go to oneDNN."""
 
@@ -48,25 +44,29 @@ def _norm_backward(grad: Tensor, normed: Tensor) -> Tensor:
 
 
 def _product(x: Tensor, weight: Tensor) -> Tensor:
-    """x @ weight.T of matrices. oneDNN's float32 product is a tenth faster than the one behind ``torch.mm`` on x86."""
-    if x.dtype == torch.float32 and ONEDNN:
+    """x @ weight.T of matrices. oneDNN's float32 product is a tenth faster than the one behind ``torch.mm``
+    on x86.
+    """
+    if ONEDNN and x.dtype == torch.float32 and x.device.type == "cpu":
         return torch.ops.mkldnn._linear_pointwise(x, weight, None, "none", [], "")
     return x @ weight.t()
 
 
 def _add_product(x: Tensor, h: Tensor, weight: Tensor) -> Tensor:
     """x + h @ weight.T, in one pass where dtypes agree."""
-    if x.dtype == torch.float32 == h.dtype and ONEDNN:
+    if ONEDNN and x.dtype == torch.float32 == h.dtype and x.device.type == "cpu":
         return torch.ops.mkldnn._linear_pointwise.binary(h, x, weight, None, "add")
     return torch.addmm(x, h, weight.t()) if x.dtype == h.dtype else x + h @ weight.t()
 
 
-def _accumulate(total: Tensor, grad: Tensor, inputs: Tensor) -> None:
-    """total += grad.T @ inputs: the gradient of a weight, summed in the dtype of the weight."""
-    if total.dtype == grad.dtype:
-        total.addmm_(grad.t(), inputs)
+def _accumulate(total: Tensor, a: Tensor, b: Tensor) -> None:
+    """total += a.T @ b, summed in the dtype of the weight whose gradient it is. Products are faster with b
+    the wider.
+    """
+    if total.dtype == a.dtype:
+        total.addmm_(a.t(), b)
     else:
-        total.add_(grad.t() @ inputs)
+        total.add_(a.t() @ b)
 
 
 def _pieces(count: int, size: int) -> Iterator[slice]:
@@ -148,7 +148,7 @@ class _MLP(torch.autograd.Function):
         rows, grads, dtype, f = x.flatten(0, -2), grad.flatten(0, -2), saved[0].dtype, down.shape[1]
         w_gate, w_up = (w.t().contiguous() for w in (gate_up * gain).to(dtype).chunk(2))
         w_down = down.to(dtype).t().contiguous()
-        d_gate_up, d_down, dxs = torch.zeros_like(gate_up), torch.zeros_like(down), []
+        d_gate_up, d_down, dxs = gate_up.new_zeros(gate_up.shape[::-1]), torch.zeros_like(down), []
         for at, gate, up in zip(_pieces(len(rows), ctx.size), saved[::2], saved[1::2], strict=True):
             normed = rows[at] * scale[at]
             dy = (grads[at] if keep is None else grads[at] * keep.flatten(0, -2)[at]).to(dtype)
@@ -158,10 +158,11 @@ class _MLP(torch.autograd.Function):
             d_up = silu.mul_(dh)
             d_gate = torch.ops.aten.silu_backward.grad_input(dh.mul_(up), gate, grad_input=dh)
             inputs = normed.to(dtype)
-            _accumulate(d_gate_up[:f], d_gate, inputs)
-            _accumulate(d_gate_up[f:], d_up, inputs)
+            _accumulate(d_gate_up[:, :f], inputs, d_gate)
+            _accumulate(d_gate_up[:, f:], inputs, d_up)
             dn = _add_product(_product(d_gate, w_gate), d_up, w_up).to(x.dtype)
             dxs.append(torch.addcmul(grads[at], _norm_backward(dn, normed), scale[at]))
+        d_gate_up = d_gate_up.t().contiguous()
         d_gain = (d_gate_up * gate_up).sum(0)
         return _joined(dxs).view_as(x), d_gain, d_gate_up.mul_(gain), d_down, None, None, None
 
@@ -179,8 +180,9 @@ def _cut(qkv: Tensor, heads: tuple[int, int]) -> tuple[Tensor, ...]:
 def _turn(
     x: Tensor, gain: Tensor | None, factor: float, rotation: Tensor, eps: float
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """Heads [B, h, T, e] normed, times gain and factor, rotated, in contiguous memory; the normed heads and the norm's
-    scale beside it, or None without a gain."""
+    """Heads [B, h, T, e] normed, times gain and factor, rotated, in contiguous memory; the normed heads and
+    the norm's scale beside it, or None without a gain.
+    """
     out = x.new_empty(x.shape, dtype=rotation.dtype)
     normed = scale = None
     if gain is None:
@@ -273,7 +275,7 @@ class _Attention(torch.autograd.Function):
         (B, T, d), (H, G), dtype = x.shape, ctx.heads, saved[0].dtype
         e = d // H
         w_qkv, w_out = (qkv * gain).to(dtype).t().contiguous(), output.to(dtype).t().contiguous()
-        d_qkv, d_output, dxs = torch.zeros_like(qkv), torch.zeros_like(output), []
+        d_qkv, d_output, dxs = qkv.new_zeros(qkv.shape[::-1]), torch.zeros_like(output), []
         dq_gain = None if q_gain is None else torch.zeros_like(q_gain)
         dk_gain = None if k_gain is None else torch.zeros_like(k_gain)
         for n, at in enumerate(_pieces(B, ctx.size)):
@@ -293,9 +295,10 @@ class _Attention(torch.autograd.Function):
             _turn_backward(dk, k_normed, k_scale, k_gain, 1.0, turn, at_k, dk_gain)
             at_v.copy_(dv.view(at_v.shape))
             normed, d_y = (x[at] * scale[at]).flatten(0, 1), d_y.flatten(0, 1)
-            _accumulate(d_qkv, d_y, normed.to(dtype))
+            _accumulate(d_qkv, normed.to(dtype), d_y)
             dn = _norm_backward(_product(d_y, w_qkv).to(x.dtype), normed)
             dxs.append(torch.addcmul(grad[at].flatten(0, 1), dn, scale[at].flatten(0, 1)))
+        d_qkv = d_qkv.t().contiguous()
         d_gain = (d_qkv * qkv).sum(0)
         dx = _joined(dxs).view_as(x)
         return dx, d_gain, d_qkv.mul_(gain), dq_gain, dk_gain, d_output, None, None, None, None, None
@@ -304,36 +307,55 @@ class _Attention(torch.autograd.Function):
 class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, head: Tensor, targets: Tensor, weights: Tensor, dtype: torch.dtype, learn: bool
+        ctx: Any,
+        hidden: Tensor,
+        head: Tensor,
+        targets: Tensor,
+        weights: Tensor,
+        dtype: torch.dtype,
+        learn: bool,
     ) -> Tensor:
-        rows = weights.nonzero()[:, 0]
         total = hidden.new_zeros(())
-        dh, dw = (torch.zeros_like(hidden), torch.zeros_like(head)) if learn else (None, None)
         cast = head.to(dtype)
-        backward = cast.t().contiguous()
-        for at in rows.split(max(1, LOGITS_VALUES // len(head))):
-            whole = len(at) == len(hidden)
-            h = (hidden if whole else hidden.index_select(0, at)).to(dtype)
-            target, weight = targets[at, None], weights[at, None].to(hidden.dtype)
+        transposed = cast.t().contiguous()
+        d_head, d_hidden = torch.zeros_like(head), []
+        for at in _pieces(len(hidden), logits_rows(hidden, len(head))):
+            h, target, weight = hidden[at].to(dtype), targets[at, None], weights[at, None].to(hidden.dtype)
             logits = _product(h, cast).to(hidden.dtype)
             top, at_target = logits.amax(1, keepdim=True), logits.gather(1, target)
             # -log p of the target is lse - logit, and lse = top - log(p of the top), which never underflows.
             p = torch.softmax(logits, 1, out=logits)
             nll = top - p.amax(1, keepdim=True).log_() - at_target
             total += (nll * weight).sum()
-            if dh is not None and dw is not None:
-                p.mul_(weight).scatter_add_(1, target, -weight)
-                p = p.to(dtype)
-                dh.index_copy_(0, at, _product(p, backward).to(dh.dtype))
-                dw.addmm_(p.t(), h) if dw.dtype == dtype else dw.add_(p.t() @ h)
-        ctx.save_for_backward(dh, dw)
+            if learn:
+                d_logits = p.mul_(weight).scatter_add_(1, target, -weight).to(dtype)
+                d_hidden.append(_product(d_logits, transposed).to(hidden.dtype))
+                _accumulate(d_head, d_logits, h)
+        if learn:
+            ctx.save_for_backward(_joined(d_hidden), d_head)
         return total
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Gradients:
-        dh, dw = ctx.saved_tensors
-        return dh * grad, dw * grad, None, None, None, None
+        d_hidden, d_head = ctx.saved_tensors
+        return d_hidden * grad, d_head * grad, None, None, None, None
+
+
+class _Select(torch.autograd.Function):
+    """Rows of [n, d] by distinct indices."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, rows: Tensor) -> Tensor:
+        ctx.save_for_backward(rows)
+        ctx.count = len(x)
+        return x.index_select(0, rows)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Gradients:
+        (rows,) = ctx.saved_tensors
+        return grad.new_zeros(ctx.count, grad.shape[1]).index_copy_(0, rows, grad), None
 
 
 @functools.lru_cache(maxsize=8)
@@ -373,7 +395,19 @@ def attention(
     return _Attention.apply(x, gain, qkv, q_gain, k_gain, output, rotation, bias, heads, eps, dtype)
 
 
-def linear_cross_entropy(hidden: Tensor, head: Tensor, targets: Tensor, weights: Tensor, dtype: torch.dtype) -> Tensor:
-    """See `plain.linear_cross_entropy`. Only positions with a weight are scored; logits are held a piece at a time."""
+def logits_rows(hidden: Tensor, vocab: int) -> int:
+    """Rows of logits held at a time: 16 times as many on a card."""
+    return max(1, LOGITS_VALUES * (1 if hidden.device.type == "cpu" else 16) // vocab)
+
+
+def linear_cross_entropy(
+    hidden: Tensor, head: Tensor, targets: Tensor, weights: Tensor, dtype: torch.dtype
+) -> Tensor:
+    """See `plain.linear_cross_entropy`; for every device. Only positions with a weight reach the head, and
+    only a piece of the logits is held at a time, which becomes its own gradient.
+    """
+    rows = weights.nonzero()[:, 0]
+    if len(rows) < len(hidden):
+        hidden, targets, weights = _Select.apply(hidden, rows), targets[rows], weights[rows]
     learn = torch.is_grad_enabled() and (hidden.requires_grad or head.requires_grad)
     return _LinearCrossEntropy.apply(hidden, head, targets, weights, dtype, learn)

@@ -1,9 +1,9 @@
 """The transformer's operations in plain torch: the definition that `kernels` is tested against.
 
-They also run where fusing by hand has nothing to gain: on CUDA, under torch.compile, and with a key-value cache.
-Shapes: B sequences, T positions, d width, H query heads, G key (and value) heads, e head width, f width of SwiGLU, V
-vocabulary. ``dtype`` is that of matrix products and of what is stored between them; the residual stream ``x``, norms,
-rotations and losses keep the dtype of ``x``. Matrices are [out, in].
+They also run where fusing by hand has nothing to gain: on CUDA, under torch.compile, and with a key-value
+cache. Shapes: B sequences, T positions, d width, H query heads, G key (and value) heads, e head width, f
+width of SwiGLU, V vocabulary. ``dtype`` is that of matrix products and of what is stored between them; the
+residual stream ``x``, norms, rotations and losses keep the dtype of ``x``. Matrices are [out, in].
 """
 
 from __future__ import annotations
@@ -29,15 +29,18 @@ def rms_norm(x: Tensor, gain: Tensor, eps: float) -> Tensor:
 
 
 def rotate(x: Tensor, rotation: Tensor) -> Tensor:
-    """RoPE (arXiv 2104.09864) on neighbouring pairs of [B, heads, T, e]; ``rotation`` [..., T, e/2, 2] is cosine, sine."""
+    """RoPE (arXiv 2104.09864) on neighbouring pairs of [B, heads, T, e]; ``rotation`` [..., T, e/2, 2] is
+    cosine, sine.
+    """
     a, b = x.unflatten(-1, (-1, 2)).unbind(-1)
     cos, sin = rotation.unbind(-1)
     return torch.stack([a * cos - b * sin, b * cos + a * sin], -1).flatten(-2)
 
 
 def forbidden(dtype: torch.dtype) -> float:
-    """What is added to a score where attention is not allowed; finite, so that a position which may attend to nothing
-    attends evenly to everything instead of becoming NaN."""
+    """What is added to a score where attention is not allowed; finite, so that a position which may attend to
+    nothing attends evenly to everything instead of becoming NaN.
+    """
     return torch.finfo(dtype).min / 2
 
 
@@ -59,9 +62,9 @@ def attention(
 ) -> Tensor:
     """The residual stream [B, T, d] with the output of attention added.
 
-    ``gain`` [d] is that of the norm before ``qkv`` [(H + 2 G) e, d]; ``q_gain`` and ``k_gain`` [e] those of QK-norm, None
-    without it; ``output`` [d, H e]; ``bias`` [B or 1, 1, T, S] is added to the scores; ``heads`` is (H, G), and H / G
-    neighbouring query heads share a key head.
+    ``gain`` [d] is that of the norm before ``qkv`` [(H + 2 G) e, d]; ``q_gain`` and ``k_gain`` [e] those of
+    QK-norm, None without it; ``output`` [d, H e]; ``bias`` [B or 1, 1, T, S] is added to the scores;
+    ``heads`` is (H, G), and H / G neighbouring query heads share a key head.
     """
     H, G = heads
     y = F.linear(rms_norm(x, gain, eps).to(dtype), qkv.to(dtype))
@@ -77,19 +80,29 @@ def attention(
 
 
 def mlp(
-    x: Tensor, gain: Tensor, gate_up: Tensor, down: Tensor, keep: Tensor | None, eps: float, dtype: torch.dtype
+    x: Tensor,
+    gain: Tensor,
+    gate_up: Tensor,
+    down: Tensor,
+    keep: Tensor | None,
+    eps: float,
+    dtype: torch.dtype,
 ) -> Tensor:
     """The residual stream [B, T, d] with the output of SwiGLU (arXiv 2002.05202) added.
 
-    ``gain`` [d] is that of the norm before ``gate_up`` [2 f, d]; ``down`` [d, f]; ``keep`` [B, T, d] or None multiplies
-    the output: dropout.
+    ``gain`` [d] is that of the norm before ``gate_up`` [2 f, d]; ``down`` [d, f]; ``keep`` [B, T, d] or None
+    multiplies the output: dropout.
     """
     gate, up = F.linear(rms_norm(x, gain, eps).to(dtype), gate_up.to(dtype)).chunk(2, -1)
     y = F.linear(F.silu(gate) * up, down.to(dtype))
     return x + (y if keep is None else y * keep)
 
 
-def linear_cross_entropy(hidden: Tensor, head: Tensor, targets: Tensor, weights: Tensor, dtype: torch.dtype) -> Tensor:
-    """Sum over positions of weight x cross-entropy, 0-d; ``hidden`` [n, d], ``head`` [V, d], ``targets``, ``weights`` [n]."""
+def linear_cross_entropy(
+    hidden: Tensor, head: Tensor, targets: Tensor, weights: Tensor, dtype: torch.dtype
+) -> Tensor:
+    """Sum over positions of weight x cross-entropy, 0-d; ``hidden`` [n, d], ``head`` [V, d], ``targets``,
+    ``weights`` [n].
+    """
     logits = F.linear(hidden.to(dtype), head.to(dtype)).to(hidden.dtype)
     return (F.cross_entropy(logits, targets, reduction="none") * weights).sum()
