@@ -221,11 +221,11 @@ class Tracker:
 
 
 def page(server: str, experiment: str, sweep: str | None = None) -> str:
-    """Address of the page that lists a sweep's runs (all runs without one)."""
-    address = f"{server.rstrip('/')}/#/experiments/{experiment}/runs"
+    """Address of the page with a sweep's runs and their curves (all runs without one)."""
+    address = f"{server.rstrip('/')}/#/experiments/{experiment}/runs?compareRunsMode=CHART"
     if sweep is None:
         return address
-    return f"{address}?searchFilter={quote(f'tags.`sweep.{sweep}` = {json.dumps(MEMBER)}', safe='')}"
+    return f"{address}&searchFilter={quote(f'tags.`sweep.{sweep}` = {json.dumps(MEMBER)}', safe='')}"
 
 
 def experiment_id(store: Store) -> str | None:

@@ -98,7 +98,7 @@ def test_the_cluster_asks_for_the_stores_own_token(backend: RayBackend) -> None:
 def test_a_killed_driver_loses_nothing(tiny: Path, tmp_path: Path) -> None:
     """kill -9 in the middle of a sweep; the same command finishes it, and MLflow says so."""
     sweep = tmp_path / "tiny.yaml"
-    sweep.write_text(tiny.read_text().replace("steps: 40", "steps: 3000"))
+    sweep.write_text(tiny.read_text().replace("steps: 40", "steps: 1500"))
     store = Store(tmp_path / "store")
     command = [sys.executable, "-m", "orchestrator", "run", str(sweep), "--store", str(store.root)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -112,7 +112,7 @@ def test_a_killed_driver_loses_nothing(tiny: Path, tmp_path: Path) -> None:
     children = [p for p in psutil.Process(driver.pid).children(recursive=True) if "Agent" not in p.name()]
     driver.send_signal(signal.SIGKILL)
     driver.communicate(timeout=30)
-    assert 0 < len(_positions(store)) and not all(s >= 3000 for s in _positions(store).values())
+    assert 0 < len(_positions(store)) and not all(s >= 1500 for s in _positions(store).values())
     _, alive = psutil.wait_procs(children, timeout=30)
     assert not alive, "Ray ends with its driver"
 
@@ -120,7 +120,7 @@ def test_a_killed_driver_loses_nothing(tiny: Path, tmp_path: Path) -> None:
     again = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400)
     assert again.returncode == 0, again.stderr
     assert "report.html" in again.stdout
-    assert len(_positions(store)) == 4 and set(_positions(store).values()) == {3000}
+    assert len(_positions(store)) == 4 and set(_positions(store).values()) == {1500}
     assert all(_positions(store)[key] >= step for key, step in before.items())
     status = subprocess.run(
         [sys.executable, "-m", "orchestrator", "status", "--json", "--store", str(store.root)],

@@ -176,7 +176,7 @@ def test_titles_tell_runs_apart_and_carry_no_state() -> None:
 
 def test_the_address_of_a_sweeps_page() -> None:
     address = tracking.page("http://localhost:5000/", "1", "quickstart")
-    assert address.startswith("http://localhost:5000/#/experiments/1/runs?searchFilter=tags.")
+    assert address.startswith("http://localhost:5000/#/experiments/1/runs?compareRunsMode=CHART&searchFilter=tags.")
     assert " " not in address and "`" not in address
 
 
