@@ -16,6 +16,7 @@ import click
 COMMANDS = {
     "plan": "What a sweep takes: every run with its counts, time, memory and disk; what is there already.",
     "run": "Train what is not done of a sweep, and draw its report. The same command resumes.",
+    "extend": "Train cells of a sweep beyond its horizon, those without a crossover for example.",
     "status": "How the runs of a sweep stand.",
     "report": "Draw a sweep's report again, from what there is.",
     "show": "Everything about one run.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import product
 from typing import Any
 
@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from orchestrator import fields, layers
 from orchestrator.architectures import reshape
 from orchestrator.budget import BudgetError, horizon, solve
+from orchestrator.extension import extended
 from orchestrator.ladders import size
 from orchestrator.numbers import number
 from orchestrator.source import Issue, Node, SpecError
@@ -86,6 +87,8 @@ def expand(spec: SweepSpec) -> list[EndPoint]:
             continue
         before = len(issues)
         config = resolve(cell.run, issues)
+        if config is not None:
+            config = extended(config, spec.extend, partial(matches, cell=cell, skip="seed"), issues)
         if config is None or len(issues) > before:
             if len(issues) > MOST_ISSUES:
                 break

@@ -35,8 +35,8 @@ CALIBRATION_RUNS = 60
 
 @dataclass(frozen=True)
 class Row:
-    """One end point. ``seconds``, ``disk_bytes`` are what it adds to the rows before it: shared parts are
-    counted once."""
+    """One end point. ``seconds``, ``flops_to_go`` and ``disk_bytes`` are what it adds to the rows before it:
+    shared parts are counted once."""
 
     key: str
     run: str
@@ -54,6 +54,9 @@ class Row:
     epochs: float | None
     flops: float
     flops_6nd: float
+    flops_to_go: float
+    paid: float
+    """Share of its steps that is on disk, those of its trunk among them."""
     seconds: float
     memory_bytes: int
     disk_bytes: int
@@ -97,22 +100,31 @@ class Plan:
     tasks: tuple[Task, ...]
     points: dict[str, tuple[EndPoint, ...]]
     warnings: tuple[str, ...] = ()
+    flops_distinct: float = 0.0
+    """FLOPs of all its runs from nothing, every trunk and shared run once."""
 
     @property
     def totals(self) -> dict[str, Any]:
-        """Sums over the rows. ``flops`` and ``seconds`` are what is left to do; memory is of the largest
-        run."""
+        """Sums over the rows; memory is of the largest run.
+
+        ``flops`` is what the end points would take one by one; ``flops_saved`` of it is shared (trunks, runs
+        of several end points), ``flops_paid`` on disk, ``flops_to_go`` left, as are ``seconds``.
+        """
         states: dict[str, int] = defaultdict(int)
         for row in self.rows:
             states[row.state] += 1
         training = [task for task in self.tasks if task.kind == "train"]
+        flops, to_go = sum(row.flops for row in self.rows), sum(row.flops_to_go for row in self.rows)
         return {
             "end_points": len(self.rows),
             "runs": len({row.run for row in self.rows}),
             "tasks": len(self.tasks),
             "states": dict(sorted(states.items())),
             "D": sum(row.D for row in self.rows),
-            "flops": sum(row.flops for row in self.rows),
+            "flops": flops,
+            "flops_saved": max(0.0, flops - self.flops_distinct),
+            "flops_paid": max(0.0, self.flops_distinct - to_go),
+            "flops_to_go": to_go,
             "seconds": sum(task.seconds for task in self.tasks),
             "longest_seconds": max((task.seconds for task in training), default=0.0),
             "memory_bytes": max((row.memory_bytes for row in self.rows), default=0),
@@ -153,7 +165,20 @@ def plan(specs: Sequence[SweepSpec], store: Any = None, estimator: Estimator | N
     warnings = dict.fromkeys(f"{point.sweep}: {text}" for point in points for text in point.warnings)
     warnings |= dict.fromkeys(f"run {key}: blocked: {why}" for key, why in blocked.items())
     tasks = tuple(_tasks(runs, estimator, blocked))
-    return Plan(tuple(specs), tuple(rows), tasks, {k: tuple(v) for k, v in by_key.items()}, tuple(warnings))
+    grouped = {k: tuple(v) for k, v in by_key.items()}
+    distinct = sum(flops_between(run.config, _start(run), run.furthest) for run in runs.values())
+    return Plan(tuple(specs), tuple(rows), tasks, grouped, tuple(warnings), distinct)
+
+
+def flops_between(config: RunConfig, start: int, stop: int) -> float:
+    """Training FLOPs (`matmul`) of the steps after ``start`` up to ``stop``."""
+    return float(max(0, stop - start) * config.tokens_per_step * matmul_flops(config))
+
+
+def _start(run: Training) -> int:
+    """The step that a run's own part begins after: its trunk's last, else none."""
+    trunk = run.config.trunk() if run.trunk is not None else None
+    return 0 if trunk is None else trunk.steps
 
 
 class _Costs:
@@ -161,15 +186,16 @@ class _Costs:
 
     def __init__(self, run: Training, estimator: Estimator) -> None:
         self.run, self.estimator = run, estimator
-        self.seconds_to, self.bytes_to = run.done, 0
+        self.reached, self.bytes_to = run.done, 0
 
-    def take(self, steps: int) -> tuple[float, int]:
-        """What reaching ``steps`` adds to what has been asked before."""
-        seconds = segment_seconds(self.run, self.estimator, self.seconds_to, steps)
+    def take(self, steps: int) -> tuple[float, float, int]:
+        """Seconds, FLOPs and bytes that reaching ``steps`` adds to what has been asked before."""
+        seconds = segment_seconds(self.run, self.estimator, self.reached, steps)
+        flops = 0.0 if self.run.diverged else flops_between(self.run.config, self.reached, steps)
         total = disk_bytes(self.run.config, steps) if steps > 0 else 0
         added = max(0, total - self.bytes_to)
-        self.seconds_to, self.bytes_to = max(self.seconds_to, steps), max(self.bytes_to, total)
-        return seconds, added
+        self.reached, self.bytes_to = max(self.reached, steps), max(self.bytes_to, total)
+        return seconds, flops, added
 
 
 def segment_seconds(run: Training, estimator: Estimator, start: int, stop: int) -> float:
@@ -200,13 +226,12 @@ def _row(
     counted = config.model.parameters(config.data.tokenizer.vocab, len(config.objective.extra_tokens))
     tokens = config.steps * config.tokens_per_step
     unique = unique_tokens(config)
-    seconds, disk = 0.0, 0
-    if run.trunk is not None:
-        start = config.trunk().steps  # type: ignore[union-attr]
-        if run.done < start:
-            seconds, disk = costs[run.trunk].take(start)
-            costs[point.run].seconds_to = max(costs[point.run].seconds_to, start)
-    own_seconds, own_disk = costs[point.run].take(config.steps)
+    seconds, flops, disk, start = 0.0, 0.0, 0, _start(run)
+    done = max(run.done, min(start, runs[run.trunk].done)) if run.trunk is not None else run.done
+    if run.trunk is not None and run.done < start:
+        seconds, flops, disk = costs[run.trunk].take(start)
+        costs[point.run].reached = max(costs[point.run].reached, start)
+    own_seconds, own_flops, own_disk = costs[point.run].take(config.steps)
     rescoring = sum(
         rescore_seconds(run, estimator, s) for s in (*run.missing, *run.gone) if s <= config.steps
     )
@@ -227,6 +252,8 @@ def _row(
         epochs=None if unique is None else tokens / unique,
         flops=tokens * matmul_flops(config),
         flops_6nd=six_nd(config, tokens),
+        flops_to_go=0.0 if point.run in blocked else flops + own_flops,
+        paid=min(1.0, done / config.steps),
         seconds=0.0 if point.run in blocked else seconds + own_seconds + rescoring,
         memory_bytes=estimator.memory_bytes(config),
         disk_bytes=disk + own_disk,

@@ -13,13 +13,14 @@ from orchestrator.budget import CONVENTIONS, PARAMETERS
 from orchestrator.ladders import SIZES
 from orchestrator.numbers import PATTERN
 from orchestrator.rules import rules
-from orchestrator.spec import AnalysisSpec, SweepFile
+from orchestrator.sweepfile import AnalysisSpec, SweepFile
 from trainers.config import RunConfig
 
 Schema = dict[str, Any]
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 NUMBER: Schema = {"anyOf": [{"type": "number"}, {"type": "string", "pattern": PATTERN}]}
+EXTENT: Schema = {"anyOf": [*NUMBER["anyOf"], {"type": "string", "pattern": r"^[0-9.]+\s?x$"}]}
 SEEDS: Schema = {
     "anyOf": [
         {"type": "integer", "minimum": 1},
@@ -55,6 +56,15 @@ def schema() -> Schema:
                 "type": "object",
                 "properties": {"match": condition, "set": partial, "axes": {"$ref": "#/$defs/axes"}},
                 "required": ["match"],
+                "additionalProperties": False,
+            },
+        },
+        "extend": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {"match": condition, "to": EXTENT},
+                "required": ["to"],
                 "additionalProperties": False,
             },
         },

@@ -4,7 +4,7 @@ once.
     spec, = load(["sweeps/quickstart.yaml"], set=["base.optimizer.lr=1e-3"],
     only=["objective=autoregressive"]) for end_point in orchestrator.expand.expand(spec): ...
 
-`docs/sweeps.md` is the manual; `SweepFile` is the structure, with one sentence a key.
+`docs/sweeps.md` is the manual; `sweepfile.SweepFile` is the structure, with one sentence a key.
 """
 
 from __future__ import annotations
@@ -12,79 +12,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import ValidationError
 
 from orchestrator import fields, layers
+from orchestrator.extension import Extension
 from orchestrator.numbers import count
 from orchestrator.overlay import extended, overlay, setting
-from orchestrator.source import Issue, KeyPath, Node, SpecError, parse
-from trainers.component import Frozen, problems, unknown
-
-Partial = dict[str, Any]
-Seed = Annotated[int, BeforeValidator(count), Field(ge=0)]
-
-
-class AnalysisSpec(Frozen):
-    """What the report compares."""
-
-    pair: tuple[str, str] = Field(
-        ("autoregressive", "masked_diffusion"), description="The two objectives of a pair, baseline first."
-    )
-    pair_over: tuple[str, ...] = Field(
-        (),
-        description="Axes in which the two of a pair may differ: fields tuned for each; the best is taken.",
-    )
-    metric: Literal["nll"] = Field("nll", description="What is compared: NLL, nats per token.")
-    x: tuple[Literal["tokens", "epochs", "flops"], ...] = Field(
-        ("tokens", "epochs", "flops"),
-        description="Units that crossovers are given in; figures use the first.",
-    )
-
-
-class When(Frozen):
-    """What holds only for the cells that match."""
-
-    match: Partial = Field(description="Field or axis -> value, or a list of values; all must match.")
-    set: Partial = Field(default_factory=dict, description="A partial run laid over the matching cells.")
-    axes: dict[str, list[Any]] = Field(
-        default_factory=dict, description="Further axes, of the matching cells alone."
-    )
-
-
-class SweepFile(Frozen):
-    """One sweep file."""
-
-    name: str | None = Field(
-        None,
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$",
-        description="Name of the sweep; the file's, if left out.",
-    )
-    description: str = Field("", description="The question it asks, for the report.")
-    extends: str | list[str] = Field(
-        default_factory=list, description="Sweep files that this one is laid over, relative to it."
-    )
-    base: Partial = Field(default_factory=dict, description="A partial run, common to all.")
-    axes: dict[str, list[Any] | None] = Field(
-        default_factory=dict, description="Field -> values; the sweep is their product."
-    )
-    zip: list[dict[str, list[Any]] | list[Partial]] = Field(
-        default_factory=list,
-        description="Groups of fields that vary together: lists of equal length, or a list of points.",
-    )
-    exclude: list[Partial] = Field(
-        default_factory=list, description="Cells that are left out: all of a mapping's fields match."
-    )
-    when: list[When] = Field(default_factory=list, description="What holds only for some cells.")
-    seeds: Annotated[int, BeforeValidator(count), Field(ge=1)] | list[Seed] = Field(
-        default_factory=lambda: [0],
-        description="Replicates, or their number: each moves seed and data.subset_seed together.",
-    )
-    resources: Partial = Field(
-        default_factory=dict, description="How each run is executed; short for base.resources."
-    )
-    analysis: AnalysisSpec = Field(default_factory=AnalysisSpec, description="What the report compares.")
+from orchestrator.source import Issue, KeyPath, Node, SpecError, parse, read
+from orchestrator.sweepfile import AnalysisSpec, SweepFile
+from trainers.component import problems, unknown
 
 
 @dataclass(frozen=True)
@@ -103,6 +41,7 @@ class SweepSpec:
     seeds: tuple[int, ...]
     analysis: AnalysisSpec
     only: tuple[Node, ...]
+    extend: tuple[Extension, ...]
     source: Node
     """The whole file, `extends` and `--set` applied."""
 
@@ -119,6 +58,27 @@ class SweepSpec:
             "name": self.name,
             **{k: v for k, v in self.source.plain.items() if k not in ("name", "extends")},
         }
+
+    def with_extensions(self, file: Path) -> SweepSpec:
+        """This sweep with the entries of an ``extend.yaml``, if there is one, after its own. Raises
+        SpecError."""
+        if not file.is_file():
+            return self
+        issues: list[Issue] = []
+        node = read(file)
+        try:
+            SweepFile.model_validate(node.plain)
+        except ValidationError as error:
+            issues += [node.at(p.path).issue(p.message) for p in problems(error, SweepFile)]
+            raise SpecError(issues) from None
+        held = self.source.get("extend") or Node([], self.source.file, self.source.line, ("extend",))
+        own = [item.plain for item in held.value]
+        added = [item for item in (node.get("extend") or Node([])).value if item.plain not in own]
+        extensions = _extensions(added, issues)
+        if issues:
+            raise SpecError(issues)
+        source = self.source.put("extend", replace(held, value=[*held.value, *added]))
+        return replace(self, extend=(*self.extend, *extensions), source=source)
 
 
 def load(paths: Sequence[str | Path], set: Sequence[str] = (), only: Sequence[str] = ()) -> list[SweepSpec]:
@@ -210,10 +170,22 @@ def _one(path: Path, settings: Sequence[str], only: Sequence[str]) -> tuple[Swee
         seeds=numbers,
         analysis=AnalysisSpec.model_validate(part("analysis", {}).plain),
         only=tuple(conditions),
+        extend=_extensions(part("extend", []).value, issues),
         source=source,
     )
     _clashes(spec, issues)
     return spec, issues
+
+
+def _extensions(nodes: Sequence[Node], issues: list[Issue]) -> tuple[Extension, ...]:
+    """The entries of ``extend`` whose conditions name fields that there are."""
+    found = []
+    for node in nodes:
+        written = node.get("match") or Node({}, node.file, node.line, node.path)
+        match = _known(written, issues, conditions=True)
+        if len(match.value) == len(written.value):
+            found.append(Extension(match, node.at(("to",))))
+    return tuple(found)
 
 
 def _structure(source: Node, issues: list[Issue]) -> Node:

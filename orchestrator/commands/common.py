@@ -49,7 +49,11 @@ def guarded(function: F) -> F:
 
 def store_option(function: F) -> F:
     return click.option(
-        "--store", "folder", metavar="DIR", envvar=ENVIRONMENT, help=f"The store (default: ./store, or ${ENVIRONMENT})."
+        "--store",
+        "folder",
+        metavar="DIR",
+        envvar=ENVIRONMENT,
+        help=f"The store (default: ./store, or ${ENVIRONMENT}).",
     )(function)
 
 
@@ -59,18 +63,28 @@ def json_option(function: F) -> F:
 
 def sweep_options(function: F) -> F:
     """SWEEP..., --set and --only."""
-    function = click.option("--only", multiple=True, metavar="AXIS=VALUE", help="Only the cells with this value; repeatable.")(function)
     function = click.option(
-        "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Lay a value over the sweep (base.optimizer.lr=1e-3)."
+        "--only", multiple=True, metavar="AXIS=VALUE", help="Only the cells with this value; repeatable."
+    )(function)
+    function = click.option(
+        "--set",
+        "settings",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Lay a value over the sweep (base.optimizer.lr=1e-3).",
     )(function)
     return click.argument("sweeps", nargs=-1, required=True, metavar="SWEEP...")(function)
 
 
-def specs_of(store: Store, sweeps: Sequence[str], settings: Sequence[str] = (), only: Sequence[str] = ()) -> list[SweepSpec]:
-    """Sweeps from YAML files, or by the names of sweeps that the store has run."""
+def specs_of(
+    store: Store, sweeps: Sequence[str], settings: Sequence[str] = (), only: Sequence[str] = ()
+) -> list[SweepSpec]:
+    """Sweeps from YAML files, or by the names of sweeps that the store has run, as far as the store extends them."""
+    from orchestrator.extension import FILE
     from orchestrator.spec import load
 
-    return load([sweep_file(store, name) for name in sweeps], settings, only)
+    specs = load([sweep_file(store, name) for name in sweeps], settings, only)
+    return [spec.with_extensions(store.sweep(spec.name) / FILE) for spec in specs]
 
 
 def sweep_file(store: Store, name: str) -> Path:
@@ -84,7 +98,9 @@ def sweep_file(store: Store, name: str) -> Path:
     from trainers.component import unknown
 
     hint = unknown("sweep", name, known).removeprefix("unknown ") if known else f"sweep {name!r}"
-    raise KeyError(f"sweep {name!r}: no such file, and the store {store.root} has run none of that name. {hint if known else ''}".strip())
+    raise KeyError(
+        f"sweep {name!r}: no such file, and the store {store.root} has run none of that name. {hint if known else ''}".strip()
+    )
 
 
 def is_sweep(store: Store, name: str) -> bool:
@@ -119,7 +135,10 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[Any]], right: Iterable
     widths = [max(len(line[i]) for line in [list(headers), *body]) for i in range(len(headers))]
 
     def line(cells: Sequence[str]) -> str:
-        return "  ".join(c.rjust(w) if i in numbers else c.ljust(w) for i, (c, w) in enumerate(zip(cells, widths, strict=True))).rstrip()
+        return "  ".join(
+            c.rjust(w) if i in numbers else c.ljust(w)
+            for i, (c, w) in enumerate(zip(cells, widths, strict=True))
+        ).rstrip()
 
     heads = line(headers)
     return "\n".join([click.style(heads, bold=True) if sys.stdout.isatty() else heads, *map(line, body)])

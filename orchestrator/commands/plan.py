@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.commands.common import emit, guarded, json_option, say, size, specs_of, store_option, sweep_options, table
+from orchestrator.commands.common import (
+    emit,
+    guarded,
+    json_option,
+    say,
+    size,
+    specs_of,
+    store_option,
+    sweep_options,
+    table,
+)
 from orchestrator.live import duration
 from orchestrator.numbers import human
 from orchestrator.store import Store
@@ -20,7 +31,13 @@ if TYPE_CHECKING:
 @store_option
 @json_option
 @guarded
-def command(sweeps: tuple[str, ...], settings: tuple[str, ...], only: tuple[str, ...], folder: str | None, as_json: bool) -> None:
+def command(
+    sweeps: tuple[str, ...],
+    settings: tuple[str, ...],
+    only: tuple[str, ...],
+    folder: str | None,
+    as_json: bool,
+) -> None:
     """What these sweeps take. Trains nothing, and writes nothing.
 
     One row an end point; a run that several sweeps share is counted once.
@@ -39,9 +56,23 @@ def command(sweeps: tuple[str, ...], settings: tuple[str, ...], only: tuple[str,
     say(f"store: {store.root}")
 
 
-def rows(made: Plan) -> str:
-    """The plan's end points as a text table."""
-    headers = ["key", "cell", "seed", "N", "U", "D", "epochs", "FLOPs", "time", "memory", "disk", "state"]
+def rows(made: Plan, keys: Container[str] | None = None) -> str:
+    """The plan's end points as a text table, or those with these keys."""
+    headers = [
+        "key",
+        "cell",
+        "seed",
+        "N",
+        "U",
+        "D",
+        "epochs",
+        "FLOPs",
+        "paid",
+        "time",
+        "memory",
+        "disk",
+        "state",
+    ]
     body = [
         [
             row.key.split("-")[0][:8] + "-" + row.key.split("-")[1],
@@ -52,21 +83,25 @@ def rows(made: Plan) -> str:
             human(row.D),
             human(row.epochs) if row.epochs is not None else "?",
             human(row.flops),
+            f"{row.paid:.0%}" if row.paid else "",
             duration(row.seconds) if row.seconds else "",
             size(row.memory_bytes),
             size(row.disk_bytes),
             row.state,
         ]
         for row in made.rows
+        if keys is None or row.key in keys
     ]
-    return table(headers, body, right=range(2, 11))
+    return table(headers, body, right=range(2, 12))
 
 
 def totals(made: Plan) -> str:
     """One line about the whole."""
     t = made.totals
     states = ", ".join(f"{n} {state}" for state, n in t["states"].items())
+    parts = [f"{human(t[f'flops_{what}'])} {what}" for what in ("saved", "paid") if t[f"flops_{what}"] > 0]
+    flops = f"{human(t['flops'])} FLOPs (matmul{''.join(f', {part}' for part in parts)})"
     return (
         f"{t['end_points']} end points of {t['runs']} runs ({states}); about {duration(t['seconds'])} of one core to go, "
-        f"{human(t['D'])} tokens, {human(t['flops'])} FLOPs (matmul), {size(t['memory_bytes'])} memory a run, {size(t['disk_bytes'])} disk"
+        f"{human(t['D'])} tokens, {flops}, {size(t['memory_bytes'])} memory a run, {size(t['disk_bytes'])} disk"
     )

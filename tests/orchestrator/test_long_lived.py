@@ -1,4 +1,4 @@
-"""What a study needs after its first run: use, extend, refine, look after and tidy up, by the command line."""
+"""What a study needs after its first run: use, extend, refine, tidy up; by the command line."""
 
 from __future__ import annotations
 
@@ -32,3 +32,54 @@ def test_sample_and_export_weights(crossover: Cli, finished_store: Path, tmp_pat
     too_long = crossover("sample", run["run"][:8], "--length", "500", *where)
     assert too_long.exit_code == 2 and "allowed: 1 to 32" in too_long.stderr
     assert "weights" in crossover("export", "--help").output
+
+
+def steps(rows: list[dict[str, Any]]) -> set[int]:
+    return {int(row["key"].split("-")[1]) for row in rows}
+
+
+def test_censored_cells_train_on_and_the_sweep_never_shrinks(
+    crossover: Cli, tiny: Path, store_copy: Path
+) -> None:
+    where = ("--store", store_copy)
+    found = read(crossover, "report", tiny, *where)["crossovers"]
+    assert all(r["censored"] == "right" for r in found)
+    before = {r["low"] for r in found if r["unit"] == "tokens"}
+    priced = read(crossover, "extend", tiny, "--censored", "--to", "1.5x", *where)
+    assert len(priced["extended"]) == 4 and {round(r["paid"], 3) for r in priced["runs"]} == {round(2 / 3, 3)}
+    totals = priced["totals"]
+    assert abs(totals["flops_paid"] / totals["flops"] - 2 / 3) < 1e-9 and totals["flops_saved"] == 0
+    assert not (store_copy / "sweeps" / "tiny" / "extend.yaml").exists(), (
+        "asking for the price records nothing"
+    )
+    done = crossover("extend", tiny, "--censored", "--to", "1.5x", "--local", "--no-mlflow", "-q", *where)
+    assert done.exit_code == 0, done.output
+    for named in (tiny, "tiny"):  # by its file, which knows nothing of it, and by name
+        rows = read(crossover, "plan", named, *where)["runs"]
+        assert steps(rows) == {60} and {r["state"] for r in rows} == {"cached"}
+    again = crossover("run", tiny, "--local", "--no-mlflow", "-q", *where)
+    assert again.exit_code == 0 and {r["steps"] for r in read(crossover, "status", tiny, *where)["runs"]} == {
+        60
+    }
+    found = read(crossover, "report", tiny, *where)["crossovers"]
+    after = {r["low"] for r in found if r["unit"] == "tokens"}
+    assert min(after) > max(before), "the report reads the runs to their new ends"
+    same = crossover("extend", tiny, "--censored", "--to", "1.5x", *where)
+    assert same.exit_code == 0 and "nothing to extend" in same.stderr
+    shorter = read(crossover, "extend", tiny, "--to", "0.5x", *where)
+    assert not shorter["extended"] and steps(shorter["runs"]) == {60}, "no end moves back"
+
+
+def test_extend_by_tokens_and_by_cell(crossover: Cli, tiny: Path, store_copy: Path) -> None:
+    where = ("--store", store_copy)
+    priced = read(crossover, "extend", tiny, "--to", "20.48k", "--only", "objective=masked_diffusion", *where)
+    ends = {(r["objective"], r["steps"]) for r in priced["runs"]}
+    assert ends == {("masked_diffusion", 80), ("autoregressive", 40)}
+    for wrong in ("4.5", "-1x", "x"):
+        assert crossover("extend", tiny, "--to", wrong, *where).exit_code == 2
+
+
+def test_a_cosine_sweep_cannot_be_extended(crossover: Cli, tiny: Path, tmp_path: Path) -> None:
+    options = ("--set", "base.schedule=cosine", "--set", "extend=[{to: 2x}]", "--store", tmp_path)
+    result = crossover("plan", tiny, *options)
+    assert result.exit_code == 2 and "a cosine run cannot be extended" in result.stderr

@@ -12,7 +12,8 @@ from orchestrator.expand import expand
 from orchestrator.fields import HORIZONS
 from orchestrator.ladders import LADDERS
 from orchestrator.rules import rules
-from orchestrator.spec import SweepFile, load
+from orchestrator.spec import load
+from orchestrator.sweepfile import SweepFile
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs/sweeps.md").read_text()

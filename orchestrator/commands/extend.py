@@ -1,0 +1,120 @@
+"""`crossover extend`."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from orchestrator.commands.common import Wrong, emit, guarded, json_option, say, specs_of, store_option
+from orchestrator.commands.run import backend_options, execute
+from orchestrator.store import Store, write_atomic
+
+if TYPE_CHECKING:
+    from orchestrator.spec import SweepSpec
+
+
+@click.command("extend")
+@click.argument("sweep", metavar="SWEEP")
+@click.option("--to", required=True, metavar="4x|2.4M", help="A multiple of each cell's horizon, or tokens.")
+@click.option("--censored", is_flag=True, help="Only cells whose crossover had not happened by their end.")
+@click.option(
+    "--definition",
+    type=click.Choice(["raw", "best_so_far"]),
+    default="raw",
+    show_default=True,
+    help="Of the crossover, for --censored.",
+)
+@click.option("--only", multiple=True, metavar="AXIS=VALUE", help="Only cells with this value, repeatable.")
+@click.option("--dry-run", is_flag=True, help="Only show what it takes (as --json does).")
+@store_option
+@backend_options
+@json_option
+@click.pass_context
+@guarded
+def command(
+    ctx: click.Context,
+    sweep: str,
+    to: str,
+    censored: bool,
+    definition: str,
+    only: tuple[str, ...],
+    dry_run: bool,
+    folder: str | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Train cells of a sweep beyond its horizon: their runs go on, and its report follows.
+
+    What is extended is kept in the store, with the sweep; an end never moves back. `crossover run SWEEP` then
+    finds it done.
+    """
+    from orchestrator.commands.plan import rows, totals
+    from orchestrator.extension import FILE, Extent, written
+    from orchestrator.plan import plan
+
+    if censored and only:
+        raise click.UsageError("--censored and --only exclude each other")
+    try:
+        Extent.of(to)
+    except ValueError as error:
+        raise click.UsageError(f"--to {to}: {error}") from None
+    store = Store.at(folder)
+    (spec,) = specs_of(store, [sweep])
+    matches = _censored(store, spec, definition) if censored else [_chosen(store, sweep, only)]
+    file = store.sweep(spec.name) / FILE
+    text = written([{"match": match, "to": to} for match in matches], file)
+    with tempfile.TemporaryDirectory() as scratch:
+        draft = Path(scratch) / FILE
+        draft.write_text(text)
+        longer = spec.with_extensions(draft)
+    before = {row.key for row in plan([spec], store).rows}
+    made = plan([longer], store)
+    changed = [row for row in made.rows if row.key not in before]
+    if as_json:
+        emit({**made.json(), "extended": [row.key for row in changed]})
+    if not changed:
+        none = (
+            f"no {definition.replace('_', ' ')} crossover is censored"
+            if not matches
+            else "all ends are there"
+        )
+        say(f"nothing to extend: {none}")
+        ctx.exit(0)
+    if not as_json:
+        click.echo(rows(made, {row.key for row in changed}))
+    if dry_run or as_json:
+        say(totals(made))
+        ctx.exit(0)
+    write_atomic(file, text)
+    ctx.exit(execute(store, specs_of(store, [sweep]), **options))
+
+
+def _censored(store: Store, spec: SweepSpec, definition: str) -> list[dict[str, Any]]:
+    """The cells of which a replicate had not crossed where it ended, each as a condition."""
+    from analysis.tables import TableError
+    from orchestrator.plan import plan
+    from orchestrator.study import crossovers, end_points
+
+    made = plan([spec], store)
+    try:
+        found = crossovers(store, spec, made)
+    except TableError as error:
+        raise Wrong(f"sweep {spec.name}: nothing can be told censored yet: {error}") from error
+    axes = {point.key: point.axes for point in end_points(made, spec.name)}
+    matches: list[dict[str, Any]] = []
+    for cell in found.cells:
+        if any(o.censored == "right" for o in cell.outcomes[definition]):  # type: ignore[index]
+            for row in cell.pair.rows:
+                drop = () if spec.analysis.pair_over else ("objective",)
+                match = {name: value for name, value in axes[row["key"]].items() if name not in drop}
+                matches += [match] if match not in matches else []
+    return matches
+
+
+def _chosen(store: Store, sweep: str, only: tuple[str, ...]) -> dict[str, Any]:
+    """The conditions of --only as one."""
+    (spec,) = specs_of(store, [sweep], (), only)
+    return {name: value for condition in spec.only for name, value in condition.plain.items()}

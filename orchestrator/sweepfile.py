@@ -1,0 +1,98 @@
+"""The structure of a sweep file: its keys and what may stand under them, one sentence each.
+
+What the values mean together (fields that exist, cells, budgets) is `orchestrator.spec`'s and
+`orchestrator.expand`'s to check.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from orchestrator.extension import Extent
+from orchestrator.numbers import count
+from trainers.component import Frozen
+
+Partial = dict[str, Any]
+Seed = Annotated[int, BeforeValidator(count), Field(ge=0)]
+
+
+class AnalysisSpec(Frozen):
+    """What the report compares."""
+
+    pair: tuple[str, str] = Field(
+        ("autoregressive", "masked_diffusion"), description="The two objectives of a pair, baseline first."
+    )
+    pair_over: tuple[str, ...] = Field(
+        (),
+        description="Axes in which the two of a pair may differ: fields tuned for each; the best is taken.",
+    )
+    metric: Literal["nll"] = Field("nll", description="What is compared: NLL, nats per token.")
+    x: tuple[Literal["tokens", "epochs", "flops"], ...] = Field(
+        ("tokens", "epochs", "flops"),
+        description="Units that crossovers are given in; figures use the first.",
+    )
+
+
+class When(Frozen):
+    """What holds only for the cells that match."""
+
+    match: Partial = Field(description="Field or axis -> value, or a list of values; all must match.")
+    set: Partial = Field(default_factory=dict, description="A partial run laid over the matching cells.")
+    axes: dict[str, list[Any]] = Field(
+        default_factory=dict, description="Further axes, of the matching cells alone."
+    )
+
+
+def _extent(value: Any) -> Any:
+    Extent.of(value)
+    return value
+
+
+class Extend(Frozen):
+    """Cells that train on beyond the sweep's horizon; their runs are continued."""
+
+    match: Partial = Field(
+        default_factory=dict, description="Field or axis -> value, or a list of values; all must match."
+    )
+    to: Annotated[Any, BeforeValidator(_extent)] = Field(
+        description="A multiple of the cell's own horizon (4x), or tokens (2.4M). Never moves an end back."
+    )
+
+
+class SweepFile(Frozen):
+    """One sweep file."""
+
+    name: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$",
+        description="Name of the sweep; the file's, if left out.",
+    )
+    description: str = Field("", description="The question it asks, for the report.")
+    extends: str | list[str] = Field(
+        default_factory=list, description="Sweep files that this one is laid over, relative to it."
+    )
+    base: Partial = Field(default_factory=dict, description="A partial run, common to all.")
+    axes: dict[str, list[Any] | None] = Field(
+        default_factory=dict, description="Field -> values; the sweep is their product."
+    )
+    zip: list[dict[str, list[Any]] | list[Partial]] = Field(
+        default_factory=list,
+        description="Groups of fields that vary together: lists of equal length, or a list of points.",
+    )
+    exclude: list[Partial] = Field(
+        default_factory=list, description="Cells that are left out: all of a mapping's fields match."
+    )
+    when: list[When] = Field(default_factory=list, description="What holds only for some cells.")
+    extend: list[Extend] = Field(
+        default_factory=list, description="Cells that train on beyond their horizon, to 4x or 2.4M."
+    )
+    seeds: Annotated[int, BeforeValidator(count), Field(ge=1)] | list[Seed] = Field(
+        default_factory=lambda: [0],
+        description="Replicates, or their number: each moves seed and data.subset_seed together.",
+    )
+    resources: Partial = Field(
+        default_factory=dict, description="How each run is executed; short for base.resources."
+    )
+    analysis: AnalysisSpec = Field(default_factory=AnalysisSpec, description="What the report compares.")
