@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from trainers.lazy import torch
 
@@ -15,11 +15,12 @@ def build(config: RunConfig, device: torch.device | str = "cpu") -> torch.nn.Mod
     modules.
     """
     vocab = config.data.tokenizer.vocab
-    model = config.model.build(vocab, len(config.objective.extra_tokens), config.data.context)
+    model: Any = config.model.build(vocab, len(config.objective.extra_tokens), config.data.context)
     model.objective = config.objective.modules(model.width, vocab)
     model.checkpoint_activations = config.resources.checkpoint_activations
     initialise(model, config.seed)
-    return model.to(device)
+    built: torch.nn.Module = model.to(device)
+    return built
 
 
 def initialise(model: torch.nn.Module, seed: int) -> None:

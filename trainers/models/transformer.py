@@ -1,4 +1,4 @@
-"""The decoder transformer that the field uses: RoPE, RMSNorm, SwiGLU, QK-norm, GQA. One for all objectives."""
+"""The decoder transformer that the field uses, one for all objectives."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ LOGITS_VALUES = 1 << 22
 
 @models.register
 class Transformer(Model):
-    """Pre-norm decoder of Llama's form (arXiv 2302.13971) with QK-norm as in Qwen3 (arXiv 2505.09388)."""
+    """Pre-norm decoder of Llama's form (arXiv 2302.13971: RoPE, RMSNorm, SwiGLU), with QK-norm and GQA as in Qwen3
+    (arXiv 2505.09388).
+    """
 
     name: ClassVar[str] = "transformer"
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from trainers.models.network import kernels, plain
+from trainers.models.network import kernels, loss, plain
 from trainers.noise import Noise
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ class Decoder(nn.Module):
         """
         yield "embedding", self.embedding.detach()
         yield "extra", self.extra.detach()
-        for i, layer in enumerate(self.layers):
+        for i, layer in enumerate(self._layers()):
             yield from ((f"layers.{i}.{name}", tensor) for name, tensor in layer.logical_parameters())
         yield "norm", self.norm.detach()
         if self.head is not None:
@@ -200,7 +200,7 @@ class Decoder(nn.Module):
         logits at a time.
         """
         with torch.no_grad():
-            pieces = kernels.logits_rows(hidden, self.vocab)
+            pieces = loss.logits_rows(hidden, self.vocab)
             rows = zip(hidden.flatten(0, -2).split(pieces), targets.flatten().split(pieces), strict=True)
             nll = [torch.nn.functional.cross_entropy(self.logits(h), t, reduction="none") for h, t in rows]
             return torch.cat(nll).view_as(targets)
@@ -214,14 +214,17 @@ class Decoder(nn.Module):
         dtype = self._dtype(hidden)
         with torch.autocast(hidden.device.type, enabled=False):
             targets, weights = c.targets.flatten(), c.weights.flatten()
-            return kernels.linear_cross_entropy(hidden, self._head(), targets, weights, dtype)
+            return loss.linear_cross_entropy(hidden, self._head(), targets, weights, dtype)
+
+    def _layers(self) -> Iterator[Layer]:
+        return (layer for layer in self.layers if isinstance(layer, Layer))
 
     def _head(self) -> Tensor:
         return self.embedding if self.head is None else self.head
 
     @staticmethod
     def _ops(x: Tensor) -> ModuleType:
-        """Written-out kernels on the CPU; plain operations where a compiler or CUDA's own kernels fuse them."""
+        """Written-out kernels on the CPU; plain operations for a compiler and for CUDA's own kernels."""
         return kernels if x.device.type == "cpu" and not torch.compiler.is_compiling() else plain
 
     @staticmethod

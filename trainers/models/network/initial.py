@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from trainers.noise import hash_normal
@@ -13,8 +15,9 @@ OTHER_STD = 0.02
 def initialise(model: torch.nn.Module, seed: int) -> None:
     """See `trainers.models.initialise`."""
     named: set[int] = set()
-    if hasattr(model, "initial_parameters"):
-        for name, tensor, std in model.initial_parameters():
+    declared: Any = getattr(model, "initial_parameters", None)
+    if declared is not None:
+        for name, tensor, std in declared():
             named.add(tensor.untyped_storage().data_ptr())
             if std is not None:
                 _normal(tensor, seed, name, std)

@@ -3,7 +3,7 @@
 Torch's own autograd of the forms in `plain` is right, but sends every intermediate through memory several
 times. Here a sublayer is one Function that works on a few sequences at a time, so that what lies between its
 matrix products stays in the core's cache; a norm's gain is folded into the matrix behind it, residual sums
-into matrix products, RoPE is one complex product, and the loss turns its logits into their gradient in place.
+into matrix products, RoPE is one complex product.
 Each has the shapes and meaning of its namesake in `plain`, and is tested against it.
 """
 
@@ -21,7 +21,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from trainers.models.network import plain
-from trainers.models.transformer import EXPLICIT_CONTEXT, LOGITS_VALUES
+from trainers.models.transformer import EXPLICIT_CONTEXT
 
 PIECE_VALUES = 1 << 20
 """Values of the widest intermediate that are worked on at a time, 4 MB in float32."""
@@ -43,7 +43,7 @@ def _norm_backward(grad: Tensor, normed: Tensor) -> Tensor:
     return grad.addcmul_(normed, along)
 
 
-def _product(x: Tensor, weight: Tensor) -> Tensor:
+def product(x: Tensor, weight: Tensor) -> Tensor:
     """x @ weight.T of matrices. oneDNN's float32 product is a tenth faster than the one behind ``torch.mm``
     on x86.
     """
@@ -59,7 +59,7 @@ def _add_product(x: Tensor, h: Tensor, weight: Tensor) -> Tensor:
     return torch.addmm(x, h, weight.t()) if x.dtype == h.dtype else x + h @ weight.t()
 
 
-def _accumulate(total: Tensor, a: Tensor, b: Tensor) -> None:
+def accumulate(total: Tensor, a: Tensor, b: Tensor) -> None:
     """total += a.T @ b, summed in the dtype of the weight whose gradient it is. Products are faster with b
     the wider.
     """
@@ -69,7 +69,7 @@ def _accumulate(total: Tensor, a: Tensor, b: Tensor) -> None:
         total.add_(a.t() @ b)
 
 
-def _pieces(count: int, size: int) -> Iterator[slice]:
+def pieces(count: int, size: int) -> Iterator[slice]:
     """Slices of at most ``size`` that cover ``count``."""
     return (slice(start, min(start + size, count)) for start in range(0, count, size))
 
@@ -129,17 +129,17 @@ class _MLP(torch.autograd.Function):
         w_down = down.to(dtype)
         ctx.size = max(1, PIECE_VALUES // len(w_gate))
         saved, outs = [], []
-        for at in _pieces(len(rows), ctx.size):
+        for at in pieces(len(rows), ctx.size):
             normed = (rows[at] * scale[at]).to(dtype)
-            gate, up = _product(normed, w_gate), _product(normed, w_up)
+            gate, up = product(normed, w_gate), product(normed, w_up)
             h = F.silu(gate).mul_(up)
             if keep is None:
                 outs.append(_add_product(rows[at], h, w_down))
             else:
-                outs.append(torch.addcmul(rows[at], _product(h, w_down).to(x.dtype), keep.flatten(0, -2)[at]))
+                outs.append(torch.addcmul(rows[at], product(h, w_down).to(x.dtype), keep.flatten(0, -2)[at]))
             saved += [gate, up]
         ctx.save_for_backward(x, gain, gate_up, down, keep, scale, *saved)
-        return _joined(outs).view_as(x)
+        return joined(outs).view_as(x)
 
     @staticmethod
     @once_differentiable
@@ -149,25 +149,26 @@ class _MLP(torch.autograd.Function):
         w_gate, w_up = (w.t().contiguous() for w in (gate_up * gain).to(dtype).chunk(2))
         w_down = down.to(dtype).t().contiguous()
         d_gate_up, d_down, dxs = gate_up.new_zeros(gate_up.shape[::-1]), torch.zeros_like(down), []
-        for at, gate, up in zip(_pieces(len(rows), ctx.size), saved[::2], saved[1::2], strict=True):
+        for at, gate, up in zip(pieces(len(rows), ctx.size), saved[::2], saved[1::2], strict=True):
             normed = rows[at] * scale[at]
             dy = (grads[at] if keep is None else grads[at] * keep.flatten(0, -2)[at]).to(dtype)
             silu = F.silu(gate)
-            _accumulate(d_down, dy, silu * up)
-            dh = _product(dy, w_down)
+            accumulate(d_down, dy, silu * up)
+            dh = product(dy, w_down)
             d_up = silu.mul_(dh)
             d_gate = torch.ops.aten.silu_backward.grad_input(dh.mul_(up), gate, grad_input=dh)
             inputs = normed.to(dtype)
-            _accumulate(d_gate_up[:, :f], inputs, d_gate)
-            _accumulate(d_gate_up[:, f:], inputs, d_up)
-            dn = _add_product(_product(d_gate, w_gate), d_up, w_up).to(x.dtype)
+            accumulate(d_gate_up[:, :f], inputs, d_gate)
+            accumulate(d_gate_up[:, f:], inputs, d_up)
+            dn = _add_product(product(d_gate, w_gate), d_up, w_up).to(x.dtype)
             dxs.append(torch.addcmul(grads[at], _norm_backward(dn, normed), scale[at]))
         d_gate_up = d_gate_up.t().contiguous()
         d_gain = (d_gate_up * gate_up).sum(0)
-        return _joined(dxs).view_as(x), d_gain, d_gate_up.mul_(gain), d_down, None, None, None
+        return joined(dxs).view_as(x), d_gain, d_gate_up.mul_(gain), d_down, None, None, None
 
 
-def _joined(pieces: list[Tensor]) -> Tensor:
+def joined(pieces: list[Tensor]) -> Tensor:
+    """Pieces along the first dimension as one."""
     return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
 
 
@@ -250,10 +251,10 @@ class _Attention(torch.autograd.Function):
         w_qkv, w_out = (qkv * gain).to(dtype), output.to(dtype)
         ctx.heads, ctx.size = heads, max(1, PIECE_VALUES // (T * max(len(qkv), H * T)))
         saved, outs = [], []
-        for at in _pieces(B, ctx.size):
+        for at in pieces(B, ctx.size):
             normed = (x[at] * scale[at]).to(dtype)
             turn = rotation[at] if rotation.ndim == 5 else rotation
-            y = _product(normed.flatten(0, 1), w_qkv)
+            y = product(normed.flatten(0, 1), w_qkv)
             q, k, v = _cut(y.view(-1, T, len(qkv)), heads)
             q, q_normed, q_scale = _turn(q, q_gain, q.shape[-1] ** -0.5, turn, eps)
             k, k_normed, k_scale = _turn(k, k_gain, 1.0, turn, eps)
@@ -266,7 +267,7 @@ class _Attention(torch.autograd.Function):
             outs.append(_add_product(x[at].flatten(0, 1), o, w_out))
             saved.append((q, k, v, p, o, q_normed, q_scale, k_normed, k_scale))
         ctx.save_for_backward(x, gain, qkv, q_gain, k_gain, output, rotation, scale, *itertools.chain(*saved))
-        return _joined(outs).view_as(x)
+        return joined(outs).view_as(x)
 
     @staticmethod
     @once_differentiable
@@ -278,12 +279,12 @@ class _Attention(torch.autograd.Function):
         d_qkv, d_output, dxs = qkv.new_zeros(qkv.shape[::-1]), torch.zeros_like(output), []
         dq_gain = None if q_gain is None else torch.zeros_like(q_gain)
         dk_gain = None if k_gain is None else torch.zeros_like(k_gain)
-        for n, at in enumerate(_pieces(B, ctx.size)):
+        for n, at in enumerate(pieces(B, ctx.size)):
             q, k, v, p, o, q_normed, q_scale, k_normed, k_scale = saved[9 * n : 9 * n + 9]
             turn = rotation[at] if rotation.ndim == 5 else rotation
             dy = grad[at].flatten(0, 1).to(dtype)
-            _accumulate(d_output, dy, o)
-            do = _grouped(_product(dy, w_out).view(-1, T, H, e).transpose(1, 2), G)
+            accumulate(d_output, dy, o)
+            do = _grouped(product(dy, w_out).view(-1, T, H, e).transpose(1, 2), G)
             dv = torch.bmm(p.transpose(1, 2), do)
             ds = torch.bmm(do, v.transpose(1, 2))
             torch.ops.aten._softmax_backward_data.out(ds, p, -1, p.dtype, grad_input=ds)
@@ -295,67 +296,13 @@ class _Attention(torch.autograd.Function):
             _turn_backward(dk, k_normed, k_scale, k_gain, 1.0, turn, at_k, dk_gain)
             at_v.copy_(dv.view(at_v.shape))
             normed, d_y = (x[at] * scale[at]).flatten(0, 1), d_y.flatten(0, 1)
-            _accumulate(d_qkv, normed.to(dtype), d_y)
-            dn = _norm_backward(_product(d_y, w_qkv).to(x.dtype), normed)
+            accumulate(d_qkv, normed.to(dtype), d_y)
+            dn = _norm_backward(product(d_y, w_qkv).to(x.dtype), normed)
             dxs.append(torch.addcmul(grad[at].flatten(0, 1), dn, scale[at].flatten(0, 1)))
         d_qkv = d_qkv.t().contiguous()
         d_gain = (d_qkv * qkv).sum(0)
-        dx = _joined(dxs).view_as(x)
+        dx = joined(dxs).view_as(x)
         return dx, d_gain, d_qkv.mul_(gain), dq_gain, dk_gain, d_output, None, None, None, None, None
-
-
-class _LinearCrossEntropy(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any,
-        hidden: Tensor,
-        head: Tensor,
-        targets: Tensor,
-        weights: Tensor,
-        dtype: torch.dtype,
-        learn: bool,
-    ) -> Tensor:
-        total = hidden.new_zeros(())
-        cast = head.to(dtype)
-        transposed = cast.t().contiguous()
-        d_head, d_hidden = torch.zeros_like(head), []
-        for at in _pieces(len(hidden), logits_rows(hidden, len(head))):
-            h, target, weight = hidden[at].to(dtype), targets[at, None], weights[at, None].to(hidden.dtype)
-            logits = _product(h, cast).to(hidden.dtype)
-            top, at_target = logits.amax(1, keepdim=True), logits.gather(1, target)
-            # -log p of the target is lse - logit, and lse = top - log(p of the top), which never underflows.
-            p = torch.softmax(logits, 1, out=logits)
-            nll = top - p.amax(1, keepdim=True).log_() - at_target
-            total += (nll * weight).sum()
-            if learn:
-                d_logits = p.mul_(weight).scatter_add_(1, target, -weight).to(dtype)
-                d_hidden.append(_product(d_logits, transposed).to(hidden.dtype))
-                _accumulate(d_head, d_logits, h)
-        if learn:
-            ctx.save_for_backward(_joined(d_hidden), d_head)
-        return total
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> Gradients:
-        d_hidden, d_head = ctx.saved_tensors
-        return d_hidden * grad, d_head * grad, None, None, None, None
-
-
-class _Select(torch.autograd.Function):
-    """Rows of [n, d] by distinct indices."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, rows: Tensor) -> Tensor:
-        ctx.save_for_backward(rows)
-        ctx.count = len(x)
-        return x.index_select(0, rows)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> Gradients:
-        (rows,) = ctx.saved_tensors
-        return grad.new_zeros(ctx.count, grad.shape[1]).index_copy_(0, rows, grad), None
 
 
 @functools.lru_cache(maxsize=8)
@@ -393,21 +340,3 @@ def attention(
         )
     bias = _causal_bias(T, dtype) if causal else bias
     return _Attention.apply(x, gain, qkv, q_gain, k_gain, output, rotation, bias, heads, eps, dtype)
-
-
-def logits_rows(hidden: Tensor, vocab: int) -> int:
-    """Rows of logits held at a time: 16 times as many on a card."""
-    return max(1, LOGITS_VALUES * (1 if hidden.device.type == "cpu" else 16) // vocab)
-
-
-def linear_cross_entropy(
-    hidden: Tensor, head: Tensor, targets: Tensor, weights: Tensor, dtype: torch.dtype
-) -> Tensor:
-    """See `plain.linear_cross_entropy`; for every device. Only positions with a weight reach the head, and
-    only a piece of the logits is held at a time, which becomes its own gradient.
-    """
-    rows = weights.nonzero()[:, 0]
-    if len(rows) < len(hidden):
-        hidden, targets, weights = _Select.apply(hidden, rows), targets[rows], weights[rows]
-    learn = torch.is_grad_enabled() and (hidden.requires_grad or head.requires_grad)
-    return _LinearCrossEntropy.apply(hidden, head, targets, weights, dtype, learn)
