@@ -240,11 +240,8 @@ def compare(table: Table, laws: Sequence[str | Law], **options: Any) -> Comparis
             left_out[str(chosen.name)] = str(error)
     common = set.intersection(*(set(f.data.index) for f in fits.values())) if fits else set()  # type: ignore[union-attr]
     for name, found in list(fits.items()):
-        if len(found.data) != len(common):  # type: ignore[arg-type]
-            left_out[name] = (
-                f"uses {len(found.data)} rows where the others share {len(common)}: compare on the same "
-                f"rows"  # type: ignore[arg-type]
-            )
+        if found.n != len(common):
+            left_out[name] = f"uses {found.n} rows where the others share {len(common)}"
     ranked = {k: v for k, v in fits.items() if k not in left_out}
     rows = {name: _summary(found) for name, found in ranked.items()}
     out = pd.DataFrame.from_dict(rows, orient="index")

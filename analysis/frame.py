@@ -93,7 +93,8 @@ def _find(frame: pd.DataFrame, name: str, given: Mapping[str, str]) -> tuple[str
         )
     if name in frame.columns:
         return name, False
-    aliases = {_key(a) for a in ALIASES.get(name, ())}
+    # single letters must match exactly: a column `n` is more often a count than parameters
+    aliases = {_key(a) for a in ALIASES.get(name, ()) if len(a) > 1}
     hits = [c for c in frame.columns if _key(c) in aliases]
     return (hits[0], True) if hits else (None, False)
 

@@ -205,15 +205,14 @@ def _vertex(x: Array, y: Array, degree: int) -> tuple[float, float, float] | str
     wells = [r for r in real if float(np.polynomial.polynomial.polyval(r, bend)) > 0]
     if not wells:
         return "concave: loss has no minimum over these sizes"
-    lowest = float(x[np.argmin(y)])
-    at = min(wells, key=lambda r: abs(r - lowest))
+    at = wells[int(np.argmin(np.abs(np.array(wells) - x[np.argmin(y)])))]
     dof = len(x) - degree - 1
     residual = y - design @ coefficient
     variance = float(residual @ residual) / dof if dof > 0 else math.nan
     cov = variance * np.linalg.pinv(design.T @ design)
     curve = float(np.polynomial.polynomial.polyval(at, bend))
     gradient = np.array([0.0] + [k * at ** (k - 1) for k in range(1, degree + 1)]) / -curve
-    se = float(np.sqrt(max(gradient @ cov @ gradient, 0.0))) if np.isfinite(variance) else math.nan
+    se = float(np.sqrt(max(float(gradient @ cov @ gradient), 0.0))) if np.isfinite(variance) else math.nan
     return at, float(np.polynomial.polynomial.polyval(at, coefficient)), se
 
 

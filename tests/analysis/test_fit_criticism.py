@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from analysis.criticism import compare, influence, lack_of_fit, nested_test
+from analysis.curves import profile_curves
 from analysis.design import parse_quantity, suggest
 from analysis.fit import fit
 from analysis.front import approaches, front, pareto
@@ -221,3 +222,17 @@ def test_suggest_refuses_what_it_cannot_price_or_name() -> None:
         suggest(found, "alhpa", 1e21)
     with pytest.raises(ValueError, match="not NAME=NUMBER"):
         parse_quantity("loss(N=big)", found.law)
+
+
+def test_profile_curves_cross_their_threshold_at_the_interval() -> None:
+    found = fit(DESIGNS["chinchilla"].sample(1), estimand="log_mse", interval="profile")
+    curve = profile_curves(found, ["beta"])["beta"]
+    e = found.parameters["beta"]
+    assert (curve.low, curve.high) == (pytest.approx(e.low, rel=1e-6), pytest.approx(e.high, rel=1e-6))
+    below, above = np.interp([e.low, e.high], curve.points["value"], curve.points["rise"])
+    assert below == pytest.approx(curve.threshold, rel=0.05) and above == pytest.approx(
+        curve.threshold, rel=0.05
+    )
+    assert curve.points["rise"].min() < 0.05
+    with pytest.raises(ValueError, match="free are A, B"):
+        profile_curves(found, ["gamma"])
