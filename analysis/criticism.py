@@ -13,6 +13,7 @@ from scipy.stats import f as f_distribution
 
 from analysis.descend import Batch, descend
 from analysis.fit import Table, fit
+from analysis.holdout import score
 from analysis.laws import get_law
 from analysis.laws.base import Array, Law
 from analysis.likelihood import log_likelihood
@@ -268,8 +269,6 @@ def _summary(found: Fit) -> dict[str, float]:
         "residual_scale": float(found.diagnostics["residual_scale"]),
     }
     if found.heldout is not None:
-        from analysis.holdout import score
-
         held = score(found)
         out |= {"holdout_signed": held.signed, "holdout_rms": held.rms}
     return out

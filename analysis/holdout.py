@@ -18,7 +18,7 @@ import pandas as pd
 from scipy.stats import t as t_distribution
 
 from analysis.fit import Table, fit
-from analysis.frame import FitError, prepare
+from analysis.frame import FitError, prepare, read_table
 from analysis.laws import get_law
 from analysis.laws.base import Array, Law
 from analysis.result import Fit, Rows
@@ -224,8 +224,6 @@ def leave_group_out(
     One row a value: n, mean signed and rms relative error. Values without which no fit is possible say so in
     ``note``.
     """
-    from analysis.frame import read_table
-
     frame = read_table(table)
     if column not in frame:
         raise FitError(f"no column {column!r} to leave out by; columns: {', '.join(map(str, frame.columns))}")

@@ -14,6 +14,7 @@ from scipy.sparse import csr_matrix, hstack, identity
 from analysis.descend import Solution, descend
 from analysis.estimands import Estimand
 from analysis.laws.base import Array
+from analysis.newton import majoriser_at, polish
 from analysis.problem import Problem
 
 _LP_ROWS = 5000
@@ -57,8 +58,6 @@ def vertex(problem: Problem, phi: Array, steps: int = 25) -> tuple[Array, float,
     Returns the point, the share of the objective that the last program could still remove, and the Hessian of
     the smoothed objective (for metrics, not for standard errors).
     """
-    from analysis.solve import majoriser_at, polish
-
     estimand: Estimand = problem.estimand
     metric = majoriser_at(problem, phi, estimand.smoothed(1e-4))
     if len(problem.y) > _LP_ROWS or phi.size == 0:
