@@ -1,12 +1,13 @@
 """The command line. Commands are imported when they are used, so that `crossover --help` answers at once.
 
-Exit codes: 0 done, 1 some runs failed, 2 wrong usage or a wrong sweep, 130 stopped by Ctrl-C. What is read by programs
-(`--json`, tables, paths) goes to stdout, everything else to stderr.
+Exit codes: 0 done, 1 some runs failed, 2 wrong usage or a wrong sweep, 130 stopped by Ctrl-C. What is read by
+programs (`--json`, tables, paths) goes to stdout, everything else to stderr.
 """
 
 from __future__ import annotations
 
 import importlib
+import keyword
 import os
 import sys
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ COMMANDS = {
     "plan": "What a sweep takes: every run with its counts, time, memory and disk; what is there already.",
     "run": "Train what is not done of a sweep, and draw its report. The same command resumes.",
     "extend": "Train cells of a sweep beyond its horizon, those without a crossover for example.",
+    "refine": "Evaluate inside the brackets of a sweep's crossings.",
     "status": "How the runs of a sweep stand.",
     "report": "Draw a sweep's report again, from what there is.",
     "show": "Everything about one run.",
@@ -26,12 +28,23 @@ COMMANDS = {
     "cancel": "Stop a sweep, or one run, that another process is training; nothing is lost.",
     "export": "Tables of a sweep, or of the whole store, as CSV or Parquet; or the weights of a run.",
     "sample": "Let a run continue a text.",
+    "fit": "Fit a scaling law to a table, with intervals, diagnostics, and what was left out.",
+    "locate": "Where the curves of two objectives cross, in a table or a sweep.",
+    "isoflop": "The best size at each budget, and how it grows; the three classic routes side by side.",
+    "suggest": "Which runs next would narrow a quantity most for their FLOPs, as a sweep that runs.",
+    "plot": "Draw a law and its data: envelope, isoFLOP curves, contours, residuals, profiles and more.",
+    "import": "Strangers' curves (CSV, Weights & Biases, TensorBoard) into tables that the above read.",
     "ui": "Open MLflow on the store, and print the address of each sweep's page.",
     "mirror": "Bring MLflow up to what the run folders hold; --rebuild to make it anew.",
     "gc": "Remove what killed attempts left behind.",
     "doctor": "Check this machine, the installation and the store.",
     "schema": "JSON schema of sweep files, for editors.",
 }
+
+
+def _module(name: str) -> str:
+    """A command's module; names that are Python's own words end in an underscore there."""
+    return f"{name}_" if keyword.iskeyword(name) else name
 
 
 class LazyGroup(click.Group):
@@ -43,7 +56,7 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f"orchestrator.commands.{cmd_name}").command
+        command: click.Command = importlib.import_module(f"orchestrator.commands.{_module(cmd_name)}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

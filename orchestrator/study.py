@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator import tables, tasks
+from orchestrator import refine, tables, tasks
 from orchestrator.backends import Backend
 from orchestrator.driver import Driver, Ending
 from orchestrator.leases import Session
@@ -54,7 +54,8 @@ def end_points(plan: Plan, sweep: str | None = None) -> list[EndPoint]:
 
 
 def resolve_pending(specs: Sequence[SweepSpec]) -> None:
-    """Fetch remote corpora whose content is not known yet, so that keys are final before anything is trained."""
+    """Fetch remote corpora whose content is not known yet, so that keys are final before anything is
+    trained."""
     from orchestrator.expand import expand
 
     seen = []
@@ -77,10 +78,14 @@ def carry_out(
     mlflow: bool = True,
     report: bool = True,
     only_runs: set[str] | None = None,
+    spacing: float | None = None,
     announce: Any = lambda plan: None,
 ) -> Result:
-    """Train what is not done of these sweeps, and report. ``only_runs`` restricts it to these training keys (and what they
-    need). ``announce`` is called with the plan before anything starts."""
+    """Train what is not done of these sweeps, and report.
+
+    ``only_runs`` restricts it to these training keys (and what they need). With ``spacing``, crossings'
+    brackets are evaluated inside, to that ratio. ``announce`` is called with the plan before anything starts.
+    """
     view = view or Silent()
     seconds: dict[str, float] = {}
     begin = time.monotonic()
@@ -104,11 +109,15 @@ def carry_out(
             mirror.start()
         seconds["plan"] = time.monotonic() - begin
         title = " ".join(spec.name for spec in specs)
-        with Driver(store, runs, backend, session, title=title, mirror=mirror, view=view, serial=serial) as driver:
+        with Driver(
+            store, runs, backend, session, title=title, mirror=mirror, view=view, serial=serial
+        ) as driver:
             ending = driver.run(todo)
             seconds["train"] = time.monotonic() - begin - seconds["plan"]
             if not ending.interrupted and not ending.halted:
                 for spec in specs:
+                    if spacing is not None:
+                        _refine(driver, store, spec, made, runs, spacing)
                     _score_precisely(driver, store, spec, made, runs)
             seconds["precise"] = time.monotonic() - begin - sum(seconds.values())
             if driver.interrupted and not ending.interrupted:
@@ -118,11 +127,18 @@ def carry_out(
             for spec in specs:
                 _report(store, spec, made, result, view)
                 if mirror is not None:
-                    mirror.summarise(spec.name, store.sweep(spec.name), _summary_tags(spec, result), _summary_values(made, spec))
+                    mirror.summarise(
+                        spec.name,
+                        store.sweep(spec.name),
+                        _summary_tags(spec, result),
+                        _summary_values(made, spec),
+                    )
         seconds["report"] = time.monotonic() - begin - sum(seconds.values())
         if mirror is not None:
             result.behind = mirror.close()
         seconds["mirror"] = time.monotonic() - begin - sum(seconds.values())
+        for spec in specs:
+            write_atomic(store.sweep(spec.name) / "timing.json", json.dumps(seconds))
     return result
 
 
@@ -165,7 +181,9 @@ def _record(store: Store, made: Plan, runs: dict[str, tasks.Run]) -> None:
         store.cancelled(key).unlink(missing_ok=True)
 
 
-def _score_precisely(driver: Driver, store: Store, spec: SweepSpec, made: Plan, runs: dict[str, tasks.Run]) -> None:
+def _score_precisely(
+    driver: Driver, store: Store, spec: SweepSpec, made: Plan, runs: dict[str, tasks.Run]
+) -> None:
     """Score again what verdicts rest on, until nothing is too coarse."""
     from analysis.crossover import wanted_precision
     from analysis.tables import TableError
@@ -185,6 +203,28 @@ def _score_precisely(driver: Driver, store: Store, spec: SweepSpec, made: Plan, 
         driver.run(todo)
 
 
+def _refine(
+    driver: Driver,
+    store: Store,
+    spec: SweepSpec,
+    made: Plan,
+    runs: dict[str, tasks.Run],
+    spacing: float,
+) -> None:
+    """Evaluate inside the brackets of crossings, until none is wider than ``spacing``."""
+    from analysis.tables import TableError
+
+    for _ in range(PRECISE_ROUNDS):
+        try:
+            wanted = refine.wanted(crossovers(store, spec, made), spacing)
+        except TableError:  # nothing to compare; the report says so
+            return
+        todo = tasks.to_rescore(wanted, runs, store, replay=True)
+        if not todo or driver.interrupted:
+            return
+        driver.run(todo)
+
+
 def _report(store: Store, spec: SweepSpec, made: Plan, result: Result, view: View) -> None:
     from analysis.tables import TableError
 
@@ -198,15 +238,19 @@ def _report(store: Store, spec: SweepSpec, made: Plan, result: Result, view: Vie
 
 
 def crossovers(store: Store, spec: SweepSpec, made: Plan) -> Any:
-    """The sweep's crossovers (`analysis.crossover.Crossovers`) from what folders hold now. Raises `analysis.tables.TableError`."""
+    """The sweep's crossovers (`analysis.crossover.Crossovers`) from what folders hold now. Raises
+    `analysis.tables.TableError`."""
     from analysis.crossover import locate
 
     found = tables.of_sweep(store, end_points(made, spec.name))
-    return locate(found.runs, found.curves, found.scores, pair=spec.analysis.pair, pair_over=spec.analysis.pair_over)
+    return locate(
+        found.runs, found.curves, found.scores, pair=spec.analysis.pair, pair_over=spec.analysis.pair_over
+    )
 
 
 def write_report(store: Store, spec: SweepSpec, made: Plan, folder: Path | None = None) -> Any:
-    """Draw a sweep's report into its own folder, or another; an `analysis.report.Report`. Raises `analysis.tables.TableError`."""
+    """Draw a sweep's report into its own folder, or another; an `analysis.report.Report`. Raises
+    `analysis.tables.TableError`."""
     from analysis import report
 
     return report.write(
@@ -238,4 +282,8 @@ def _summary_tags(spec: SweepSpec, result: Result) -> dict[str, str]:
 
 def _summary_values(made: Plan, spec: SweepSpec) -> dict[str, float]:
     rows = [row for row in made.rows if spec.name in row.sweeps]
-    return {"runs": float(len({row.run for row in rows})), "D": float(sum(row.D for row in rows)), "C": sum(row.flops for row in rows)}
+    return {
+        "runs": float(len({row.run for row in rows})),
+        "D": float(sum(row.D for row in rows)),
+        "C": sum(row.flops for row in rows),
+    }

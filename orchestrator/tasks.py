@@ -1,4 +1,5 @@
-"""A plan's tasks in the scheduler's terms: what each holds while it runs, and the JSON that its worker gets."""
+"""A plan's tasks in the scheduler's terms: what each holds while it runs, and the JSON that its worker
+gets."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ LEAST_PRECISE_DRAWS = 8
 
 @dataclass
 class Run:
-    """A training run as the sweeps together want it: its config at the furthest end, and whose member it is."""
+    """A training run as the sweeps together want it: its config at the furthest end, and whose member it
+    is."""
 
     config: RunConfig
     sweeps: set[str] = field(default_factory=set)
@@ -71,8 +73,20 @@ def _task(task: planning.Task, store: Store) -> Task:
         raise ValueError(f"task {task.key} trains or scores no run")
     folder = {"folder": str(store.run(task.run)), **root}
     if task.kind == "rescore":
-        steps = {"steps": [task.step], "precise": False, "evaluation": config.evaluation.model_dump(mode="json")}
-        return Task(task.key, "rescore", needs, seconds, _resources(config), title=task.title, payload={**folder, **steps})
+        steps = {
+            "steps": [task.step],
+            "precise": False,
+            "evaluation": config.evaluation.model_dump(mode="json"),
+        }
+        return Task(
+            task.key,
+            "rescore",
+            needs,
+            seconds,
+            _resources(config),
+            title=task.title,
+            payload={**folder, **steps},
+        )
     return Task(
         task.run,
         "train",
@@ -85,9 +99,11 @@ def _task(task: planning.Task, store: Store) -> Task:
     )
 
 
-def to_rescore(wanted: Iterable[tuple[str, int]], runs: dict[str, Run], store: Store) -> list[Task]:
-    """Tasks that score these (run, step) precisely, one a run. Left out: what is scored already as precisely as it can be,
-    and steps whose weights are not kept."""
+def to_rescore(
+    wanted: Iterable[tuple[str, int]], runs: dict[str, Run], store: Store, *, replay: bool = False
+) -> list[Task]:
+    """Tasks that score these (run, step) precisely, one a run. Left out: what is scored already as precisely
+    as it can be, and steps whose weights are not kept, unless ``replay`` trains up to them again."""
     from trainers.folder import RunFolder
 
     steps: dict[str, list[int]] = {}
@@ -97,16 +113,30 @@ def to_rescore(wanted: Iterable[tuple[str, int]], runs: dict[str, Run], store: S
     for key, asked in sorted(steps.items()):
         config, folder = runs[key].config, RunFolder(store.run(key))
         commit, evaluation = folder.last_commit(), config.evaluation.identity()
-        scored = {s["event"]["step"] for s in folder.scores() if s["evaluation"] == evaluation and _is_precise(s["event"])}
+        scored = {
+            s["event"]["step"]
+            for s in folder.scores()
+            if s["evaluation"] == evaluation and _is_precise(s["event"])
+        }
         kept = set(commit.checkpoints) if commit is not None else set()
         if commit is not None and commit.trunk is not None:
             kept |= {step for step in asked if step <= commit.trunk.step}
-        todo = sorted(set(asked) & kept - scored)
+        todo = sorted((set(asked) if replay else set(asked) & kept) - scored)
         if todo:
-            payload = {"folder": str(store.run(key)), "steps": todo, "precise": True, "data_root": str(store.data)}
+            payload = {
+                "folder": str(store.run(key)),
+                "steps": todo,
+                "precise": True,
+                "replay": replay,
+                "data_root": str(store.data),
+            }
             name = f"precise:{key}@{'+'.join(map(str, todo))}"
             heading = f"precise {title(config)}"
-            tasks.append(Task(name, "rescore", (), float(len(todo)), _resources(config), title=heading, payload=payload))
+            tasks.append(
+                Task(
+                    name, "rescore", (), float(len(todo)), _resources(config), title=heading, payload=payload
+                )
+            )
     return tasks
 
 

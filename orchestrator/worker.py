@@ -1,7 +1,8 @@
-"""What a worker does with a task. It never raises: what went wrong comes back as an :class:`Outcome`, as plain JSON.
+"""What a worker does with a task. It never raises: what went wrong comes back as an :class:`Outcome`, as
+plain JSON.
 
-A worker talks to its driver through two small files, which work in one process, on one machine and on a shared file
-system alike: a stop flag that it looks for, and a progress file that it replaces.
+A worker talks to its driver through two small files, which work in one process, on one machine and on a
+shared file system alike: a stop flag that it looks for, and a progress file that it replaces.
 """
 
 from __future__ import annotations
@@ -61,7 +62,13 @@ def _train(payload: dict[str, Any]) -> Outcome:
         branch_steps=payload.get("branch_steps", ()),
     )
     if result.state == "diverged":
-        return Outcome(payload["task"], "failed", Failure.DIVERGED, f"diverged at step {result.step}", progress=result.step)
+        return Outcome(
+            payload["task"],
+            "failed",
+            Failure.DIVERGED,
+            f"diverged at step {result.step}",
+            progress=result.step,
+        )
     return Outcome(payload["task"], "done" if result.state == "done" else "stopped", progress=result.step)
 
 
@@ -83,12 +90,17 @@ def _rescore(payload: dict[str, Any]) -> Outcome:
         payload["steps"],
         evaluation=EvaluationConfig.model_validate(evaluation) if evaluation else None,
         precise=payload["precise"],
+        replay=payload.get("replay", False),
         data_root=payload["data_root"],
     )
     return Outcome(payload["task"], "done")
 
 
-HANDLERS: dict[str, Callable[[dict[str, Any]], Outcome]] = {"train": _train, "prepare": _prepare, "rescore": _rescore}
+HANDLERS: dict[str, Callable[[dict[str, Any]], Outcome]] = {
+    "train": _train,
+    "prepare": _prepare,
+    "rescore": _rescore,
+}
 
 
 def _committed(payload: dict[str, Any]) -> int:
@@ -107,8 +119,8 @@ def _committed(payload: dict[str, Any]) -> int:
 class _Contact:
     """What the training loop is given: ``report`` and ``stop``, and with them the signs of life.
 
-    The progress file is replaced at most every ``PROGRESS_EVERY`` seconds, from either; losing one is harmless. The stop
-    flags are looked for at most every ``STOP_EVERY`` seconds.
+    The progress file is replaced at most every ``PROGRESS_EVERY`` seconds, from either; losing one is
+    harmless. The stop flags are looked for at most every ``STOP_EVERY`` seconds.
     """
 
     def __init__(self, progress: Path, flags: list[str]) -> None:
@@ -119,7 +131,10 @@ class _Contact:
         self._seen: dict[str, Any] = {}
 
     def report(self, event: dict[str, Any]) -> None:
+        first_step = not self._seen.get("step") and event.get("step")
         self._seen |= {k: v for k, v in event.items() if isinstance(v, int | float | str) and k != "event"}
+        if first_step:
+            self._next_write = 0.0
         self._write()
 
     def stop(self) -> bool:
@@ -140,4 +155,3 @@ class _Contact:
             temporary = self._progress.with_suffix(f".{os.getpid()}")
             temporary.write_text(text)  # not synced: it is worth nothing after a crash
             os.replace(temporary, self._progress)
-

@@ -15,9 +15,13 @@ def backend_options(function: Any) -> Any:
     """Where to run, and how loudly."""
     for option in (
         click.option("--local", is_flag=True, help="One run after another in this process, without Ray."),
-        click.option("--address", metavar="ADDR", help="Attach to this Ray cluster instead of starting Ray here."),
+        click.option(
+            "--address", metavar="ADDR", help="Attach to this Ray cluster instead of starting Ray here."
+        ),
         click.option("--cpus", type=click.IntRange(1), metavar="N", help="CPU cores to use (default: all)."),
-        click.option("--no-mlflow", is_flag=True, help="Leave MLflow alone for now; `crossover mirror` catches up."),
+        click.option(
+            "--no-mlflow", is_flag=True, help="Leave MLflow alone for now; `crossover mirror` catches up."
+        ),
         click.option("-q", "--quiet", is_flag=True, help="No progress."),
     ):
         function = option(function)
@@ -31,12 +35,19 @@ def backend_options(function: Any) -> Any:
 @click.option("--no-report", is_flag=True, help="Train only.")
 @click.pass_context
 @guarded
-def command(ctx: click.Context, sweeps: tuple[str, ...], settings: tuple[str, ...], only: tuple[str, ...], folder: str | None,
-            no_report: bool, **options: Any) -> None:  # fmt: skip
+def command(
+    ctx: click.Context,
+    sweeps: tuple[str, ...],
+    settings: tuple[str, ...],
+    only: tuple[str, ...],
+    folder: str | None,
+    no_report: bool,
+    **options: Any,
+) -> None:
     """Train what is not done of these sweeps, then draw their reports.
 
-    Stopped or killed at any moment, the same command goes on where it was; when all is done it trains nothing and draws
-    the report again. Ctrl-C stops after a checkpoint, a second one at once.
+    Stopped or killed at any moment, the same command goes on where it was; when all is done it trains nothing
+    and draws the report again. Ctrl-C stops after a checkpoint, a second one at once.
     """
     store = Store.at(folder)
     specs = specs_of(store, sweeps, settings, only)
@@ -54,6 +65,7 @@ def execute(
     quiet: bool,
     report: bool = True,
     only_runs: set[str] | None = None,
+    spacing: float | None = None,
 ) -> int:
     """Carry the sweeps out and say how it went; the exit code."""
     from orchestrator.backends import Backend, LocalBackend
@@ -80,6 +92,7 @@ def execute(
         mlflow=not no_mlflow,
         report=report,
         only_runs=only_runs,
+        spacing=spacing,
         announce=announce,
     )
     ending = result.ending

@@ -1,0 +1,37 @@
+"""`crossover refine`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from orchestrator.commands.common import guarded, specs_of, store_option
+from orchestrator.commands.run import backend_options, execute
+from orchestrator.refine import SPACING
+from orchestrator.store import Store
+
+
+@click.command("refine")
+@click.argument("sweeps", nargs=-1, required=True, metavar="SWEEP...")
+@click.option(
+    "--spacing",
+    type=click.FloatRange(1.001, 2),
+    default=SPACING,
+    show_default=True,
+    help="Ratio of neighbouring evaluations at a crossing, at most.",
+)
+@store_option
+@backend_options
+@click.pass_context
+@guarded
+def command(
+    ctx: click.Context, sweeps: tuple[str, ...], spacing: float, folder: str | None, **options: Any
+) -> None:
+    """Evaluate inside the brackets of these sweeps' crossings, and draw the reports again.
+
+    Weights that were not kept come from training again from the checkpoint before, which gives the same ones.
+    What is added stays with the runs; nothing else is trained.
+    """
+    store = Store.at(folder)
+    ctx.exit(execute(store, specs_of(store, sweeps), only_runs=set(), spacing=spacing, **options))
