@@ -166,12 +166,13 @@ def suggest(
     choices: pd.DataFrame | None = None,
     reach: float = 3.0,
     per_run: float | None = None,
+    repeats: bool = True,
 ) -> Suggestion:
     """A plan of at most ``count`` runs, of at most ``budget`` FLOPs together, that narrows ``quantity`` most.
 
     ``choices``: the runs that are possible (columns under the law's names; C = 6ND is their cost), else a
-    grid around the data up to ``reach`` times beyond it; ``per_run`` caps one run's cost. Runs may repeat:
-    replicates are a choice like any.
+    grid around the data up to ``reach`` times beyond it; ``per_run`` caps one run's cost. With
+    ``repeats`` runs may come twice: replicates are a choice like any.
     """
     if not budget > 0 or count < 1:
         raise ValueError(f"budget must be positive and count at least 1; got {budget:g} and {count}")
@@ -186,7 +187,7 @@ def suggest(
     value = parse_quantity(quantity, result.law)
     modes = _modes(result, problem, phi, value, pool)
     before = math.sqrt(_variance(modes))
-    plans = [_greedy(modes, pool["C"].to_numpy(), budget, count, power) for power in _POWERS]
+    plans = [_greedy(modes, pool["C"].to_numpy(), budget, count, power, repeats) for power in _POWERS]
     chosen, errors = min(plans, key=lambda plan: plan[1][-1] if plan[1] else before)
     runs = pool.iloc[chosen].reset_index(drop=True)
     runs["se_after"] = errors
@@ -263,7 +264,7 @@ def _variance(modes: Sequence[_Mode]) -> float:
 
 
 def _greedy(
-    modes: Sequence[_Mode], cost: Array, budget: float, count: int, power: float
+    modes: Sequence[_Mode], cost: Array, budget: float, count: int, power: float, repeats: bool = True
 ) -> tuple[list[int], list[float]]:
     """Runs one after another by gain / cost**power, within the budget; and the expected standard error after
     each."""
@@ -286,6 +287,8 @@ def _greedy(
             apart = sum(m.weight * (m.predicted - centre) ** 2 for m in modes)
             tell = between * -np.expm1(-0.5 * apart / noise.mean(axis=0))
         worth = np.where(cost <= left, (gain + tell) / cost**power, -np.inf)
+        if not repeats:
+            worth[chosen] = -np.inf
         best = int(np.argmax(worth))
         if not np.isfinite(worth[best]) or worth[best] <= 0:
             break

@@ -1,0 +1,221 @@
+"""`crossover fit`: a law to anybody's table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from orchestrator.commands.common import emit, json_option, say, table
+from orchestrator.commands.fit_options import Asked, fit_options
+from orchestrator.commands.table_options import numbers, refusing, store_option
+
+if TYPE_CHECKING:
+    from analysis.result import Fit
+
+
+@click.command("fit", context_settings={"max_content_width": 110})
+@click.argument("source", required=False, metavar="TABLE")
+@click.argument("more", nargs=-1, metavar="")
+@fit_options
+@click.option(
+    "--compare",
+    multiple=True,
+    metavar="LAW...",
+    help="Fit these laws to the same rows too, and rank them. Repeatable; further laws may follow the first.",
+)
+@click.option("--joint", is_flag=True, help="With --fix: beside it the fit in which nothing is frozen.")
+@click.option("--check", is_flag=True, help="Lack of fit, influential rows, and back-tests.")
+@click.option("--predict", multiple=True, metavar="N=..,D=..", help="Predict there. Repeatable.")
+@click.option(
+    "--at", "budgets", multiple=True, type=float, metavar="C", help="Best N and D for C FLOPs. Repeatable."
+)
+@click.option(
+    "--plot", type=click.Path(path_type=Path), metavar="FILE", help="Draw it (.png; .svg and .csv beside)."
+)
+@click.option("--list", "listing", is_flag=True, help="The laws there are, with their formulas.")
+@click.option("--mlflow", is_flag=True, help="TABLE is a sweep's name; read it from MLflow.")
+@store_option
+@json_option
+@refusing
+@click.pass_context
+def command(
+    ctx: click.Context, source: str | None, more: tuple[str, ...], compare: tuple[str, ...], joint: bool, check: bool,
+    predict: tuple[str, ...], budgets: tuple[float, ...], plot: Path | None, listing: bool, mlflow: bool,
+    folder: str | None, as_json: bool, **options: Any,
+) -> None:  # fmt: skip
+    """Fit a scaling law to a table, and say how far it can be trusted.
+
+    TABLE is a CSV or Parquet file, a folder with runs and curves, or a sweep (each run's last loss is a row). --law takes
+    a name (see --list) or a formula, such as "E + A/N**alpha + B/D**beta". Exit code 1: the fit did not converge.
+    """
+    if listing:
+        _list(as_json)
+        return
+    if source is None:
+        raise click.UsageError("give a table, or --list")
+    if more and not compare:
+        raise click.UsageError(f"unexpected {' '.join(more)}: one table at a time")
+    asked = Asked.of(source, folder, mlflow, options)
+    if asked.estimand == "all":
+        _estimands(asked, as_json)
+        return
+    found = asked.fit()
+    record = found.to_dict()
+    text = [str(found)]
+    for add in (
+        _score(found),
+        _joint(asked, found) if joint else {},
+        _compare(asked, (*compare, *more)) if compare else {},
+        _predictions(found, predict) if found.converged else {},
+        _allocations(found, budgets) if found.converged else {},
+        _check(asked, found) if check and found.converged else {},
+        _draw(found, plot) if plot is not None and found.converged else {},
+    ):
+        text += [v["text"] for v in add.values()]
+        record |= {k: v["json"] for k, v in add.items()}
+    if as_json:
+        emit(record)
+    else:
+        click.echo("\n\n".join(text))
+    ctx.exit(0 if found.converged else 1)
+
+
+def _list(as_json: bool) -> None:
+    from analysis.laws import list_laws
+
+    laws = list_laws()
+    if as_json:
+        emit(laws)
+        return
+    rows = [[law["name"], law["formula"], law["target"], law["interval"]] for law in laws]
+    click.echo(table(["law", "formula", "of", "interval"], rows))
+    say("bnslK: K breaks. Or give a formula: names N D U C Q x are columns, other names positive parameters,")
+    say("  '| real c' behind it allows c to be negative")
+
+
+def _score(found: Fit) -> dict[str, Any]:
+    if found.heldout is None or not found.converged:
+        return {}
+    from analysis.holdout import score
+
+    s = score(found)
+    rows = [{"row": int(i), **r} for i, r in zip(s.table.index, s.table.to_dict("records"), strict=True)]
+    value = {"n": len(s.table), "signed": s.signed, "rms": s.rms, "coverage": s.coverage, "rows": rows}
+    return {"holdout": {"text": f"held out: {s}", "json": value}}
+
+
+def _joint(asked: Asked, found: Fit) -> dict[str, Any]:
+    if not found.frozen:
+        raise click.UsageError("--joint stands beside --fix; nothing is frozen here")
+    free = asked.fit(fix={})
+    return {"joint": {"text": f"beside it, nothing frozen\n{free}", "json": free.to_dict()}}
+
+
+def _compare(asked: Asked, laws: tuple[str, ...]) -> dict[str, Any]:
+    from analysis.criticism import compare
+
+    found = compare(asked.rows, list(dict.fromkeys((asked.law, *laws))), **asked.options(interval="none"))
+    ranked = [{"law": k, **r} for k, r in zip(found.table.index, found.table.to_dict("records"), strict=True)]
+    value = {"laws": ranked, "nested": found.nested.to_dict("records"), "left_out": found.left_out}
+    return {"compare": {"text": f"compared on the same rows, best first\n{found}", "json": value}}
+
+
+def _predictions(found: Fit, predict: tuple[str, ...]) -> dict[str, Any]:
+    if not predict:
+        return {}
+    import pandas as pd
+
+    rows = pd.DataFrame([numbers([p], "--predict") for p in predict])
+    missing = [v for v in found.law.variables if v not in rows or rows[v].isna().any()]
+    if missing:
+        raise click.UsageError(f"--predict: {found.law.name} needs {', '.join(found.law.variables)}")
+    known = found.diagnostics["interval"] != "none"
+    out = rows[list(found.law.variables)].join(found.predict(rows, interval=known))
+    if known:
+        new = found.predict(rows, kind="run")
+        out["run_low"], out["run_high"] = new["low"], new["high"]
+    lines = [f"predictions of {found.law.target} (low, high: of the law; run_low, run_high: of a new run)"]
+    lines.append(out.to_string(index=False, float_format=lambda v: f"{v:.5g}"))
+    return {"predictions": {"text": "\n".join(lines), "json": out.to_dict("records")}}
+
+
+def _allocations(found: Fit, budgets: tuple[float, ...]) -> dict[str, Any]:
+    if not budgets:
+        return {}
+    from analysis.optimum import optimal
+
+    best = [optimal(found, c) for c in budgets]
+    value = [
+        {
+            "C": b.C,
+            "extrapolates": b.extrapolates,
+            **{k: getattr(b, k).as_dict() for k in ("N", "D", "tokens_per_parameter", "loss")},
+        }
+        for b in best
+    ]
+    return {"optimal": {"text": "\n".join(map(str, best)), "json": value}}
+
+
+def _check(asked: Asked, found: Fit) -> dict[str, Any]:
+    from analysis.criticism import influence, lack_of_fit
+    from analysis.holdout import rolling_origin
+
+    lack, moved = lack_of_fit(found), influence(found).head(5)
+    lines = [
+        f"lack of fit\n{lack}",
+        "most influential rows (shift of each parameter in standard errors)\n"
+        + moved.to_string(index=False, float_format=lambda v: f"{v:.3g}"),
+    ]
+    value: dict[str, Any] = {
+        "pure_error": lack.pure_error,
+        "trends": lack.trends.to_dict("records"),
+        "alarm": lack.alarm,
+        "influence": moved.to_dict("records"),
+    }
+    try:
+        options = {
+            k: v for k, v in asked.options().items() if k not in ("holdout", "interval", "bootstrap", "seed")
+        }
+        back = rolling_origin(
+            asked.rows, asked.law, level=asked.level, **{k: v for k, v in options.items() if k != "level"}
+        )
+        lines.append(f"back-test: {back}")
+        value["back_test"] = {
+            "kind": back.kind,
+            "factor": back.factor,
+            "origins": int(back.errors["origin"].nunique()),
+            "errors": len(back.errors),
+            "assumption": back.assumption,
+        }
+    except ValueError as error:
+        lines.append(f"back-test: {error}")
+        value["back_test"] = {"kind": None, "assumption": str(error)}
+    return {"check": {"text": "\n\n".join(lines), "json": value}}
+
+
+def _draw(found: Fit, path: Path) -> dict[str, Any]:
+    from analysis.plots.laws import overview
+
+    plot = overview(found).write(path)
+    files = [str(p) for p in (plot.png, plot.svg, plot.csv)]
+    return {"figures": {"text": "figure: " + "  ".join(files), "json": files}}
+
+
+def _estimands(asked: Asked, as_json: bool) -> None:
+    from analysis.estimand_table import fit_estimands
+
+    options = {k: v for k, v in asked.options().items() if k not in ("estimand",)}
+    found = fit_estimands(asked.rows, asked.law, **options)
+    if as_json:
+        emit(
+            {
+                "law": asked.law,
+                "estimands": {k: f.to_dict() for k, f in found.fits.items()},
+                "flags": found.flags(),
+            }
+        )
+    else:
+        first = next(iter(found.fits.values()))
+        click.echo(f"{first.law.name}: {first.law.formula}\nn = {first.n}\n{found}")

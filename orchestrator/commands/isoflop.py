@@ -1,0 +1,71 @@
+"""`crossover isoflop`: the best size at each budget."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from orchestrator.commands.common import emit, json_option
+from orchestrator.commands.table_options import one_objective, pairs, read_rows, refusing, row_options, table_argument
+
+
+@click.command("isoflop")
+@table_argument
+@row_options
+@click.option("--method", type=click.Choice(["parabola", "cubic", "law"]), default="parabola", show_default=True,
+              help="Curve through each budget in log N; law: one separable law through all.")  # fmt: skip
+@click.option("--tolerance", type=click.FloatRange(0, 1), default=0.1, show_default=True, metavar="SHARE",
+              help="Budgets closer than this are one.")  # fmt: skip
+@click.option("--level", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.95, show_default=True)
+@click.option("--plain-loss", is_flag=True, help="Curves through the loss, not its logarithm; losses may be negative.")
+@click.option("--at", "budget", type=click.FloatRange(0, min_open=True), metavar="C",
+              help="All three classic routes side by side, for this budget.")  # fmt: skip
+@click.option("--plot", type=click.Path(path_type=Path), metavar="FILE", help="Draw it (.png; .svg and .csv beside).")
+@json_option
+@refusing
+def command(
+    table: str, folder: str | None, mlflow: bool, mapped: tuple[str, ...], where: str | None, drop_highest: int, method: str,
+    tolerance: float, level: float, plain_loss: bool, budget: float | None, plot: Path | None, as_json: bool,
+) -> None:  # fmt: skip
+    """The best size at each compute budget of a table, where it is bracketed, and how it grows with compute.
+
+    Only annealed end points count, where the table has a column `annealed`. A budget without an interior minimum is
+    refused, and says which sizes to add. Columns: N, loss and one of C or D.
+    """
+    from analysis.isoflop import isoflop
+    from analysis.rows import chosen_rows
+
+    rows = read_rows(table, folder, mlflow)
+    columns = pairs(mapped, "--map")
+    kept = chosen_rows(rows, columns, where=where, drop_highest=drop_highest, positive_loss=not plain_loss)
+    found = isoflop(kept.rows, method=method, tolerance=tolerance, level=level, log_loss=not plain_loss)
+    found.warnings[:0] = [*one_objective(rows, where), *kept.notes]
+    record: dict[str, Any] = {
+        "method": found.method,
+        "minima": found.minima.to_dict("records"),
+        "exponents": None if found.exponents is None else {k: e.as_dict() for k, e in found.exponents.items()},
+        "coefficient": found.coefficient,
+        "refused": found.refused.to_dict("records"),
+        "n": len(kept.rows),
+        "excluded": kept.excluded,
+        "warnings": found.warnings,
+    }
+    text = [str(found), *(f"{len(kept.excluded)} rows left out" for _ in kept.excluded[:1])]
+    if budget is not None:
+        from analysis.front import approaches
+
+        routes = approaches(kept.rows, budget)
+        record["approaches"] = {"C": budget, "routes": [{"route": k, **r} for k, r in routes.table.to_dict("index").items()]}
+        text.append(str(routes))
+    if plot is not None:
+        from analysis.plots.isoflop import isoflop_curves
+
+        drawn = isoflop_curves(kept.rows, found, tolerance, log_loss=not plain_loss).write(plot)
+        record["figures"] = [str(p) for p in (drawn.png, drawn.svg, drawn.csv)]
+        text.append("figure: " + "  ".join(record["figures"]))
+    if as_json:
+        emit(record)
+    else:
+        click.echo("\n".join(text))

@@ -1,0 +1,184 @@
+"""`crossover locate`: where the curves of two objectives cross."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from orchestrator.commands.common import Wrong, emit, json_option, table
+from orchestrator.commands.table_options import (
+    TABLE_ENDINGS,
+    map_option,
+    pairs,
+    refusing,
+    study_tables,
+    table_argument,
+)
+from orchestrator.numbers import human
+
+if TYPE_CHECKING:
+    from analysis.crossover.locate import Crossovers
+    from analysis.report.study import Study
+
+
+@click.command("locate")
+@table_argument
+@click.option("--pair", metavar="COLUMN=FIRST,SECOND",
+              help="Which two to compare; SECOND is expected to pass FIRST. Default: the sweep's own.")  # fmt: skip
+@click.option("--x", default="tokens", show_default=True, metavar="COLUMN", help="Tokens, epochs or FLOPs seen.")
+@click.option("--y", metavar="COLUMN", help="The loss (default: val_nll, val_loss or loss).")
+@click.option("--by", metavar="COLUMN,...", help="What makes a cell: unique_tokens,size.")
+@click.option("--replicate", metavar="COLUMN", help="The column of seeds (default: seed).")
+@click.option("--run", metavar="COLUMN", help="The column of runs (default: pair, cell and seed make one).")
+@click.option("--error", metavar="COLUMN", help="Standard error of the loss.")
+@click.option("--likelihood", multiple=True, metavar="NAME=KIND,...", help="exact or upper_bound, for each of the pair.")
+@map_option
+@click.option("--where", metavar="EXPR", help="Keep these rows.")
+@click.option("--pair-over", metavar="COLUMN,...", help="Fields tuned for each objective: the best of them counts.")
+@click.option("--higher-is-better", is_flag=True, help="The metric is one such as accuracy.")
+@click.option("--level", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.95, show_default=True)
+@click.option("--plot", type=click.Path(path_type=Path), metavar="FILE|DIR", help="The map as FILE.png, or all figures in DIR.")
+@json_option
+@refusing
+def command(
+    table: str, folder: str | None, mlflow: bool, pair: str | None, level: float, plot: Path | None, as_json: bool, **options: Any
+) -> None:  # fmt: skip
+    """Where the second of two objectives passes the first, same size against same size, cell by cell.
+
+    TABLE has one row an evaluation (CSV or Parquet), or is a folder with runs and curves, or a sweep. Cells in which
+    nothing crossed give bounds, not gaps. Beside every verdict stands how often replicates of one objective cross
+    each other, and what the kinds of likelihood allow one to say.
+    """
+    from analysis.report.study import analyse
+
+    found, unit, notes = _locate(table, folder, mlflow, pair, level, options)
+    study = analyse(found)
+    record = study.json()
+    record["notes"] = [*notes, *record["notes"]]
+    record["unit"] = unit
+    if plot is not None:
+        record["figures"] = _draw(study, plot)
+    if as_json:
+        emit(record)
+    else:
+        click.echo(_page(study, unit, record["notes"]))
+        for path in record.get("figures", []):
+            click.echo(path)
+
+
+def _locate(
+    source: str, folder: str | None, mlflow: bool, pair: str | None, level: float, options: dict[str, Any]
+) -> tuple[Crossovers, str, list[str]]:
+    from analysis.crossover.locate import locate
+    from analysis.longform import split
+    from analysis.tables import read
+
+    over = _names(options["pair_over"])
+    shared = {"confidence": level, "higher_is_better": options["higher_is_better"], "pair_over": over}
+    column, two = _pair(pair)
+    if Path(source).is_file() and source.lower().endswith(TABLE_ENDINGS):
+        rows = read(source)
+        if two is None:
+            raise click.UsageError("--pair: say which column tells the two apart: --pair objective=autoregressive,masked_diffusion")
+        y = options["y"] or next((c for c in ("val_nll", "val_loss", "nll_b", "nll", "loss") if c in rows), "val_nll")
+        long = split(
+            rows, column=column, pair=two, x=options["x"], y=y, by=[*_names(options["by"]), *over],
+            replicate=options["replicate"], run=options["run"], columns=pairs(options["mapped"], "--map"),
+            where=options["where"], likelihood=pairs(options["likelihood"], "--likelihood"), error=options["error"],
+        )  # fmt: skip
+        curves, metric = long.curves, "nll"
+        if options["higher_is_better"]:
+            curves, metric = curves.assign(metric_a=curves["nll_a"], metric_b=curves["nll_b"]), "metric"
+        found = locate(long.runs, curves, pair=two, axes=long.axes, metric=metric, **shared)
+        return found, long.unit, long.notes
+    given = [f"--{k.replace('_', '-')}" for k in ("y", "by", "replicate", "run", "error", "where", "likelihood", "mapped") if options[k]]
+    if given:
+        raise click.UsageError(f"{', '.join(given)}: for a table of evaluations; a study's tables have columns of their own")
+    if column not in ("objective", None):
+        raise click.UsageError(f"--pair {column}=...: a study's runs are told apart by their objective")
+    runs, curves, scores = study_tables(source, folder, mlflow)
+    if two is None and not Path(source).is_dir() and not mlflow:
+        from orchestrator.commands.common import specs_of
+        from orchestrator.store import Store
+
+        analysis = specs_of(Store.at(folder), [source])[0].analysis
+        two, shared["pair_over"] = analysis.pair, [*over, *analysis.pair_over]
+    unit = options["x"] if options["x"] in ("tokens", "epochs", "flops") else "tokens"
+    return locate(runs, curves, scores, pair=two, **shared), unit, []
+
+
+def _pair(text: str | None) -> tuple[str | None, tuple[str, str] | None]:
+    if text is None:
+        return None, None
+    column, equals, values = text.partition("=")
+    two = _names(values)
+    if not equals or len(two) != 2:
+        raise click.UsageError(f"--pair {text!r}: write COLUMN=FIRST,SECOND, such as objective=autoregressive,masked_diffusion")
+    return column.strip(), (two[0], two[1])
+
+
+def _names(text: str | None) -> list[str]:
+    return [n.strip() for n in (text or "").split(",") if n.strip()]
+
+
+def _page(study: Study, unit: str, notes: list[str]) -> str:
+    found, v = study.found, study.verdict
+    if not found.cells:
+        reasons = sorted({e["reason"] for e in found.excluded})
+        raise Wrong("no two runs could be compared: " + ("; ".join(reasons) or "the pair shares no cell and replicate"))
+    lines = [v.headline, v.scope, "", f"places in {unit}, {found.confidence:.0%} intervals"]
+    rows = []
+    for definition in ("raw", "best_so_far"):
+        for r in found.select(definition, unit):
+            rows.append([r["cell"], definition.replace("_", " "), _place(r), f"{r['crossed']}/{r['replicates']}", _remark(r)])
+    lines.append(table(["cell", "curve", "place", "crossed", ""], rows))
+    for law in study.laws.values():
+        if law is not None and law.unit == unit and law.coefficients():
+            slopes = ", ".join(f"{c.name} {c.value:+.2f} [{c.low:+.2f}, {c.high:+.2f}]" for c in law.coefficients())
+            lines.append(f"law of the {law.definition.replace('_', ' ')} crossing, slopes of its logarithm: {slopes}")
+    lines += ["", v.evidence, v.control]
+    if records := found.records:
+        lines.append(f"assumes: {records[0]['assumption']}")
+    counts: dict[str, int] = {}
+    for e in found.excluded:
+        counts[e["reason"]] = counts.get(e["reason"], 0) + 1
+    lines += [f"! {n} left out: {reason}" for reason, n in counts.items()]
+    lines += [f"! {n}" for n in dict.fromkeys(notes)]
+    return "\n".join(lines)
+
+
+def _place(r: dict[str, Any]) -> str:
+    if r["value"] is None:
+        return "-"
+    if r["censored"] == "right":
+        return f"> {human(r['value'])}"
+    if r["censored"] == "left":
+        return f"< {human(r['value'])}"
+    ends = [human(r[k]) if r[k] is not None else "unbounded" for k in ("low", "high")]
+    return f"{human(r['value'])} [{ends[0]}, {ends[1]}]"
+
+
+def _remark(r: dict[str, Any]) -> str:
+    if r["censored"] is not None:
+        return "on the start-up plateau only" if r["on_plateau"] else "a bound"
+    return " ".join(w for w, said in (("not robust", not r["robust"]), ("past the minimum", r["past_minimum"])) if said)
+
+
+def _draw(study: Study, path: Path) -> list[str]:
+    import shutil
+    import tempfile
+
+    from analysis.plots import draw
+
+    if path.suffix.lower() not in (".png", ".svg"):
+        return [str(f) for p in draw(study.found, study.laws, study.ratios, path) for f in (p.png, p.svg, p.csv)]
+    with tempfile.TemporaryDirectory() as folder:
+        plots = {p.name: p for p in draw(study.found, study.laws, study.ratios, Path(folder))}
+        one = plots.get("crossover_map") if len(study.found.cells) > 1 else None
+        chosen = one or next(iter(plots.values()))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for file in (chosen.png, chosen.svg, chosen.csv):
+            shutil.copyfile(file, path.with_suffix(file.suffix))
+    return [str(path.with_suffix(s)) for s in (".png", ".svg", ".csv")]

@@ -1,0 +1,182 @@
+"""`crossover suggest`: which runs next."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from orchestrator.commands.common import emit, json_option, say
+from orchestrator.commands.fit_options import Asked, fit_options
+from orchestrator.commands.table_options import refusing, table_argument
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from analysis.design import Suggestion
+    from analysis.laws.base import Law
+    from analysis.result import Fit
+
+
+@click.command("suggest", context_settings={"max_content_width": 110})
+@table_argument
+@fit_options
+@click.option("--for", "quantity", required=True, metavar="QUANTITY",
+              help="A parameter (alpha), loss(N=7e10,D=1.4e12), N_opt(C=1e24) or D_opt(C=1e24).")  # fmt: skip
+@click.option("--budget", required=True, type=click.FloatRange(0, min_open=True), metavar="C", help="FLOPs (6ND) to spend.")
+@click.option("--count", type=click.IntRange(1), default=8, show_default=True, metavar="K", help="Runs at most.")
+@click.option("--per-run", type=click.FloatRange(0, min_open=True), metavar="C", help="FLOPs that one run may cost.")
+@click.option("--reach", type=click.FloatRange(1), default=3.0, show_default=True, help="How far beyond the data runs may lie.")
+@click.option("--ladder", metavar="NAME", help="The sizes to choose from (default: that with most sizes near the data).")
+@click.option("--base", "sweep", metavar="SWEEP", help="The runs share the base of this sweep (a file, or a name).")
+@click.option("--objective", metavar="NAME", help="The runs' objective (default: the rows', or the base's).")
+@click.option("--name", default="next", show_default=True, help="The new sweep's name.")
+@json_option
+@refusing
+def command(
+    table: str, folder: str | None, mlflow: bool, quantity: str, budget: float, count: int, per_run: float | None, reach: float,
+    ladder: str | None, sweep: str | None, objective: str | None, name: str, as_json: bool, **options: Any,
+) -> None:  # fmt: skip
+    """Which next runs narrow a quantity of a fitted law most for their FLOPs, as a sweep that runs.
+
+    The sweep goes to stdout, what it is expected to bring to stderr: `crossover suggest runs.csv --for alpha --budget 1e17 >
+    next.yaml`, then `crossover run next.yaml`.
+    """
+    from analysis.design import suggest
+
+    asked = Asked.of(table, folder, mlflow, options)
+    if asked.estimand == "all":
+        raise click.UsageError("--estimand all: choose one to plan for")
+    found = asked.fit()
+    found.values  # a fit that did not converge plans nothing  # noqa: B018
+    base = _base(sweep, folder, objective or _objective(asked), found.law)
+    sizes = _sizes(found, ladder, base, reach)
+    choices = _choices(found, sizes, per_run or budget, reach) if sizes else None
+    plan = suggest(found, quantity, budget, count=count, per_run=per_run, reach=reach, choices=choices, repeats=False)
+    text = to_yaml(plan, name, base, sizes)
+    if as_json:
+        emit(
+            {
+                "quantity": quantity,
+                "before": plan.before,
+                "after": plan.after,
+                "spent": plan.spent,
+                "basins": plan.basins,
+                "runs": plan.runs.to_dict("records"),
+                "warnings": [*found.warnings, *plan.warnings],
+                "yaml": text,
+            }
+        )
+        return
+    say(str(plan))
+    click.echo(text, nl=False)
+
+
+def _objective(asked: Asked) -> str | None:
+    """The one objective of the rows, if they tell it."""
+    from analysis.where import select
+
+    frame, where = asked.rows, asked.given["where"]
+    if "objective" not in frame.columns:
+        return None
+    if where:
+        try:
+            frame = frame[select(where, {str(c): frame[c] for c in frame.columns})]
+        except ValueError:
+            return None
+    names = frame["objective"].dropna().unique()
+    return str(names[0]) if len(names) == 1 else None
+
+
+def _sizes(found: Fit, ladder: str | None, base: dict[str, Any], reach: float) -> dict[str, float]:
+    """Names of sizes near the data and their N, counted as the sweep's base counts them."""
+    if "N" not in found.law.variables or found.data is None:
+        return {}
+    from orchestrator.ladders import LADDERS
+
+    if ladder is not None and ladder not in LADDERS:
+        raise click.UsageError(f"--ladder {ladder!r}: one of {', '.join(LADDERS)}")
+    low, high = float(found.data["N"].min()) / reach, float(found.data["N"].max()) * reach
+    near = {
+        family: {n: v for n, v in _counted(list(LADDERS[family]), base).items() if low <= v <= high}
+        for family in ([ladder] if ladder else LADDERS)
+    }
+    best = max(near, key=lambda family: len(near[family]))
+    if not near[best]:
+        raise click.UsageError(
+            f"no size of {ladder or 'any ladder'} lies between {low:.3g} and {high:.3g} parameters; raise --reach, or "
+            "check with --map that N is counted in ones"
+        )
+    return near[best]
+
+
+def _counted(names: list[str], base: dict[str, Any]) -> dict[str, float]:
+    """Name -> N of each size, embeddings included, under this base."""
+    from orchestrator.expand import expand
+    from orchestrator.spec import load
+
+    sweep = {"name": "sizes", "base": {**base, "budget.tokens": "1M"}, "axes": {"model.size": names}}
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "sizes.yaml"
+        file.write_text(_dump(sweep), encoding="utf-8")
+        (spec,) = load([file])
+    out: dict[str, float] = {}
+    for point in expand(spec):
+        config = point.config
+        counted = config.model.parameters(config.data.tokenizer.vocab, len(config.objective.extra_tokens))
+        out[str(point.axes["model.size"])] = float(counted.total)
+    return out
+
+
+def _choices(found: Fit, sizes: dict[str, float], cap: float, reach: float) -> pd.DataFrame:
+    """Every size at the tokens (and unique tokens, qualities) that `analysis.design.candidates` would offer."""
+    import pandas as pd
+
+    from analysis.design import candidates
+
+    grid = candidates(found, float("inf"), reach).drop(columns=["N", "C"]).drop_duplicates()
+    rows = grid.merge(pd.DataFrame({"N": list(sizes.values())}), how="cross")
+    if "D" not in rows:
+        raise click.UsageError(f"{found.law.name} knows no D, so a run has no length; fit a law of N and D")
+    return rows[6.0 * rows["N"] * rows["D"] <= cap].reset_index(drop=True)
+
+
+def _base(sweep: str | None, folder: str | None, objective: str | None, law: Law) -> dict[str, Any]:
+    """What the runs have in common: the base of a sweep, less its horizon and what the law varies."""
+    from orchestrator.commands.common import specs_of
+    from orchestrator.store import Store
+
+    base: dict[str, Any] = {}
+    if sweep is not None:
+        found = specs_of(Store.at(folder), [sweep])[0].snapshot().get("base", {})
+        dropped = ("budget", "steps", *(("data.unique",) if "U" in law.variables else ()))
+        base = {k: v for k, v in found.items() if not k.startswith(dropped)}
+        if "U" in law.variables and isinstance(base.get("data"), dict):
+            base["data"] = {k: v for k, v in base["data"].items() if not k.startswith("unique")}
+    if objective is not None:
+        base = {k: v for k, v in base.items() if not k.startswith("objective")} | {"objective": objective}
+    return base
+
+
+def to_yaml(plan: Suggestion, name: str, base: dict[str, Any], sizes: dict[str, float]) -> str:
+    """The runs as a sweep: one zipped group of points."""
+    points = []
+    for row in plan.runs.to_dict("records"):
+        point: dict[str, Any] = {}
+        if "N" in row:
+            point["model.size"] = min(sizes, key=lambda s: abs(sizes[s] - float(row["N"])))
+        if "U" in row:
+            point["data.unique_tokens"] = round(float(row["U"]))
+        if "D" in row:
+            point["budget.tokens"] = round(float(row["D"]))
+        points.append(point)
+    described = f"{len(points)} runs that narrow {plan.quantity} from {plan.before:.3g} to {plan.after:.3g} (standard error)"
+    return _dump({"name": name, "description": described, **({"base": base} if base else {}), "zip": [points]})
+
+
+def _dump(sweep: dict[str, Any]) -> str:
+    import yaml
+
+    return yaml.safe_dump(sweep, sort_keys=False, default_flow_style=None, width=110, allow_unicode=True)

@@ -1,0 +1,189 @@
+"""What the commands on tables share: where rows come from, the column map, filters, and refusals."""
+
+from __future__ import annotations
+
+import functools
+import math
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from orchestrator.commands.common import Wrong, guarded, store_option
+from orchestrator.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+TABLE_ENDINGS = (".csv", ".csv.gz", ".tsv", ".parquet", ".pq")
+_NEXT_NAME = re.compile(r",(?=\s*[A-Za-z_][\w.]*\s*=)")
+
+
+def refusing(function: F) -> F:
+    """What `analysis` refuses becomes a message and exit code 2, on top of what `guarded` does."""
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        from analysis.result import NotConverged
+
+        try:
+            return function(*args, **kwargs)
+        except (ValueError, NotConverged) as error:  # FitError and TableError are ValueErrors
+            raise Wrong(str(error)) from error
+        except OSError as error:
+            where = error.filename or ""
+            raise Wrong(f"{where}: {error.strerror}" if where else str(error)) from error
+
+    return guarded(call)  # type: ignore[return-value]
+
+
+def table_argument(function: F) -> F:
+    """TABLE, with --store and --mlflow to say where a sweep's name is looked up."""
+    for option in (
+        store_option,
+        click.option("--mlflow", is_flag=True, help="TABLE is a sweep's name; read it from MLflow."),
+        click.argument("table"),
+    ):
+        function = option(function)
+    return function
+
+
+def map_option(function: F) -> F:
+    """--map NAME=COLUMN,..., repeatable."""
+    return click.option(
+        "--map",
+        "mapped",
+        multiple=True,
+        metavar="NAME=COLUMN,...",
+        help="Which column holds what: N=params,D=tokens,loss=val_loss,U=unique_tokens. Repeatable.",
+    )(function)
+
+
+def row_options(function: F) -> F:
+    """--map, --where and --drop-highest: the rows and columns of an analysis."""
+    function = click.option(
+        "--drop-highest",
+        type=click.IntRange(0),
+        default=0,
+        metavar="K",
+        help="Leave out the K highest losses.",
+    )(function)
+    function = click.option(
+        "--where", metavar="EXPR", help="Keep these rows: 'C > 1e19 and `learning rate` < 1e-2'."
+    )(function)
+    return map_option(function)
+
+
+def pairs(texts: Iterable[str], option: str) -> dict[str, str]:
+    """``NAME=VALUE,NAME=VALUE`` as a dictionary. A comma ends a value only before the next ``NAME=``, so that
+    columns may hold commas."""
+    found: dict[str, str] = {}
+    for text in texts:
+        for part in _NEXT_NAME.split(text):
+            name, equals, value = part.partition("=")
+            name, value = name.strip(), value.strip()
+            if not equals or not name or not value:
+                raise click.UsageError(f"{option}: {part!r} is not NAME=VALUE")
+            if name in found:
+                raise click.UsageError(f"{option}: {name} is given twice")
+            found[name] = value
+    return found
+
+
+def numbers(texts: Iterable[str], option: str) -> dict[str, float]:
+    """``NAME=NUMBER,...`` as a dictionary of finite numbers."""
+    found: dict[str, float] = {}
+    for name, text in pairs(texts, option).items():
+        try:
+            value = float(text)
+        except ValueError:
+            raise click.UsageError(f"{option}: {name}={text!r} is not a number") from None
+        if not math.isfinite(value):
+            raise click.UsageError(f"{option}: {name}={text} is not a finite number")
+        found[name] = value
+    return found
+
+
+def read_rows(table: str, folder: str | None, mlflow: bool, mixed: bool = False) -> pd.DataFrame:
+    """The rows of TABLE: a CSV or Parquet file, a folder with runs and curves, or a sweep (its YAML or name),
+    of which each run's last loss is a row.
+
+    Unless ``mixed``, the runs of a sweep must be chosen by objective (``--where``), which the caller checks
+    with `one_objective`.
+    """
+    from analysis.endpoints import final_losses
+    from analysis.frame import read_table
+    from analysis.tables import read
+
+    path = Path(table)
+    if not mlflow and path.is_file() and path.suffix not in (".yaml", ".yml"):
+        return read(path) if path.name.lower().endswith(TABLE_ENDINGS) else read_table(path)
+    runs, curves, _ = study_tables(table, folder, mlflow)
+    return final_losses(runs, curves)
+
+
+def study_tables(
+    table: str, folder: str | None, mlflow: bool
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame | None]:
+    """Runs, curves and scores of a folder of tables, or of a sweep by file or name (from MLflow if asked)."""
+    path = Path(table)
+    if not mlflow and path.is_dir():
+        return _folder_tables(path)
+    store = Store.at(folder)
+    from orchestrator import tables
+    from orchestrator.commands.common import specs_of
+
+    if mlflow:
+        from orchestrator.tracking import Tracker
+
+        found = tables.of_mlflow(Tracker(store), table)
+        if not len(found.runs):
+            raise Wrong(f"MLflow has no run of a sweep {table!r}; `crossover ui` shows what it has")
+        return found.runs, found.curves, None
+    if not path.is_file() and table not in store.sweep_names():
+        known = ", ".join(store.sweep_names())
+        raise Wrong(
+            f"{table!r} is no file, and no sweep of {store.root}"
+            + (f" (it has {known})" if known else "")
+            + f"; give a table ({', '.join(TABLE_ENDINGS)}), a folder with runs.csv and curves.csv, or a sweep"
+        )
+    from orchestrator.plan import plan
+    from orchestrator.study import end_points
+
+    found = tables.of_sweep(store, end_points(plan(specs_of(store, [table]), store)))
+    return found.runs, found.curves, found.scores if len(found.scores) else None
+
+
+def _folder_tables(path: Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame | None]:
+    from analysis.tables import read
+
+    def find(name: str) -> Path | None:
+        return next((p for end in ("csv", "parquet") if (p := path / f"{name}.{end}").exists()), None)
+
+    runs, curves, scores = find("runs"), find("curves"), find("scores")
+    if runs is None or curves is None:
+        raise Wrong(f"{path}: needs runs.csv and curves.csv (or .parquet); `crossover import` makes them")
+    return read(runs), read(curves), None if scores is None else read(scores)
+
+
+def one_objective(frame: pd.DataFrame, where: str | None) -> list[str]:
+    """A warning where the rows that a law is fitted to come from several objectives."""
+    from analysis.where import select
+
+    if "objective" not in frame.columns or not len(frame):
+        return []
+    try:
+        kept = frame[select(where, {str(c): frame[c] for c in frame.columns})] if where else frame
+    except ValueError:  # a filter on derived columns: what is wrong with it, the fit says
+        return []
+    names = [str(n) for n in kept["objective"].dropna().unique()]
+    if len(names) < 2:
+        return []
+    return [
+        f"one law for {len(names)} objectives ({', '.join(names)}), whose losses differ in kind; choose one: "
+        f"--where \"objective == '{names[0]}'\""
+    ]
