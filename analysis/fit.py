@@ -208,6 +208,8 @@ def _warn(out: Fit, found: Search) -> None:
     if d["at_bounds"]:
         out.warnings.append(f"at a bound, so not an interior optimum: {', '.join(d['at_bounds'])}")
     for direction in d["flat_directions"]:
+        if set(direction["parameters"]) <= set(d["at_bounds"]):
+            continue
         out.warnings.append(
             "not identified by this design: the direction "
             + ", ".join(f"{n} {v:+g}" for n, v in direction["parameters"].items())
@@ -305,7 +307,9 @@ def attach(out: Fit, sampler: Sampler) -> None:
     found = sampler.intervals(targets)
     errors = sampler.standard_errors(targets)
     for name, ends, se in zip(problem.free_names, found, errors, strict=True):
-        out.parameters[name] = Estimate.of(float(out.parameters[name].value or 0.0), float(se), ends)
+        stuck = name in out.diagnostics["at_bounds"]
+        value = float(out.parameters[name].value or 0.0)
+        out.parameters[name] = Estimate.of(value, None if stuck else float(se), ends)
     first: Interval = found[0]
     cov = (
         sampler.covariance()

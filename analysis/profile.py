@@ -21,7 +21,7 @@ from analysis.problem import Problem
 #: q: natural parameters (S, P) -> (S,) values, on the scale on which steps are natural (logs of positive
 #: quantities)
 Quantity = Callable[[Array], Array]
-_STEPS = 18
+_STEPS = 26
 _REACH = 60.0
 
 
@@ -100,7 +100,9 @@ class _Side:
         if gap < 1e-4 * self.outer[0]:
             self.done, self.found = True, self._between()
             return
-        share = (1.0 - self.inner[2]) / max(self.outer[2] - self.inner[2], 1e-9)
+        # far from proportional (a plateau, then a wall: a level near zero): halve instead
+        steep = self.inner[2] < 0.3 or self.outer[2] > 3.0
+        share = 0.5 if steep else (1.0 - self.inner[2]) / max(self.outer[2] - self.inner[2], 1e-9)
         self.goal = self.inner[0] + min(max(share, 0.05), 0.95) * gap
 
     def _between(self) -> float | None:

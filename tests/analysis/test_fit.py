@@ -235,3 +235,17 @@ def test_frozen_amplitude_keeps_its_value_in_original_units() -> None:
     assert found.values["A"] == 400.0 and found.parameters["A"].se is None
     free = fit(design.sample(4), estimand="log_mse", interval="t")
     assert found.parameters["alpha"].se < free.parameters["alpha"].se
+
+
+def test_a_level_at_zero_has_an_upper_end() -> None:
+    """The profile of a level near zero is a plateau on the logarithmic scale, then a wall."""
+    rng = np.random.default_rng(3)
+    x = np.geomspace(1e3, 1e8, 40)
+    table = pd.DataFrame({"x": x, "y": 30 * x**-0.2 * np.exp(rng.normal(0, 0.02, 40))})
+    found = fit(table, "power_offset", estimand="log_mse", interval="profile")
+    e = found.parameters["E"]
+    assert e.low == pytest.approx(0.0, abs=1e-9) and 0.01 < e.high < table["y"].min()
+    # at the upper end the fit is as much worse as F allows
+    held = fit(table, "power_offset", estimand="log_mse", interval="none", fix={"E": e.high})
+    rise = (held.objective / found.objective - 1) * (40 - 3)
+    assert rise == pytest.approx(stats.f.ppf(0.95, 1, 37), rel=0.02)
