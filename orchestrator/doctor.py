@@ -1,4 +1,5 @@
-"""Checks of a machine, an installation and a store. Each is one function; none changes anything but a probe file."""
+"""Checks of a machine, an installation and a store. Each is one function; none changes anything but a probe
+file."""
 
 from __future__ import annotations
 
@@ -45,7 +46,9 @@ def examine(store: Store) -> list[Finding]:
 
 def _python(store: Store) -> Iterator[Finding]:
     found = ".".join(map(str, sys.version_info[:3]))
-    yield Finding("python", "ok" if sys.version_info >= (3, 11) else "problem", found, "crossover needs 3.11 or newer")
+    yield Finding(
+        "python", "ok" if sys.version_info >= (3, 11) else "problem", found, "crossover needs 3.11 or newer"
+    )
 
 
 def _libraries(store: Store) -> Iterator[Finding]:
@@ -73,7 +76,9 @@ def _devices(store: Store) -> Iterator[Finding]:
         return
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)
-        yield Finding("devices", "ok", f"cuda:{index} {properties.name}, {properties.total_memory / 1e9:.0f} GB")
+        yield Finding(
+            "devices", "ok", f"cuda:{index} {properties.name}, {properties.total_memory / 1e9:.0f} GB"
+        )
 
 
 def _store(store: Store) -> Iterator[Finding]:
@@ -81,7 +86,12 @@ def _store(store: Store) -> Iterator[Finding]:
     while not folder.exists():
         folder = folder.parent
     free = shutil.disk_usage(folder).free
-    yield Finding("disk", "ok" if free >= LEAST_FREE else "problem", f"{free / 1e9:.1f} GB free at {folder}", "free some space")
+    yield Finding(
+        "disk",
+        "ok" if free >= LEAST_FREE else "problem",
+        f"{free / 1e9:.1f} GB free at {folder}",
+        "free some space",
+    )
     if not os.access(folder, os.W_OK):
         yield Finding("store", "problem", f"{folder} cannot be written", "--store DIR, or $CROSSOVER_STORE")
         return
@@ -94,12 +104,18 @@ def _store(store: Store) -> Iterator[Finding]:
     ahead = probe.stat().st_mtime - time.time()
     probe.unlink()
     advice = "the file system has no hard links; put the store on another"
-    yield Finding("store", "ok" if linked else "problem", f"{store.root}, {len(store.run_keys())} runs", advice)
+    yield Finding(
+        "store", "ok" if linked else "problem", f"{store.root}, {len(store.run_keys())} runs", advice
+    )
     if abs(ahead) > 10:
-        yield Finding("clock", "warning", f"file times are {ahead:.0f} s off", "leases do not mind; make users may")
+        yield Finding(
+            "clock", "warning", f"file times are {ahead:.0f} s off", "leases do not mind; make users may"
+        )
     mode = (store.root / "ray_token").stat().st_mode & 0o077 if (store.root / "ray_token").exists() else 0
     if mode:
-        yield Finding("token", "problem", "others can read ray_token", f"chmod 600 {store.root / 'ray_token'}")
+        yield Finding(
+            "token", "problem", "others can read ray_token", f"chmod 600 {store.root / 'ray_token'}"
+        )
 
 
 def _mlflow(store: Store) -> Iterator[Finding]:
@@ -111,7 +127,12 @@ def _mlflow(store: Store) -> Iterator[Finding]:
         sound = connection.execute("PRAGMA quick_check").fetchone()[0]
         count = connection.execute("SELECT count(*) FROM runs").fetchone()[0]
     advice = "move it away and run `crossover mirror --rebuild`"
-    yield Finding("mlflow database", "ok" if sound == "ok" else "problem", f"{count} runs" if sound == "ok" else sound, advice)
+    yield Finding(
+        "mlflow database",
+        "ok" if sound == "ok" else "problem",
+        f"{count} runs" if sound == "ok" else sound,
+        advice,
+    )
 
 
 def _work(store: Store) -> Iterator[Finding]:

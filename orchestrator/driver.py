@@ -1,7 +1,7 @@
 """The driver: it owns the queue, feeds a backend, holds leases, and keeps the mirror and the view up to date.
 
-The effects of one `run`, around the pure scheduler. Nothing here is needed to go on after the driver has died: what counts
-is in run folders.
+The effects of one `run`, around the pure scheduler. Nothing here is needed to go on after the driver has
+died: what counts is in run folders.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from orchestrator.store import Store, read_json, write_atomic
 UNKNOWN = Resources(float("inf"), float("inf"))
 LOOK_AGAIN = 2.0
 HANG_AFTER = 1800.0
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,8 @@ class Ending:
 
     @property
     def failed(self) -> dict[str, Outcome]:
-        """Outcomes of the runs that failed or are blocked, by training key; diverged runs are results, not failures."""
+        """Outcomes of the runs that failed or are blocked, by training key; diverged runs are results, not
+        failures."""
         return {
             key: self.outcomes[key]
             for key, state in self.states.items()
@@ -56,7 +58,8 @@ class Ending:
 
 
 class Driver:
-    """Does tasks on a backend, one round (:meth:`run`) after another; leave the context to give the backend back."""
+    """Does tasks on a backend, one round (:meth:`run`) after another; leave the context to give the backend
+    back."""
 
     def __init__(
         self,
@@ -85,14 +88,17 @@ class Driver:
     # ------------------------------------------------------------------ one round
 
     def run(self, todo: Iterable[Task]) -> Ending:
-        """Do these tasks, as far as they go; returns once nothing more can be started. Ctrl-C stops it cleanly."""
+        """Do these tasks, as far as they go; returns once nothing more can be started. Ctrl-C stops it
+        cleanly."""
         todo = [self._fitted(task) for task in todo]
         scheduler = Scheduler(todo, UNKNOWN, hang_after=self._hang_after)
         if not todo:
             return Ending()
         with self._listening(scheduler):
             self._loop(scheduler)
-        outcomes = {key: outcome for key in scheduler.states() if (outcome := scheduler.outcome(key)) is not None}
+        outcomes = {
+            key: outcome for key in scheduler.states() if (outcome := scheduler.outcome(key)) is not None
+        }
         return Ending(scheduler.states(), outcomes, self.interrupted, scheduler.halted)
 
     def __enter__(self) -> Driver:
@@ -118,6 +124,7 @@ class Driver:
             if not sized and self.backend.ready():
                 sized = True
                 scheduler.resize(self.backend.available())
+                self._arm(scheduler)
             if sized:
                 for attempt in scheduler.start(now):
                     self._launch(scheduler, attempt)
@@ -129,7 +136,8 @@ class Driver:
             self.view.show(self._picture(scheduler))
 
     def _prepare_here(self, scheduler: Scheduler, now: float) -> bool:
-        """Prepare one data set in this process, while the backend starts; False where there is none to prepare."""
+        """Prepare one data set in this process, while the backend starts; False where there is none to
+        prepare."""
         for attempt in scheduler.start(now, kinds=frozenset({"prepare"}), most=1):
             outcome = worker.outcome(worker.execute(self._payload(attempt)))
             self._finish(scheduler, Finished(attempt.task.key, outcome))
@@ -142,12 +150,16 @@ class Driver:
         task = attempt.task
         reason = self.backend.infeasible(task)
         if reason is not None:
-            self._finish(scheduler, Finished(task.key, Outcome(task.key, "failed", Failure.USER_ERROR, reason)))
+            self._finish(
+                scheduler, Finished(task.key, Outcome(task.key, "failed", Failure.USER_ERROR, reason))
+            )
             return
         if task.kind == "train":
             lease = f"run-{task.key}"
             if not self.session.acquire(lease):
-                self._notes[task.key] = f"{task.title}: waiting for {self.session.who(lease)}, which trains it"
+                self._notes[task.key] = (
+                    f"{task.title}: waiting for {self.session.who(lease)}, which trains it"
+                )
                 scheduler.defer(task.key, self._clock() + LOOK_AGAIN)
                 return
             self._notes.pop(task.key, None)
@@ -191,7 +203,11 @@ class Driver:
             self.store.record_failure(key, None)
         if self.mirror is not None:
             diverged = outcome.failure is Failure.DIVERGED
-            shown = "diverged" if diverged else {"done": "done", "stopped": "stopped"}.get(outcome.state, "failed")
+            shown = (
+                "diverged"
+                if diverged
+                else {"done": "done", "stopped": "stopped"}.get(outcome.state, "failed")
+            )
             reason = f"{outcome.failure}: {_first_line(outcome.message)}" if outcome.failure else ""
             self.mirror.follow(key, None, shown if state is not State.WAITING else "running", reason)
         self._blocked(scheduler)
@@ -200,8 +216,14 @@ class Driver:
         """Record the runs that can no longer start, because what they need has failed."""
         for key, state in scheduler.states().items():
             outcome = scheduler.outcome(key)
-            if state is State.BLOCKED and outcome is not None and key in self.runs and self.store.failure(key) is None:
+            if (
+                state is State.BLOCKED
+                and outcome is not None
+                and key in self.runs
+                and self.store.failure(key) is None
+            ):
                 self._record(key, outcome, 0)
+                self._log(scheduler.task(key), outcome)
 
     def _record(self, key: str, outcome: Outcome, attempts: int) -> None:
         record = {k: v for k, v in asdict(outcome).items() if k != "task"}
@@ -284,26 +306,32 @@ class Driver:
 
     @contextlib.contextmanager
     def _listening(self, scheduler: Scheduler) -> Iterator[None]:
-        """Ctrl-C and SIGTERM: the first asks runs to commit and return, a second ends everything at once."""
-
-        def on_signal(number: int, frame: Any) -> None:
-            if self.interrupted:
-                self.view.close()
-                self.backend.close()
-                os._exit(130)
-            self.interrupted = True
-            self._stop(scheduler)
-            self.view.line("stopping: runs write a checkpoint and return (again to end them at once)")
-
+        """Hear Ctrl-C and SIGTERM while open; afterwards they do what they did before."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {s: signal.signal(s, on_signal) for s in (signal.SIGINT, signal.SIGTERM)}
+        before = {s: signal.getsignal(s) for s in SIGNALS}
+        self._arm(scheduler)
         try:
             yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+    def _arm(self, scheduler: Scheduler) -> None:
+        """The first signal asks runs to commit and return, a second ends everything at once. (Ray takes
+        SIGTERM for itself when it starts, so this is done again afterwards.)"""
+
+        def on_signal(number: int, frame: Any) -> None:
+            if self.interrupted:
+                os._exit(130)  # what Ray has started dies with this process
+            self.interrupted = True
+            self._stop(scheduler)
+            self.view.line("stopping: runs write a checkpoint and return (again to end them at once)")
+
+        if threading.current_thread() is threading.main_thread():
+            for number in SIGNALS:
+                signal.signal(number, on_signal)
 
 
 def _read_progress(path: Path) -> dict[str, Any] | None:

@@ -29,11 +29,11 @@ class Failure(StrEnum):
 class Policy:
     """What a failure leads to.
 
-    ``attempts``: how often in a row a task may end this way *without a newer commit* before it counts as failed (a task that
-    gets further each time is never given up); None for no bound. ``delay``: seconds before the next attempt, doubled each
-    time up to ``longest_delay``. ``halve_micro_batch``: the next attempt holds half as many sequences at once. ``halts``:
-    after this many identical ones in a sweep nothing more is started; None for never. ``result``: the run's history is a
-    result and stays in the tables.
+    ``attempts``: how often in a row a task may end this way *without a newer commit* before it counts as
+    failed (a task that gets further each time is never given up); None for no bound. ``delay``: seconds
+    before the next attempt, doubled each time up to ``longest_delay``. ``halve_micro_batch``: the next
+    attempt holds half as many sequences at once. ``halts``: after this many identical ones in a sweep nothing
+    more is started; None for never. ``result``: the run's history is a result and stays in the tables.
     """
 
     attempts: int | None
@@ -51,20 +51,30 @@ class Policy:
 
 POLICIES: dict[Failure, Policy] = {
     Failure.OUT_OF_MEMORY: Policy(
-        attempts=None, halve_micro_batch=True, meaning="tried again with half the micro-batch, until that is one sequence"
+        attempts=None,
+        halve_micro_batch=True,
+        meaning="tried again with half the micro-batch, until that is one sequence",
     ),
     Failure.PREEMPTED: Policy(
-        attempts=4, delay=1.0, meaning="goes on from its newest commit; given up after four deaths without progress"
+        attempts=4,
+        delay=1.0,
+        meaning="goes on from its newest commit; given up after four deaths without progress",
     ),
     Failure.DIVERGED: Policy(attempts=1, result=True, meaning="kept as a result, not tried again"),
-    Failure.USER_ERROR: Policy(attempts=1, halts=None, meaning="not tried again: the sweep or its data must change"),
+    Failure.USER_ERROR: Policy(
+        attempts=1, halts=None, meaning="not tried again: the sweep or its data must change"
+    ),
     Failure.CODE_ERROR: Policy(
         attempts=1, halts=3, meaning="not tried again; after three identical ones nothing more is started"
     ),
     Failure.HANG: Policy(attempts=2, delay=1.0, meaning="killed and tried once more"),
-    Failure.DISK_FULL: Policy(attempts=1, halts=1, meaning="nothing more is started; free some space and run again"),
+    Failure.DISK_FULL: Policy(
+        attempts=1, halts=1, meaning="nothing more is started; free some space and run again"
+    ),
     Failure.TRACKER_AWAY: Policy(
-        attempts=None, delay=1.0, meaning="training goes on; the mirror tries again and can be replayed at any time"
+        attempts=None,
+        delay=1.0,
+        meaning="training goes on; the mirror tries again and can be replayed at any time",
     ),
     Failure.BLOCKED: Policy(attempts=1, meaning="a run it starts from failed; retry that one"),
 }
@@ -74,7 +84,8 @@ POLICIES: dict[Failure, Policy] = {
 class Outcome:
     """How one attempt at a task ended; plain JSON values, so that it crosses processes.
 
-    ``progress`` is the step of the newest commit afterwards; ``fingerprint`` is equal for identical tracebacks.
+    ``progress`` is the step of the newest commit afterwards; ``fingerprint`` is equal for identical
+    tracebacks.
     """
 
     task: str
@@ -89,13 +100,22 @@ class Outcome:
 
     def __post_init__(self) -> None:
         if (self.state == "failed") != (self.failure is not None):
-            raise ValueError(f"an outcome names its failure exactly where it failed: {self.state}, {self.failure}")
+            raise ValueError(
+                f"an outcome names its failure exactly where it failed: {self.state}, {self.failure}"
+            )
 
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _DISK = {errno.ENOSPC, errno.EDQUOT}
 _USER_ERRORS = {"ValidationError", "MissingParent", "CheckpointGone", "WrongRun", "RuntimeEnvSetupError"}
-_DEATHS = {"NodeDiedError", "WorkerCrashedError", "ActorDiedError", "TaskCancelledError", "KeyboardInterrupt", "Superseded"}
+_DEATHS = {
+    "NodeDiedError",
+    "WorkerCrashedError",
+    "ActorDiedError",
+    "TaskCancelledError",
+    "KeyboardInterrupt",
+    "Superseded",
+}
 _NAMES_A_FIELD = re.compile(r"[a-z_]+(\.[a-z_]+)*: ")
 """How the message of an error in a config begins: with the field's dotted name."""
 _NO_MEMORY = ("out of memory", "not enough memory", "cannot allocate memory")
@@ -139,7 +159,9 @@ def failed(task: str, error: BaseException, progress: int = 0, seconds: float = 
         task,
         "failed",
         failure=classify(error),
-        message=f"{type(error).__name__}: {message}" if not message.startswith(type(error).__name__) else message,
+        message=f"{type(error).__name__}: {message}"
+        if not message.startswith(type(error).__name__)
+        else message,
         traceback=text[-20_000:],
         fingerprint=fingerprint,
         progress=progress,

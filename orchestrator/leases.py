@@ -1,9 +1,10 @@
 """Leases: at most one driver works on a run, or on a sweep, at a time.
 
-A lease is a series of small files ``<name>/<n>.json``, each created only if absent: who creates the next number holds the
-lease. Files name a *session*, a driver's life, whose beat file the driver rewrites every few seconds. A session is dead when
-its beat has not changed for a while by the *observer's* monotonic clock (clocks of two machines are never compared), or at
-once where observer and holder share a machine and the process is gone.
+A lease is a series of small files ``<name>/<n>.json``, each created only if absent: who creates the next
+number holds the lease. Files name a *session*, a driver's life, whose beat file the driver rewrites every few
+seconds. A session is dead when its beat has not changed for a while by the *observer's* monotonic clock
+(clocks of two machines are never compared), or at once where observer and holder share a machine and the
+process is gone.
 
 A lease only saves work. What keeps a run whole is that a superseded attempt cannot commit.
 """
@@ -47,7 +48,12 @@ class Session:
         self._held: dict[str, int] = {}
         self._end = threading.Event()
         self._thread: threading.Thread | None = None
-        self._process = {"host": platform.node(), "boot": _boot(), "pid": os.getpid(), "started": _started(os.getpid())}
+        self._process = {
+            "host": platform.node(),
+            "boot": _boot(),
+            "pid": os.getpid(),
+            "started": _started(os.getpid()),
+        }
 
     def __enter__(self) -> Session:
         self.beat()
@@ -72,13 +78,16 @@ class Session:
         while not self._end.wait(self._beat_every):
             try:
                 self.beat()
-            except OSError:  # a full disk must not end the driver; the lease is then lost, which only costs work
+            except (
+                OSError
+            ):  # a full disk must not end the driver; the lease is then lost, which only costs work
                 continue
 
     # ------------------------------------------------------------------ leases
 
     def acquire(self, name: str) -> bool:
-        """Take the lease ``name``; False while another living session holds it. Call again until it is true."""
+        """Take the lease ``name``; False while another living session holds it. Call again until it is
+        true."""
         number, holder = self._newest(name)
         if holder == self.id:
             return True
@@ -148,7 +157,9 @@ class Session:
 def _boot() -> str:
     """What tells this start of this machine (or container) from others; host names repeat."""
     try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip() + str(os.stat("/proc/self/ns/pid").st_ino)
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip() + str(
+            os.stat("/proc/self/ns/pid").st_ino
+        )
     except OSError:
         import psutil
 

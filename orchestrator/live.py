@@ -1,4 +1,5 @@
-"""What a person sees while a sweep runs: one table that stays in place, or plain lines where there is no terminal."""
+"""What a person sees while a sweep runs: one table that stays in place, or plain lines where there is no
+terminal."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ class Row:
 
 @dataclass(frozen=True)
 class Picture:
-    """How a sweep stands. ``states``: number of runs by state; ``eta``: seconds, None before there is a guess."""
+    """How a sweep stands. ``states``: number of runs by state; ``eta``: seconds, None before there is a
+    guess."""
 
     title: str
     states: dict[str, int]

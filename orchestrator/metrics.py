@@ -1,4 +1,5 @@
-"""A run's folder in MLflow's words: names, params, tags and points. Pure; the same folder always gives the same."""
+"""A run's folder in MLflow's words: names, params, tags and points. Pure; the same folder always gives the
+same."""
 
 from __future__ import annotations
 
@@ -29,9 +30,9 @@ class Point:
 def points(history: Iterable[Mapping[str, Any]]) -> Iterator[tuple[int, Point]]:
     """(index of the event, point) of every point that a run's history gives. What is not finite is left out.
 
-    ``val/nll`` is half B, the half to report; ``val/nll_a`` is half A, by which ``val/best_so_far`` selects. A loss that is
-    no likelihood is ``val/loss_not_a_likelihood``, and has no best. ``N``, ``U``, ``D`` and ``C`` are metrics, not params:
-    scatter plots need numbers, and D and C grow when a run is extended.
+    ``val/nll`` is half B, the half to report; ``val/nll_a`` is half A, by which ``val/best_so_far`` selects.
+    A loss that is no likelihood is ``val/loss_not_a_likelihood``, and has no best. ``N``, ``U``, ``D`` and
+    ``C`` are metrics, not params: scatter plots need numbers, and D and C grow when a run is extended.
     """
     best: tuple[float, float] | None = None
     for index, event in enumerate(history):
@@ -50,7 +51,12 @@ def points(history: Iterable[Mapping[str, Any]]) -> Iterator[tuple[int, Point]]:
                 if event["kind"] in ("exact", "upper_bound"):
                     if best is None or a["nll"] < best[0]:
                         best = (a["nll"], b["nll"])
-                    values = {"val/nll": b["nll"], "val/nll_a": a["nll"], "val/nll_se": b["se"], "val/best_so_far": best[1]}
+                    values = {
+                        "val/nll": b["nll"],
+                        "val/nll_a": a["nll"],
+                        "val/nll_se": b["se"],
+                        "val/best_so_far": best[1],
+                    }
                     values |= {"val/nll_mc_se": b["mc_se"]} if b.get("mc_se") else {}
                 else:
                     values = {"val/loss_not_a_likelihood": b["nll"]}
@@ -78,7 +84,8 @@ def precise(event: Mapping[str, Any]) -> Iterator[Point]:
 
 
 def params(identity: Mapping[str, Any]) -> dict[str, str]:
-    """What is in the training key, flat: ``{"objective": "masked_diffusion", "objective.epsilon": "0.001", ...}``."""
+    """What is in the training key, flat: ``{"objective": "masked_diffusion", "objective.epsilon": "0.001",
+    ...}``."""
     flat: dict[str, str] = {}
 
     def walk(path: str, value: Any) -> None:
@@ -97,7 +104,8 @@ def _text(value: Any) -> str:
 
 
 def title(config: RunConfig) -> str:
-    """A readable name of a run, by what tells runs apart, and nothing that changes: ``AR d64x3 U=10kB s0``."""
+    """A readable name of a run, by what tells runs apart, and nothing that changes: ``AR d64x3 U=10kB
+    s0``."""
     model, data = config.model, config.data
     words = [ABBREVIATIONS.get(config.objective.name, config.objective.name)]
     width, layers = getattr(model, "width", None), getattr(model, "layers", None)
@@ -110,5 +118,7 @@ def title(config: RunConfig) -> str:
         words.append(f"U={human(data.unique_tokens)}")
     words += [data.quality.name] if data.quality.name != "clean" else []
     words += [config.schedule.name] if config.schedule.name != "constant" else []
-    words.append(f"s{config.seed}" if config.seed == data.subset_seed else f"s{config.seed}/{data.subset_seed}")
+    words.append(
+        f"s{config.seed}" if config.seed == data.subset_seed else f"s{config.seed}/{data.subset_seed}"
+    )
     return " ".join(words)

@@ -1,7 +1,8 @@
 """The mirror: one thread of the driver that brings MLflow up to what run folders have committed.
 
-It works from committed state alone, remembers how far it is in small marker files, and never holds training up: a tracker
-that is away is tried again, and whatever it missed is written by the next `run`, or by `crossover mirror`.
+It works from committed state alone, remembers how far it is in small marker files, and never holds training
+up: a tracker that is away is tried again, and whatever it missed is written by the next `run`, or by
+`crossover mirror`.
 """
 
 from __future__ import annotations
@@ -20,12 +21,19 @@ from orchestrator.failures import POLICIES, Failure
 from orchestrator.provenance import provenance
 from orchestrator.store import Store, read_json, write_atomic
 
-STATUSES = {"done": "FINISHED", "diverged": "FINISHED", "failed": "FAILED", "stopped": "KILLED", "running": "RUNNING"}
+STATUSES = {
+    "done": "FINISHED",
+    "diverged": "FINISHED",
+    "failed": "FAILED",
+    "stopped": "KILLED",
+    "running": "RUNNING",
+}
 
 
 @dataclass
 class Followed:
-    """A run to mirror: the sweeps it is a member of, and how it stands (a key of ``STATUSES``); None: as its folder says."""
+    """A run to mirror: the sweeps it is a member of, and how it stands (a key of ``STATUSES``); None: as its
+    folder says."""
 
     sweeps: set[str] = field(default_factory=set)
     state: str | None = None
@@ -33,7 +41,8 @@ class Followed:
 
 
 def mirror_run(store: Store, tracker: Callable[[], tracking.Tracker], key: str, followed: Followed) -> bool:
-    """Bring one run up to date; False where it was already, or where nothing is committed. ``tracker`` is called if needed."""
+    """Bring one run up to date; False where it was already, or where nothing is committed. ``tracker`` is
+    called if needed."""
     from trainers.folder import RunFolder
 
     folder = RunFolder(store.run(key))
@@ -77,7 +86,12 @@ def mirror_run(store: Store, tracker: Callable[[], tracking.Tracker], key: str, 
 
 
 def mirror_sweep(
-    store: Store, tracker: Callable[[], tracking.Tracker], name: str, folder: Path, tags: dict[str, str], values: dict[str, float]
+    store: Store,
+    tracker: Callable[[], tracking.Tracker],
+    name: str,
+    folder: Path,
+    tags: dict[str, str],
+    values: dict[str, float],
 ) -> bool:
     """Refresh a sweep's summary run where its YAML or its results have changed; False where they have not."""
     path = tracking.markers(store) / f"sweep-{name}.json"
@@ -94,7 +108,8 @@ def mirror_sweep(
 
 
 def provenance_tags(record: Mapping[str, Any]) -> dict[str, str]:
-    """Code, libraries and machine as tags; the git ones under MLflow's own names, so that its pages show them."""
+    """Code, libraries and machine as tags; the git ones under MLflow's own names, so that its pages show
+    them."""
     tags = {"mlflow.source.name": "crossover", "mlflow.source.type": "LOCAL", "mlflow.user": record["user"]}
     if record["git"] is not None:
         tags |= {
@@ -107,7 +122,8 @@ def provenance_tags(record: Mapping[str, Any]) -> dict[str, str]:
 
 
 class Mirror:
-    """The thread. :meth:`follow` runs, then :meth:`close`; neither waits for MLflow, but the close does, for a while."""
+    """The thread. :meth:`follow` runs, then :meth:`close`; neither waits for MLflow, but the close does, for
+    a while."""
 
     def __init__(
         self,
@@ -118,8 +134,8 @@ class Mirror:
         warn: Callable[[str], None] = lambda message: None,
         held: Callable[[str], bool] | None = None,
     ) -> None:
-        """``held``: whether some living driver holds the run of a key; with it, runs that MLflow takes to be running and
-        nobody trains are set right when the mirror first connects."""
+        """``held``: whether some living driver holds the run of a key; with it, runs that MLflow takes to be
+        running and nobody trains are set right when the mirror first connects."""
         self._store, self._every, self._make, self._warn, self._held = store, every, tracker, warn, held
         self._tracker: tracking.Tracker | None = None
         self._followed: dict[str, Followed] = {}
@@ -135,7 +151,8 @@ class Mirror:
         self._thread.start()
 
     def follow(self, key: str, sweep: str | None = None, state: str | None = None, reason: str = "") -> None:
-        """Mirror this run from now on; ``state``: how it stands, where the driver knows better than the folder."""
+        """Mirror this run from now on; ``state``: how it stands, where the driver knows better than the
+        folder."""
         with self._lock:
             followed = self._followed.setdefault(key, Followed())
             if sweep is not None:
@@ -148,7 +165,8 @@ class Mirror:
             self._summaries[sweep] = (folder, tags, values)
 
     def close(self, patience: float = 60.0) -> list[str]:
-        """Write what is left, for at most ``patience`` seconds; what could not be written (run keys and sweep names)."""
+        """Write what is left, for at most ``patience`` seconds; what could not be written (run keys and sweep
+        names)."""
         self._closing = True
         self._wake.set()
         if self._thread.is_alive():
@@ -158,7 +176,9 @@ class Mirror:
 
     def _work(self) -> None:
         while True:
-            self._wake.wait(self._every if not self._away else POLICIES[Failure.TRACKER_AWAY].wait(self._away))
+            self._wake.wait(
+                self._every if not self._away else POLICIES[Failure.TRACKER_AWAY].wait(self._away)
+            )
             closing = self._closing
             self._pass()
             if closing and (not self.behind or self._away > 3):
@@ -179,7 +199,9 @@ class Mirror:
         except Exception as error:
             self._away += 1
             if self._away == 1:
-                self._warn(f"MLflow cannot be written just now ({type(error).__name__}: {error}); training goes on")
+                self._warn(
+                    f"MLflow cannot be written just now ({type(error).__name__}: {error}); training goes on"
+                )
         else:
             self._away = 0
 

@@ -19,7 +19,8 @@ PACKAGES = ("crossover", "torch", "ray", "mlflow", "numpy", "scipy", "pandas")
 
 @cache
 def provenance() -> dict[str, Any]:
-    """Plain JSON values: git state of the code, versions, hardware, user. No environment variables, no addresses."""
+    """Plain JSON values: git state of the code, versions, hardware, user. No environment variables, no
+    addresses."""
     return {
         "git": git(Path(__file__).parent),
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
@@ -46,7 +47,9 @@ def git(folder: Path) -> dict[str, Any] | None:
 
     def ask(*arguments: str) -> str | None:
         try:
-            done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10)
+            done = subprocess.run(
+                ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10
+            )
         except (OSError, subprocess.TimeoutExpired):
             return None
         return done.stdout.strip() if done.returncode == 0 else None

@@ -1,8 +1,9 @@
-"""Which task starts next, and what follows from how one ended. Pure: no clock, no I/O; the driver passes the time in.
+"""Which task starts next, and what follows from how one ended. Pure: no clock, no I/O; the driver passes the
+time in.
 
-Ray has no task priorities and an infeasible task waits there for ever, so the queue is ours. Order is by the longest path
-to the end of the plan (a task's own estimate and that of the longest chain that needs it), so that no long run is left
-for last and parents come before their children.
+Ray has no task priorities and an infeasible task waits there for ever, so the queue is ours. Order is by the
+longest path to the end of the plan (a task's own estimate and that of the longest chain that needs it), so
+that no long run is left for last and parents come before their children.
 """
 
 from __future__ import annotations
@@ -37,8 +38,9 @@ class Resources:
 class Task:
     """One node of the plan: data to prepare, a run to train, an evaluation to do again more precisely.
 
-    ``key`` is unique; ``needs`` are the keys that must be done before; ``seconds`` is the estimate that orders the queue;
-    ``batch`` is the largest micro-batch (the global batch), for halving; ``payload`` is JSON for the worker.
+    ``key`` is unique; ``needs`` are the keys that must be done before; ``seconds`` is the estimate that
+    orders the queue; ``batch`` is the largest micro-batch (the global batch), for halving; ``payload`` is
+    JSON for the worker.
     """
 
     key: str
@@ -61,6 +63,8 @@ class State(StrEnum):
     BLOCKED = "blocked"
     STOPPED = "stopped"
 
+
+BLOCKED_BY = "what it needs failed: "
 
 FINAL = frozenset({State.DONE, State.FAILED, State.BLOCKED})
 
@@ -89,7 +93,8 @@ class _Entry:
 
 
 class Scheduler:
-    """The queue of one `run`. Times are seconds of any clock that does not go back; the caller passes ``now``."""
+    """The queue of one `run`. Times are seconds of any clock that does not go back; the caller passes
+    ``now``."""
 
     def __init__(
         self,
@@ -111,7 +116,8 @@ class Scheduler:
     # ------------------------------------------------------------------ the plan
 
     def add(self, tasks: Iterable[Task]) -> None:
-        """Take more tasks; one that is known already is ignored. What they need must be known or among them."""
+        """Take more tasks; one that is known already is ignored. What they need must be known or among
+        them."""
         new = {t.key: t for t in tasks if t.key not in self._entries}
         for task in new.values():
             missing = [key for key in task.needs if key not in self._entries and key not in new]
@@ -125,13 +131,19 @@ class Scheduler:
         self.resize(self.available)
 
     def resize(self, available: Resources) -> None:
-        """The backend has this much in all. What can never fit fails here, for Ray would let it wait for ever."""
+        """The backend has this much in all. What can never fit fails here, for Ray would let it wait for
+        ever."""
         self.available = available
         for entry in self._entries.values():
             if entry.state is State.WAITING and not entry.task.resources.fits(self.available):
                 has, wants = self.available, entry.task.resources
-                reason = f"needs {wants.cpus:g} CPUs and {wants.gpus:g} GPUs; there are at most {has.cpus:g} and {has.gpus:g}"
-                self._fail(entry, Outcome(entry.task.key, "failed", Failure.USER_ERROR, f"infeasible: {reason}"))
+                reason = (
+                    f"needs {wants.cpus:g} CPUs and {wants.gpus:g} GPUs; "
+                    f"there are at most {has.cpus:g} and {has.gpus:g}"
+                )
+                self._fail(
+                    entry, Outcome(entry.task.key, "failed", Failure.USER_ERROR, f"infeasible: {reason}")
+                )
 
     def _rank(self) -> None:
         children: dict[str, list[_Entry]] = {key: [] for key in self._entries}
@@ -160,8 +172,11 @@ class Scheduler:
 
     # ------------------------------------------------------------------ starting
 
-    def start(self, now: float, kinds: frozenset[str] | None = None, most: int | None = None) -> list[Attempt]:
-        """Tasks to start now, longest path first, as many as fit (and at most ``most``); they count as running from here on.
+    def start(
+        self, now: float, kinds: frozenset[str] | None = None, most: int | None = None
+    ) -> list[Attempt]:
+        """Tasks to start now, longest path first, as many as fit (and at most ``most``); they count as
+        running from here on.
 
         A task that does not fit claims what it lacks, so that smaller ones cannot starve it.
         """
@@ -211,7 +226,14 @@ class Scheduler:
 
     def wake(self) -> float | None:
         """The time at which a delayed task may start; None if nothing is delayed."""
-        return min((e.not_before for e in self._entries.values() if e.state is State.WAITING and e.not_before > -math.inf), default=None)
+        return min(
+            (
+                e.not_before
+                for e in self._entries.values()
+                if e.state is State.WAITING and e.not_before > -math.inf
+            ),
+            default=None,
+        )
 
     # ------------------------------------------------------------------ running
 
@@ -220,8 +242,11 @@ class Scheduler:
         self._running(key).beat = now
 
     def hung(self, now: float) -> list[str]:
-        """Training tasks without a sign of life for longer than ``hang_after``; the driver kills them. (Others give none.)"""
-        running = [(k, e) for k, e in self._entries.items() if e.state is State.RUNNING and e.task.kind == "train"]
+        """Training tasks without a sign of life for longer than ``hang_after``; the driver kills them.
+        (Others give none.)"""
+        running = [
+            (k, e) for k, e in self._entries.items() if e.state is State.RUNNING and e.task.kind == "train"
+        ]
         return [k for k, e in running if now - e.beat > self.hang_after]
 
     def stop(self) -> None:
@@ -255,7 +280,10 @@ class Scheduler:
         if policy.halve_micro_batch:
             current = entry.micro_batch or outcome.details.get("micro_batch") or entry.task.batch
             if current <= 1:
-                self._fail(entry, replace(outcome, message=f"out of memory with one sequence at a time: {outcome.message}"))
+                self._fail(
+                    entry,
+                    replace(outcome, message=f"out of memory with one sequence at a time: {outcome.message}"),
+                )
                 return
             entry.micro_batch = math.ceil(current / 2)
         elif policy.attempts is not None and entry.in_a_row >= policy.attempts:
@@ -271,8 +299,13 @@ class Scheduler:
                 self._block(other)
 
     def _block(self, entry: _Entry) -> None:
-        dead = next(need for need in entry.task.needs if self._dead(need))
-        message = f"needs {dead}, which {self._entries[dead].state.value if dead in self._entries else 'failed'}"
+        dead = self._entries[next(need for need in entry.task.needs if self._dead(need))]
+        cause = dead.outcome.message.removeprefix(BLOCKED_BY) if dead.outcome is not None else ""
+        message = (
+            f"{BLOCKED_BY}{cause}"
+            if dead.state is State.BLOCKED
+            else f"{BLOCKED_BY}{dead.task.title or dead.task.key}: {cause}"
+        )
         entry.state = State.BLOCKED
         entry.outcome = Outcome(entry.task.key, "failed", Failure.BLOCKED, message)
         for other in self._entries.values():
@@ -318,9 +351,12 @@ class Scheduler:
         return [e.task for e in self._entries.values() if e.state is State.RUNNING]
 
     def remaining_seconds(self, done: Mapping[str, float] | None = None) -> float:
-        """Estimated work left, seconds of one slot each; ``done`` is the share finished of running tasks (0..1)."""
+        """Estimated work left, seconds of one slot each; ``done`` is the share finished of running tasks
+        (0..1)."""
         done = done or {}
         open_states = (State.WAITING, State.RUNNING)
         return sum(
-            e.task.seconds * (1 - done.get(k, 0.0)) for k, e in self._entries.items() if e.state in open_states
+            e.task.seconds * (1 - done.get(k, 0.0))
+            for k, e in self._entries.items()
+            if e.state in open_states
         )

@@ -47,8 +47,8 @@ def _temporary(path: Path, data: bytes | str) -> Path:
 
 @dataclass(frozen=True)
 class Store:
-    """A folder that holds runs, prepared data, sweeps and the MLflow database. Paths inside are never written anywhere
-    but in MLflow (whose artifact root is absolute), so a store can be moved or copied."""
+    """A folder that holds runs, prepared data, sweeps and the MLflow database. Paths inside are never written
+    anywhere but in MLflow (whose artifact root is absolute), so a store can be moved or copied."""
 
     root: Path
 
@@ -96,22 +96,32 @@ class Store:
 
     def run_keys(self) -> list[str]:
         """Training keys of all runs, sorted."""
-        return sorted(p.name for p in self.runs.iterdir() if (p / "config.json").exists()) if self.runs.is_dir() else []
+        return (
+            sorted(p.name for p in self.runs.iterdir() if (p / "config.json").exists())
+            if self.runs.is_dir()
+            else []
+        )
 
     def sweep_names(self) -> list[str]:
         return sorted(p.name for p in self.sweeps.iterdir() if p.is_dir()) if self.sweeps.is_dir() else []
 
     def find(self, prefix: str) -> str:
-        """The training key that starts with ``prefix`` (an end-point key will do). KeyError if none or several do."""
+        """The training key that starts with ``prefix`` (an end-point key will do). KeyError if none or
+        several do."""
         prefix = prefix.split("-")[0]
         found = [key for key in self.run_keys() if key.startswith(prefix)] if prefix else []
         if len(found) != 1:
-            what = f"{len(found)} runs start with it: {', '.join(found[:5])}" if found else "no run starts with it"
+            what = (
+                f"{len(found)} runs start with it: {', '.join(found[:5])}"
+                if found
+                else "no run starts with it"
+            )
             raise KeyError(f"run {prefix!r}: {what} (store {self.root})")
         return found[0]
 
     def token(self) -> Path:
-        """File of the store's own token for Ray's authentication, made on first use, readable by its owner alone."""
+        """File of the store's own token for Ray's authentication, made on first use, readable by its owner
+        alone."""
         path = self.root / "ray_token"
         if not path.exists():
             self.root.mkdir(parents=True, exist_ok=True)

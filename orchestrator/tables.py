@@ -1,7 +1,8 @@
 """Run folders, or an MLflow experiment, as the tables that `analysis` starts from.
 
-``runs``: one row a run and end point; ``curves``: one row an evaluation; ``scores``: per validation sequence and draw. Where
-a value was scored again more precisely, that value stands in the curve (``precise``), and its draws in the scores.
+``runs``: one row a run and end point; ``curves``: one row an evaluation; ``scores``: per validation sequence
+and draw. Where a value was scored again more precisely, that value stands in the curve (``precise``), and its
+draws in the scores.
 """
 
 from __future__ import annotations
@@ -23,11 +24,53 @@ if TYPE_CHECKING:
     from trainers.folder import RunFolder
 
 SCORE_COLUMNS = ("run", "step", "half", "sequence", "draw", "nll", "tokens")
-CURVE_COLUMNS = ("run", "step", "tokens", "epochs", "flops", "nll_a", "se_a", "mc_se_a", "nll_b", "se_b", "mc_se_b",
-                 "train_loss", "kind", "draws", "precise")  # fmt: skip
-RUN_COLUMNS = ("run", "key", "trunk", "sweep", "cell", "name", "objective", "seed", "N", "N_embedding", "N_extra", "U", "U_bytes",
-               "U_asked", "D", "epochs", "flops", "flops_6nd", "likelihood", "unigram_entropy", "steps", "vocab", "sequences",
-               "schedule", "numerics", "state", "failure", "subset_pinned")  # fmt: skip
+CURVE_COLUMNS = (
+    "run",
+    "step",
+    "tokens",
+    "epochs",
+    "flops",
+    "nll_a",
+    "se_a",
+    "mc_se_a",
+    "nll_b",
+    "se_b",
+    "mc_se_b",
+    "train_loss",
+    "kind",
+    "draws",
+    "precise",
+)
+RUN_COLUMNS = (
+    "run",
+    "key",
+    "trunk",
+    "sweep",
+    "cell",
+    "name",
+    "objective",
+    "seed",
+    "N",
+    "N_embedding",
+    "N_extra",
+    "U",
+    "U_bytes",
+    "U_asked",
+    "D",
+    "epochs",
+    "flops",
+    "flops_6nd",
+    "likelihood",
+    "unigram_entropy",
+    "steps",
+    "vocab",
+    "sequences",
+    "schedule",
+    "numerics",
+    "state",
+    "failure",
+    "subset_pinned",
+)
 
 
 @dataclass(frozen=True)
@@ -40,7 +83,8 @@ class Tables:
 
 
 def of_sweep(store: Store, end_points: Iterable[EndPoint]) -> Tables:
-    """Tables of these end points, from what their folders have committed; runs not started have a row all the same."""
+    """Tables of these end points, from what their folders have committed; runs not started have a row all the
+    same."""
     import pandas as pd
 
     rows, curves, scores, read = [], [], [], set[str]()
@@ -48,14 +92,27 @@ def of_sweep(store: Store, end_points: Iterable[EndPoint]) -> Tables:
         history = RunRecord(store, point.run)
         axes = {name: value for name, value in point.axes.items() if name not in ("objective", "seed")}
         row = run_row(point.config, history, point.config.steps)
-        rows.append({**row, "sweep": point.sweep, "cell": point.cell, "seed": point.seed, "subset_pinned": point.subset_pinned, **axes})
+        rows.append(
+            {
+                **row,
+                "sweep": point.sweep,
+                "cell": point.cell,
+                "seed": point.seed,
+                "subset_pinned": point.subset_pinned,
+                **axes,
+            }
+        )
         if point.run not in read:
             read.add(point.run)
             curves.append(history.curve())
             scores.append(history.scores())
     names = [c for c in RUN_COLUMNS if c != "failure"] + ["failure"]
     runs = pd.DataFrame(rows)
-    runs = runs[[c for c in names if c in runs] + [c for c in runs if c not in names]] if len(runs) else pd.DataFrame(columns=names)
+    runs = (
+        runs[[c for c in names if c in runs] + [c for c in runs if c not in names]]
+        if len(runs)
+        else pd.DataFrame(columns=names)
+    )
     return Tables(runs, _concatenated(curves, CURVE_COLUMNS), _concatenated(scores, SCORE_COLUMNS))
 
 
@@ -68,12 +125,18 @@ def of_store(store: Store) -> Tables:
         history = RunRecord(store, key)
         config = history.folder.config()
         steps = history.step or config.steps
-        row = run_row(config.model_copy(update={"steps": steps}) if not config.schedule.depends_on_end else config, history, steps)
+        row = run_row(
+            config.model_copy(update={"steps": steps}) if not config.schedule.depends_on_end else config,
+            history,
+            steps,
+        )
         pinned = {"sweep": "", "cell": "", "seed": config.seed, "subset_pinned": False}
         rows.append({**row, **pinned, "data.quality": config.data.quality.name})
         curves.append(history.curve())
         scores.append(history.scores())
-    return Tables(pd.DataFrame(rows), _concatenated(curves, CURVE_COLUMNS), _concatenated(scores, SCORE_COLUMNS))
+    return Tables(
+        pd.DataFrame(rows), _concatenated(curves, CURVE_COLUMNS), _concatenated(scores, SCORE_COLUMNS)
+    )
 
 
 def _concatenated(parts: list[pd.DataFrame], columns: tuple[str, ...]) -> pd.DataFrame:
@@ -125,7 +188,15 @@ class RunRecord:
             row = {"run": self.key, **{k: event[k] for k in ("step", "tokens", "epochs", "flops")}}
             for half in ("a", "b"):
                 row |= {f"{k}_{half}": event[half].get(k) for k in ("nll", "se", "mc_se")}
-            rows.append({**row, "train_loss": latest, "kind": event["kind"], "draws": event.get("draws"), "precise": precise})
+            rows.append(
+                {
+                    **row,
+                    "train_loss": latest,
+                    "kind": event["kind"],
+                    "draws": event.get("draws"),
+                    "precise": precise,
+                }
+            )
         frame = pd.DataFrame(rows, columns=list(CURVE_COLUMNS))
         return frame.astype({"mc_se_a": float, "mc_se_b": float, "train_loss": float})
 
@@ -140,13 +211,23 @@ class RunRecord:
                 sequences, draws = values.shape
                 weights = event.get("sequence_tokens", {}).get(half)
                 tokens = np.ones(sequences) if weights is None else np.asarray(weights, float)
-                block = {"run": self.key, "step": event["step"], "half": half, "sequence": np.repeat(np.arange(sequences), draws)}
-                block |= {"draw": np.tile(np.arange(draws), sequences), "nll": values.ravel(), "tokens": np.repeat(tokens, draws)}
+                block = {
+                    "run": self.key,
+                    "step": event["step"],
+                    "half": half,
+                    "sequence": np.repeat(np.arange(sequences), draws),
+                }
+                block |= {
+                    "draw": np.tile(np.arange(draws), sequences),
+                    "nll": values.ravel(),
+                    "tokens": np.repeat(tokens, draws),
+                }
                 blocks.append(pd.DataFrame(block))
         return _concatenated(blocks, SCORE_COLUMNS)
 
     def tokens_at(self, step: int) -> float:
-        """D at a step that the folder has reached: the event's there, else in proportion to the last before it."""
+        """D at a step that the folder has reached: the event's there, else in proportion to the last before
+        it."""
         seen = [e for e in self.events if "tokens" in e and 0 < e["step"] <= step]
         return seen[-1]["tokens"] * step / seen[-1]["step"] if seen else 0.0
 
@@ -166,7 +247,8 @@ class RunRecord:
 
 
 def run_row(config: RunConfig, run: RunRecord, steps: int) -> dict[str, Any]:
-    """One row of ``runs``, the sweep's own columns left out. What only a finished preparation can know is None before it."""
+    """One row of ``runs``, the sweep's own columns left out. What only a finished preparation can know is
+    None before it."""
     from orchestrator.metrics import title
 
     start = run.start
@@ -203,7 +285,8 @@ def run_row(config: RunConfig, run: RunRecord, steps: int) -> dict[str, Any]:
 
 
 def of_mlflow(tracker: Tracker, sweep: str | None = None) -> Tables:
-    """Tables from the MLflow experiment alone, without run folders: no per-sequence scores, and axes are params (texts)."""
+    """Tables from the MLflow experiment alone, without run folders: no per-sequence scores, and axes are
+    params (texts)."""
     import pandas as pd
 
     from orchestrator.tracking import KEY_TAG, KIND_TAG, MEMBER
@@ -230,7 +313,14 @@ def of_mlflow(tracker: Tracker, sweep: str | None = None) -> Tables:
             pairs = [(run.info.run_id, name) for name in columns.values()]
             series = dict(zip(columns, pool.map(history, pairs), strict=True))
             for step in sorted(series["nll_b"]):
-                curves.append({"run": key, "step": step, **{c: s.get(step) for c, s in series.items()}, "precise": False})
+                curves.append(
+                    {
+                        "run": key,
+                        "step": step,
+                        **{c: s.get(step) for c, s in series.items()},
+                        "precise": False,
+                    }
+                )
             rows.append(_mlflow_row(key, run.info.run_name, tags, values, params, sweep))
     frame = pd.DataFrame(curves)
     if len(frame):
@@ -239,9 +329,17 @@ def of_mlflow(tracker: Tracker, sweep: str | None = None) -> Tables:
 
 
 def _mlflow_row(
-    key: str, name: str, tags: Mapping[str, str], values: Mapping[str, float], params: Mapping[str, str], sweep: str | None
+    key: str,
+    name: str,
+    tags: Mapping[str, str],
+    values: Mapping[str, float],
+    params: Mapping[str, str],
+    sweep: str | None,
 ) -> dict[str, Any]:
-    numbers = {k: values.get(k) for k in ("N", "N_embedding", "N_extra", "U", "D", "epochs", "flops", "unigram_entropy")}
+    numbers = {
+        k: values.get(k)
+        for k in ("N", "N_embedding", "N_extra", "U", "D", "epochs", "flops", "unigram_entropy")
+    }
     return {
         "run": key,
         "key": key,
@@ -255,7 +353,17 @@ def _mlflow_row(
         "numerics": tags.get("numerics.class", ""),
         "state": tags.get("state", "partial"),
         "subset_pinned": False,
-        **{k: params[k] for k in ("data.quality", "data.unique_bytes", "data.unique_tokens", "model.width", "model.layers") if k in params},
+        **{
+            k: params[k]
+            for k in (
+                "data.quality",
+                "data.unique_bytes",
+                "data.unique_tokens",
+                "model.width",
+                "model.layers",
+            )
+            if k in params
+        },
     }
 
 

@@ -1,8 +1,8 @@
 """MLflow: one experiment a store, one MLflow run a training run for its whole life, one summary run a sweep.
 
-Only drivers write here. What is written is a function of run folders, with steps and timestamps that a replay reproduces,
-so writing twice changes nothing (MLflow drops a point only where key, step, value and timestamp agree), and the whole
-database can be made again from the folders.
+Only drivers write here. What is written is a function of run folders, with steps and timestamps that a replay
+reproduces, so writing twice changes nothing (MLflow drops a point only where key, step, value and timestamp
+agree), and the whole database can be made again from the folders.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import sys
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from orchestrator.metrics import Point
@@ -50,16 +50,20 @@ def uri(store: Store) -> str:
 
 
 def markers(store: Store) -> Path:
-    """Folder that says how much of each run MLflow has; dropping it makes the next mirror pass write everything again."""
+    """Folder that says how much of each run MLflow has; dropping it makes the next mirror pass write
+    everything again."""
     remote = os.environ.get(URI_ENVIRONMENT)
-    return store.mlflow / (f"mirrored-{hashlib.sha256(remote.encode()).hexdigest()[:8]}" if remote else "mirrored")
+    return store.mlflow / (
+        f"mirrored-{hashlib.sha256(remote.encode()).hexdigest()[:8]}" if remote else "mirrored"
+    )
 
 
 def create_database(store: Store) -> None:
-    """Make the store's database, whole or not at all, or bring an older one up to date. Any number of processes may.
+    """Make the store's database, whole or not at all, or bring an older one up to date. Any number of
+    processes may.
 
-    MLflow's own first use takes seconds and fails where two do it at once; so a template is made once a user and
-    version, and linked into place.
+    MLflow's own first use takes seconds and fails where two do it at once; so a template is made once a user
+    and version, and linked into place.
     """
     if os.environ.get(URI_ENVIRONMENT):
         return
@@ -129,18 +133,25 @@ class Tracker:
     # ------------------------------------------------------------------ runs
 
     def run(self, key: str) -> str | None:
-        """Id of the MLflow run of a training key, if there is one; the oldest, should another program have made more."""
+        """Id of the MLflow run of a training key, if there is one; the oldest, should another program have
+        made more."""
         if key not in self._runs:
             found = self.client.search_runs(
-                [self.experiment], f"tags.{KEY_TAG} = '{key}'", max_results=1, order_by=["attributes.start_time ASC"]
+                [self.experiment],
+                f"tags.{KEY_TAG} = '{key}'",
+                max_results=1,
+                order_by=["attributes.start_time ASC"],
             )
             if not found:
                 return None
             self._runs[key] = found[0].info.run_id
         return self._runs[key]
 
-    def find_or_create(self, key: str, name: str, created: int, tags: Mapping[str, str], params: Mapping[str, str]) -> str:
-        """Id of the run of a training key, made if there is none. ``created``: its start, milliseconds since 1970."""
+    def find_or_create(
+        self, key: str, name: str, created: int, tags: Mapping[str, str], params: Mapping[str, str]
+    ) -> str:
+        """Id of the run of a training key, made if there is none. ``created``: its start, milliseconds since
+        1970."""
         known = self.run(key)
         if known is not None:
             return known
@@ -159,7 +170,8 @@ class Tracker:
             self.client.log_batch(run_id, params=items[start : start + 100])
 
     def log(self, run_id: str, points: Sequence[Point], created: int) -> None:
-        """Log points; the timestamp is the run's creation and the step in milliseconds, the same whenever it is replayed."""
+        """Log points; the timestamp is the run's creation and the step in milliseconds, the same whenever it
+        is replayed."""
         from mlflow.entities import Metric
 
         metrics = [Metric(_key(p.key), p.value, created + p.step, p.step) for p in points]
@@ -184,7 +196,8 @@ class Tracker:
             self.client.set_terminated(run_id, status)
 
     def reconcile(self, held: Callable[[str], bool]) -> list[str]:
-        """Runs that MLflow takes to be running but whose training key nobody holds become KILLED; their keys."""
+        """Runs that MLflow takes to be running but whose training key nobody holds become KILLED; their
+        keys."""
         found = self.client.search_runs([self.experiment], "attributes.status = 'RUNNING'", max_results=5000)
         ended = []
         for run in found:
@@ -203,7 +216,9 @@ class Tracker:
         )
         return found[0].info.run_id if found else None
 
-    def summarise(self, name: str, folder: Path, tags: Mapping[str, str], metrics: Mapping[str, float]) -> str:
+    def summarise(
+        self, name: str, folder: Path, tags: Mapping[str, str], metrics: Mapping[str, float]
+    ) -> str:
         """Make or refresh a sweep's summary run from its folder (YAML, plan, report); its id."""
         run_id = self.sweep(name)
         if run_id is None:
@@ -229,14 +244,17 @@ def page(server: str, experiment: str, sweep: str | None = None) -> str:
 
 
 def experiment_id(store: Store) -> str | None:
-    """Id of the store's experiment, read without importing MLflow where it is a SQLite file; None if there is none."""
+    """Id of the store's experiment, read without importing MLflow where it is a SQLite file; None if there is
+    none."""
     import sqlite3
 
     database = store.mlflow / "mlflow.db"
     if os.environ.get(URI_ENVIRONMENT) or not database.exists():
         return None
     with contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
-        row = connection.execute("SELECT experiment_id FROM experiments WHERE name = ?", (EXPERIMENT,)).fetchone()
+        row = connection.execute(
+            "SELECT experiment_id FROM experiments WHERE name = ?", (EXPERIMENT,)
+        ).fetchone()
     return str(row[0]) if row else None
 
 

@@ -1,4 +1,5 @@
-"""Where tasks run: in this process, or on Ray Core. One interface, so that a test of the driver starts no Ray."""
+"""Where tasks run: in this process, or on Ray Core. One interface, so that a test of the driver starts no
+Ray."""
 
 from orchestrator.backends.base import Backend, Finished
 from orchestrator.backends.local import LocalBackend

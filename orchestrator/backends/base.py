@@ -20,7 +20,8 @@ class Finished:
 
 
 class Backend(Protocol):
-    """Runs tasks that the scheduler has chosen. It keeps no queue: what is submitted is meant to start at once."""
+    """Runs tasks that the scheduler has chosen. It keeps no queue: what is submitted is meant to start at
+    once."""
 
     def start(self) -> None:
         """Begin to start up; returns at once."""
@@ -32,7 +33,8 @@ class Backend(Protocol):
         """All it has, idle or not. Blocks until it is started."""
 
     def infeasible(self, task: Task) -> str | None:
-        """Why ``task`` could never start here (no one node holds what it asks for), or None. Blocks until started."""
+        """Why ``task`` could never start here (no one node holds what it asks for), or None. Blocks until
+        started."""
 
     def submit(self, task: Task, payload: dict[str, Any]) -> None:
         """Run ``payload`` (see `orchestrator.worker.execute`) with the task's resources."""
@@ -41,7 +43,8 @@ class Backend(Protocol):
         """What has ended since the last call; waits up to ``seconds`` for the first."""
 
     def kill(self, key: str) -> None:
-        """End a task by force, as far as the backend can; its end is reported by :meth:`wait` like any other."""
+        """End a task by force, as far as the backend can; its end is reported by :meth:`wait` like any
+        other."""
 
     def close(self) -> None:
         """Give everything back. What still runs is ended."""

@@ -13,10 +13,13 @@ from orchestrator.scheduler import Resources, Task
 
 
 class LocalBackend:
-    """Runs one task at a time in this process. A task cannot be killed, only asked to stop; so a hang is not ended here."""
+    """Runs one task at a time in this process. A task cannot be killed, only asked to stop; so a hang is not
+    ended here."""
 
     def __init__(
-        self, execute: Callable[[dict[str, Any]], dict[str, Any]] = worker.execute, resources: Resources | None = None
+        self,
+        execute: Callable[[dict[str, Any]], dict[str, Any]] = worker.execute,
+        resources: Resources | None = None,
     ) -> None:
         self._execute = execute
         self._resources = resources or Resources(cpus=1, gpus=1)

@@ -1,7 +1,8 @@
 """The Ray Core backend: embedded and quiet, or attached to a cluster.
 
-Ray retries nothing (the driver does, where class, budget and progress are known) and queues nothing (see the scheduler).
-CPU workers stay warm between tasks; GPU tasks get a fresh process, so that device memory is really free afterwards.
+Ray retries nothing (the driver does, where class, budget and progress are known) and queues nothing (see the
+scheduler). CPU workers stay warm between tasks; GPU tasks get a fresh process, so that device memory is
+really free afterwards.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ OBJECT_STORE_BYTES = 100 * 2**20
 
 
 class RayBackend:
-    """Tasks on Ray Core. ``address`` attaches to a cluster (its token comes from the environment then); else Ray is
-    started here, for this driver alone, with as many CPUs as this process may use."""
+    """Tasks on Ray Core. ``address`` attaches to a cluster (its token comes from the environment then); else
+    Ray is started here, for this driver alone, with as many CPUs as this process may use."""
 
     def __init__(
         self,
@@ -30,7 +31,7 @@ class RayBackend:
         *,
         address: str | None = None,
         cpus: int | None = None,
-        gpus: float | None = None,
+        gpus: int | None = None,
         execute: Callable[[dict[str, Any]], dict[str, Any]] = worker.execute,
         warm: Callable[[], int] | None = worker.warm,
     ) -> None:
@@ -65,7 +66,8 @@ class RayBackend:
         self._thread.join()
 
     def _start(self) -> None:
-        """Start Ray, and stay: its processes die with the thread that started them (PR_SET_PDEATHSIG), not with the process."""
+        """Start Ray, and stay: its processes die with the thread that started them (PR_SET_PDEATHSIG), not
+        with the process."""
         try:
             self._connect()
         except BaseException as error:
@@ -89,7 +91,11 @@ class RayBackend:
 
         import ray
 
-        common: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "namespace": "crossover"}
+        common: dict[str, Any] = {
+            "log_to_driver": False,
+            "logging_level": logging.ERROR,
+            "namespace": "crossover",
+        }
         if self._address is not None:
             ray.init(address=self._address, **common)
         else:
@@ -105,7 +111,7 @@ class RayBackend:
             for node in ray.nodes()
             if node["Alive"]
         ]
-        plain = {"max_retries": 0, "num_cpus": 1}
+        plain: dict[str, Any] = {"max_retries": 0, "num_cpus": 1}
         self._remote = {
             "cpu": ray.remote(**plain)(self._execute),
             # `max_calls` can only be given here; it is what frees the device between runs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import json
 import sys
@@ -79,7 +80,8 @@ def sweep_options(function: F) -> F:
 def specs_of(
     store: Store, sweeps: Sequence[str], settings: Sequence[str] = (), only: Sequence[str] = ()
 ) -> list[SweepSpec]:
-    """Sweeps from YAML files, or by the names of sweeps that the store has run, as far as the store extends them."""
+    """Sweeps from YAML files, or by the names of sweeps that the store has run, as far as the store extends
+    them."""
     from orchestrator.extension import FILE
     from orchestrator.spec import load
 
@@ -95,11 +97,11 @@ def sweep_file(store: Store, name: str) -> Path:
     if name not in (".", "..") and "/" not in name and kept.is_file():
         return kept
     known = store.sweep_names()
-    from trainers.component import unknown
-
-    hint = unknown("sweep", name, known).removeprefix("unknown ") if known else f"sweep {name!r}"
+    hint = f"it has run {', '.join(known)}" if known else "it has run none yet"
+    near = difflib.get_close_matches(name, known, n=1)
     raise KeyError(
-        f"sweep {name!r}: no such file, and the store {store.root} has run none of that name. {hint if known else ''}".strip()
+        f"sweep {name!r}: no such file, and no sweep of the store {store.root}; {hint}"
+        + (f". Did you mean {near[0]!r}?" if near else "")
     )
 
 

@@ -6,7 +6,16 @@ from typing import Any
 
 import click
 
-from orchestrator.commands.common import Wrong, emit, guarded, is_sweep, json_option, specs_of, store_option, table
+from orchestrator.commands.common import (
+    Wrong,
+    emit,
+    guarded,
+    is_sweep,
+    json_option,
+    specs_of,
+    store_option,
+    table,
+)
 from orchestrator.store import Store
 
 
@@ -31,7 +40,10 @@ def command(a: str, b: str, folder: str | None, as_json: bool) -> None:
     else:
         click.echo("no difference in configuration")
     if "only_a" in found:
-        click.echo(f"{found['shared']} runs shared, {len(found['only_a'])} only in {a}, {len(found['only_b'])} only in {b}")
+        click.echo(
+            f"{found['shared']} runs shared, {len(found['only_a'])} only in {a}, "
+            f"{len(found['only_b'])} only in {b}"
+        )
     else:
         click.echo("the same run" if found["same_run"] else "two runs")
 
@@ -47,7 +59,8 @@ def _runs(store: Store, a: str, b: str) -> dict[str, Any]:
         "b": keys[1],
         "same_run": keys[0] == keys[1],
         "differences": [
-            {**d, "in_key": d["field"] in {x["field"] for x in differences(*identities)}} for d in differences(*configs)
+            {**d, "in_key": d["field"] in {x["field"] for x in differences(*identities)}}
+            for d in differences(*configs)
         ],
     }
 
@@ -68,7 +81,8 @@ def _sweeps(store: Store, a: str, b: str) -> dict[str, Any]:
 
 
 def differences(a: Any, b: Any, path: str = "") -> list[dict[str, Any]]:
-    """``[{"field": dotted path, "a": value, "b": value}]`` of two JSON values; None where one lacks the field."""
+    """``[{"field": dotted path, "a": value, "b": value}]`` of two JSON values; None where one lacks the
+    field."""
     if isinstance(a, dict) and isinstance(b, dict):
         names = [*a, *(k for k in b if k not in a)]
         return [d for k in names for d in differences(a.get(k), b.get(k), f"{path}.{k}" if path else str(k))]

@@ -2,31 +2,80 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import click
 
-from orchestrator.commands.common import emit, guarded, json_option, size, store_option
+from orchestrator.commands.common import emit, guarded, json_option, say, size, specs_of, store_option
+from orchestrator.leases import Session
 from orchestrator.store import Store
 
 
 @click.command("gc")
+@click.option(
+    "--keep",
+    type=click.Choice(["evals", "branches", "last"]),
+    help="Also drop checkpoints. evals: optimizer states stay only where needed; branches, last: so do weights.",
+)
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
 @store_option
 @json_option
 @guarded
-def command(dry_run: bool, folder: str | None, as_json: bool) -> None:
-    """Remove objects that no commit names: what killed attempts left. Nothing that a run, branch or evaluation needs goes."""
-    from orchestrator.leases import Session
+def command(keep: str | None, dry_run: bool, folder: str | None, as_json: bool) -> None:
+    """Remove objects that no commit names: what killed attempts left.
+
+    With --keep, also checkpoints of finished work. What a branch, a child or an evaluation of the store's sweeps
+    needs never goes; nor does a run's newest checkpoint, nor its best. Runs in use are left alone.
+    """
     from trainers.folder import collect, garbage
 
     store = Store.at(folder)
-    observer = Session(store.leases)
     freed: dict[str, int] = {}
-    for key in store.run_keys():
-        if observer.holder(f"run-{key}") is None:
-            run = store.run(key)
-            freed[key] = sum(garbage(run).values()) if dry_run else collect(run)
+    with Session(store.leases) as session:
+        for key in store.run_keys():
+            with _held(session, f"run-{key}") as ours:
+                if ours:
+                    run = store.run(key)
+                    freed[key] = sum(garbage(run).values()) if dry_run else collect(run)
+        if keep is not None:
+            _tighten(store, session, keep == "evals", dry_run, freed)
     freed = {key: n for key, n in freed.items() if n}
     if as_json:
         emit({"bytes": sum(freed.values()), "runs": freed, "removed": not dry_run})
     else:
-        click.echo(f"{'would free' if dry_run else 'freed'} {size(sum(freed.values()))} in {len(freed)} runs")
+        verb = "would free" if dry_run else "freed"
+        click.echo(f"{verb} {size(sum(freed.values()))} in {len(freed)} runs")
+
+
+def _tighten(store: Store, session: Session, evaluations: bool, dry_run: bool, freed: dict[str, int]) -> None:
+    """Drop the checkpoints that nobody needs, of the runs that nobody else works on."""
+    from orchestrator.usage import Needs, needs
+    from trainers.folder import RunFolder
+    from trainers.retain import retain
+
+    names = [name for name in store.sweep_names() if (store.sweep(name) / "sweep.yaml").is_file()]
+    with contextlib.ExitStack() as stack:
+        for name in names:
+            if not stack.enter_context(_held(session, f"sweep-{name}")):
+                say(f"sweep {name} is being run; checkpoints stay")
+                return
+        wanted = needs(store, specs_of(store, names)) if names else needs(store, [])
+        for key in store.run_keys():
+            with _held(session, f"run-{key}") as ours:
+                if ours:
+                    run, need = RunFolder(store.run(key)), wanted.get(key, Needs())
+                    commit = run.last_commit()
+                    kept = set(commit.checkpoints) if commit is not None and evaluations else set()
+                    freed[key] += retain(run, kept | need.weights, need.states, dry_run=dry_run)
+
+
+@contextlib.contextmanager
+def _held(session: Session, lease: str) -> Iterator[bool]:
+    """Hold a lease; false where somebody else does."""
+    ours = session.acquire(lease)
+    try:
+        yield ours
+    finally:
+        if ours:
+            session.release(lease)

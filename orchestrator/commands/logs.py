@@ -49,16 +49,20 @@ def _key(store: Store, prefix: str) -> str:
 
 
 def _line(event: dict[str, Any]) -> str:
+    where = f"step {event['step']:>7}  tokens {event.get('tokens', 0):>10}"
     match event["event"]:
         case "start":
-            return f"start     N={event['N']} U={event['unique_tokens']} tokens, {event['sequences']} sequences"
+            return (
+                f"start     N={event['N']} U={event['unique_tokens']} tokens, {event['sequences']} sequences"
+            )
         case "train":
-            return f"step {event['step']:>7}  tokens {event['tokens']:>10}  train {event['loss']:.4f}"
+            return f"{where}  train {event['loss']:.4f}"
         case "evaluation":
             a, b, kind = event["a"]["nll"], event["b"]["nll"], event["kind"].replace("_", " ")
-            return f"step {event['step']:>7}  tokens {event['tokens']:>10}  validation A {a:.4f}  B {b:.4f}  ({kind})"
+            return f"{where}  validation A {a:.4f}  B {b:.4f}  ({kind})"
         case "attempt":
-            return f"attempt   {event['attempt']} on {event['numerics']['model']}, class {event['numerics']['class']}"
+            numerics = event["numerics"]
+            return f"attempt   {event['attempt']} on {numerics['model']}, class {numerics['class']}"
         case "diverged":
             return f"step {event['step']:>7}  diverged"
         case _:

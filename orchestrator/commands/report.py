@@ -15,13 +15,25 @@ from orchestrator.store import Store
 @click.command("report")
 @click.argument("sweeps", nargs=-1, metavar="[SWEEP]...")
 @click.option("--tables", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="DIR",
-              help="Instead of a sweep: runs.csv and curves.csv (scores.csv) of any study, or .parquet.")  # fmt: skip
+              help="Instead of a sweep: runs.csv and curves.csv of any study, or .parquet.")  # fmt: skip
 @click.option("--mlflow", is_flag=True, help="Read the curves from MLflow instead of run folders.")
-@click.option("--to", type=click.Path(path_type=Path), metavar="DIR", help="Where to write (default: with the sweep, in the store).")
+@click.option(
+    "--to",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Where to write (default: with the sweep, in the store).",
+)
 @store_option
 @json_option
 @guarded
-def command(sweeps: tuple[str, ...], tables: Path | None, mlflow: bool, to: Path | None, folder: str | None, as_json: bool) -> None:
+def command(
+    sweeps: tuple[str, ...],
+    tables: Path | None,
+    mlflow: bool,
+    to: Path | None,
+    folder: str | None,
+    as_json: bool,
+) -> None:
     """Draw the reports of these sweeps again, finished or not. Trains nothing."""
     from analysis.tables import TableError
 

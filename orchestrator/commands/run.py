@@ -97,8 +97,9 @@ def execute(
     )
     ending = result.ending
     for key, outcome in ending.failed.items():
-        first = outcome.message.strip().splitlines()[0] if outcome.message.strip() else ""
-        say(f"{key[:8]}: {outcome.failure}: {first}   (crossover logs {key[:8]})")
+        if key in {row.run for row in result.plan.rows}:
+            first = outcome.message.strip().splitlines()[0] if outcome.message.strip() else ""
+            say(f"{key[:8]}: {outcome.failure}: {first}   (crossover logs {key[:8]})")
     if ending.halted:
         say(f"nothing more was started: {ending.halted}")
     if result.behind:

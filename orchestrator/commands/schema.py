@@ -9,7 +9,8 @@ from orchestrator.commands.common import emit
 
 @click.command("schema")
 def command() -> None:
-    """The JSON schema of sweep files. `crossover schema > sweep.schema.json`, and name it in an editor's YAML settings, or
+    """The JSON schema of sweep files. `crossover schema > sweep.schema.json`, and name it in an editor's YAML
+    settings, or
 
     in the first line of a sweep: `# yaml-language-server: $schema=sweep.schema.json`.
     """

@@ -34,10 +34,15 @@ def command(key: str, folder: str | None, as_json: bool) -> None:
     if evaluations:
         click.echo("\nevaluations (nats per token)")
         rows = [
-            [e["step"], e["tokens"], f"{e['epochs']:.3g}", f"{e['a']:.4f}", f"{e['b']:.4f}", f"{e['b_se']:.4f}",
-             "precise" if e["precise"] else ""]
+            [
+                e["step"],
+                e["tokens"],
+                f"{e['epochs']:.3g}",
+                *(f"{e[k]:.4f}" for k in ("a", "b", "b_se")),
+                "precise" if e["precise"] else "",
+            ]
             for e in evaluations
-        ]  # fmt: skip
+        ]
         click.echo(table(["step", "tokens", "epochs", "half A", "half B", "se", ""], rows, right=range(6)))
 
 
@@ -62,7 +67,13 @@ def describe(store: Store, key: str) -> dict[str, Any]:
         "failure": store.failure(key),
         "config": config.model_dump(mode="json"),
         "evaluations": [
-            {"step": e["step"], "tokens": e["tokens"], "epochs": e["epochs"], "kind": e["kind"], "precise": precise}
+            {
+                "step": e["step"],
+                "tokens": e["tokens"],
+                "epochs": e["epochs"],
+                "kind": e["kind"],
+                "precise": precise,
+            }
             | {"a": e["a"]["nll"], "b": e["b"]["nll"], "b_se": e["b"]["se"]}
             for e, precise in run.evaluations()
         ],

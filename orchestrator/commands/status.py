@@ -70,7 +70,11 @@ def standing(store: Store, names: tuple[str, ...]) -> list[dict[str, Any]]:
             state = "blocked" if failure["failure"] == "blocked" else "failed"
         else:
             state = "blocked" if key in blocked else "partial" if step else "new"
-        reason = f"{failure['failure']}: {failure['message'].splitlines()[0]}" if failure and state in ("failed", "blocked") else None
+        reason = (
+            f"{failure['failure']}: {failure['message'].splitlines()[0]}"
+            if failure and state in ("failed", "blocked")
+            else None
+        )
         records.append(
             {
                 "run": key,

@@ -19,7 +19,12 @@ from orchestrator.store import Store
 @click.command("ui")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=5000, show_default=True, type=click.IntRange(1, 65535), help="Port.")
-@click.option("--allow", multiple=True, metavar="HOST", help="A further host name that browsers may use (MLflow refuses others).")
+@click.option(
+    "--allow",
+    multiple=True,
+    metavar="HOST",
+    help="A further host name that browsers may use (MLflow refuses others).",
+)
 @store_option
 @guarded
 def command(host: str, port: int, allow: tuple[str, ...], folder: str | None) -> None:
@@ -48,7 +53,11 @@ def command(host: str, port: int, allow: tuple[str, ...], folder: str | None) ->
 def serve(store: Store, host: str, port: int, allow: tuple[str, ...] = ()) -> subprocess.Popen[bytes]:
     """Start MLflow's server on the store: one worker, no job runner, no telemetry."""
     tracking.quiet()
-    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    environment = {
+        **os.environ,
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }
     arguments = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", tracking.uri(store)]
     arguments += ["--artifacts-destination", (store.mlflow / "artifacts").as_uri()]
     arguments += ["--host", host, "--port", str(port), "--workers", "1"]
@@ -67,7 +76,9 @@ def wait(process: subprocess.Popen[bytes], address: str, patience: float = 120.0
     end = time.monotonic() + patience
     while time.monotonic() < end:
         if process.poll() is not None:
-            raise Wrong("MLflow's server ended at once (is the port in use?); see mlflow-server.log in the store's logs")
+            raise Wrong(
+                "MLflow's server ended at once (is the port in use?); see logs/mlflow-server.log in the store"
+            )
         try:
             with urllib.request.urlopen(f"{address}/health", timeout=2):
                 return

@@ -35,7 +35,8 @@ def _need(condition: bool, what: str) -> None:
 
 @pytest.fixture(scope="session")
 def need() -> Callable[[bool, str], None]:
-    """``need(condition, what)``: skip where it is false; in CI, which sets CROSSOVER_REQUIRE_ALL, fail instead."""
+    """``need(condition, what)``: skip where it is false; in CI, which sets CROSSOVER_REQUIRE_ALL, fail
+    instead."""
     return _need
 
 

@@ -18,11 +18,19 @@ from trainers.folder import RunFolder
 
 pytestmark = pytest.mark.slow
 
-CHROMIUM = next((p for name in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(name))), None)
+CHROMIUM = next(
+    (p for name in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(name))), None
+)
 DRIVER = shutil.which("chromedriver")
 PATIENCE = 90
 FILTER = "input[placeholder='Search metric charts']"
-FLAGS = ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--window-size=1600,1400")
+FLAGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-dev-shm-usage",
+    "--disable-gpu",
+    "--window-size=1600,1400",
+)
 
 CURVES = """
 return [...document.querySelectorAll('.js-plotly-plot')].flatMap(plot => (plot.data || []).map(
@@ -68,7 +76,9 @@ def until(browser: Any, condition: Callable[[Any], Any]) -> Any:
     from selenium.common.exceptions import StaleElementReferenceException
     from selenium.webdriver.support.ui import WebDriverWait
 
-    return WebDriverWait(browser, PATIENCE, ignored_exceptions=[StaleElementReferenceException]).until(condition)
+    return WebDriverWait(browser, PATIENCE, ignored_exceptions=[StaleElementReferenceException]).until(
+        condition
+    )
 
 
 def text_of(browser: Any) -> str:
@@ -89,7 +99,9 @@ def test_the_sweeps_page_shows_its_runs_and_a_chart_with_the_stores_values(
 
     def charted(b: Any) -> bool:
         lines = b.execute_script(CURVES)
-        shown.update({name: (x, y) for metric, name, x, y in lines if metric == "val/nll" and name in names and x})
+        shown.update(
+            {name: (x, y) for metric, name, x, y in lines if metric == "val/nll" and name in names and x}
+        )
         return len(shown) == len(names)
 
     until(browser, charted)
@@ -118,7 +130,9 @@ def test_a_foreign_host_name_is_refused(server: str) -> None:
     import urllib.error
     import urllib.request
 
-    request = urllib.request.Request(f"{server}/api/2.0/mlflow/experiments/search?max_results=1", headers={"Host": "evil.example"})
+    request = urllib.request.Request(
+        f"{server}/api/2.0/mlflow/experiments/search?max_results=1", headers={"Host": "evil.example"}
+    )
     with pytest.raises(urllib.error.HTTPError) as caught:
         urllib.request.urlopen(request, timeout=10)
     assert caught.value.code == 403

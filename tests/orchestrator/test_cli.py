@@ -1,4 +1,5 @@
-"""The command line as a person uses it: exit codes, JSON on stdout and messages on stderr, runs that resume."""
+"""The command line as a person uses it: exit codes, JSON on stdout and messages on stderr, runs that
+resume."""
 
 from __future__ import annotations
 
@@ -19,8 +20,23 @@ from orchestrator.cli import COMMANDS
 from orchestrator.store import Store, write_atomic
 
 Cli = Callable[..., Result]
-KEYS = {"key", "run", "trunk", "sweeps", "cell", "seed", "N", "D", "U", "epochs", "flops", "seconds", "memory_bytes",
-        "disk_bytes", "state"}  # fmt: skip
+KEYS = {
+    "key",
+    "run",
+    "trunk",
+    "sweeps",
+    "cell",
+    "seed",
+    "N",
+    "D",
+    "U",
+    "epochs",
+    "flops",
+    "seconds",
+    "memory_bytes",
+    "disk_bytes",
+    "state",
+}
 
 
 def read(crossover: Cli, *arguments: str | Path) -> Any:
@@ -41,7 +57,9 @@ def test_plan(crossover: Cli, tiny: Path, finished_store: Path, tmp_path: Path) 
     fresh = read(crossover, "plan", tiny, "--store", tmp_path)
     assert len(fresh["runs"]) == 4 and {r["state"] for r in fresh["runs"]} == {"new"}
     assert set(fresh["runs"][0]) >= KEYS and not list(tmp_path.iterdir()), "a plan writes nothing"
-    assert {r["state"] for r in read(crossover, "plan", tiny, "--store", finished_store)["runs"]} == {"cached"}
+    assert {r["state"] for r in read(crossover, "plan", tiny, "--store", finished_store)["runs"]} == {
+        "cached"
+    }
     shown = crossover("plan", tiny, "--store", tmp_path)
     assert "4 end points of 4 runs (4 new)" in shown.stdout and str(tmp_path) in shown.stderr
 
@@ -63,7 +81,9 @@ def test_only_and_set_reach_the_plan(crossover: Cli, tiny: Path, tmp_path: Path)
         (("report",), "name a sweep"),
     ],
 )
-def test_wrong_usage_exits_2_and_says_why(crossover: Cli, tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
+def test_wrong_usage_exits_2_and_says_why(
+    crossover: Cli, tmp_path: Path, arguments: tuple[str, ...], message: str
+) -> None:
     result = crossover(*arguments, *(("--store", tmp_path) if arguments[0] in COMMANDS else ()))
     assert result.exit_code == 2 and message in result.stderr and not result.stdout
 
@@ -76,7 +96,9 @@ def test_a_wrong_sweep_exits_2_with_its_places(crossover: Cli, tmp_path: Path) -
     assert not (tmp_path / "s").exists(), "nothing is made for a sweep that cannot run"
 
 
-def test_a_finished_sweep_trains_nothing_and_draws_its_report_again(crossover: Cli, tiny: Path, store_copy: Path) -> None:
+def test_a_finished_sweep_trains_nothing_and_draws_its_report_again(
+    crossover: Cli, tiny: Path, store_copy: Path
+) -> None:
     commits = sorted(p.stat().st_mtime_ns for p in (store_copy / "runs").rglob("commits/*.json"))
     page = store_copy / "sweeps" / "tiny" / "report" / "report.html"
     page.unlink()
@@ -94,7 +116,9 @@ def test_a_finished_sweep_starts_neither_torch_nor_ray_nor_mlflow(tiny: Path, st
         "print(sorted({'torch', 'ray', 'mlflow'} & set(sys.modules)), file=sys.stderr)"
     )
     arguments = ["run", str(tiny), "--store", str(store_copy), "-q"]
-    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True
+    )
     assert done.stderr.strip().splitlines()[-1] == "[]"
 
 
@@ -134,7 +158,9 @@ def test_report_and_export(crossover: Cli, store_copy: Path, tmp_path: Path) -> 
     assert crossover("export", "tiny", "--to", tmp_path / "csv", *where).exit_code == 0
     again = read(crossover, "report", "--tables", tmp_path / "csv", *where)
     places = ("definition", "unit", "value", "censored")
-    assert [[c[p] for p in places] for c in again["crossovers"]] == [[c[p] for p in places] for c in report["crossovers"]]
+    assert [[c[p] for p in places] for c in again["crossovers"]] == [
+        [c[p] for p in places] for c in report["crossovers"]
+    ]
 
 
 def test_doctor_gc_mirror_cancel(crossover: Cli, store_copy: Path) -> None:
@@ -158,7 +184,11 @@ def test_retry_trains_what_failed_and_nothing_else(crossover: Cli, tiny: Path, s
     write_atomic(store.logs / f"{first}.log", "the traceback\n")
     where = ("--store", store_copy)
     assert read(crossover, "status", *where)["totals"] == {"done": 2, "failed": 1, "new": 1}
-    assert "the traceback" in crossover("logs", first[:8], *where).stdout if (store.run(first)).exists() else True
+    assert (
+        "the traceback" in crossover("logs", first[:8], *where).stdout
+        if (store.run(first)).exists()
+        else True
+    )
     result = crossover("retry", "tiny", "--local", *where)
     assert result.exit_code == 0, result.output
     assert read(crossover, "status", *where)["totals"] == {"done": 3, "new": 1}
@@ -167,22 +197,38 @@ def test_retry_trains_what_failed_and_nothing_else(crossover: Cli, tiny: Path, s
 def test_failing_runs_exit_1_and_are_named(crossover: Cli, tmp_path: Path) -> None:
     sweep = tmp_path / "broken.yaml"
     text = tmp_path / "text.txt"
-    text.write_text("A sentence about nothing much.\n\n" * 400)
+    text.write_text("".join(f"The {i}th sentence says nothing much about {i * i}.\n\n" for i in range(4000)))
     sweep.write_text(
-        "base: {model: {width: 16, layers: 1}, steps: 5, batch_size: 4, evaluation: {sequences: 900},\n"
+        "base: {model: {width: 16, layers: 1}, steps: 5, batch_size: 4, evaluation: {sequences: 9000, first: 2},\n"
         f"  data: {{corpus: {{name: text, files: {text}}}, context: 32}}}}\n"
     )
     result = crossover("run", sweep, "--local", "--store", tmp_path / "s", "--no-mlflow", "--no-report")
     assert result.exit_code == 1, result.output
-    assert "user error: ValueError: evaluation.sequences" in result.stderr and "crossover logs" in result.stderr
+    assert (
+        "user error: ValueError: evaluation.sequences" in result.stderr and "crossover logs" in result.stderr
+    )
 
 
 @pytest.mark.slow
 def test_ctrl_c_exits_130_and_the_same_command_goes_on(tiny: Path, tmp_path: Path) -> None:
     long = tmp_path / "long.yaml"
-    long.write_text(tiny.read_text().replace("steps: 40", "steps: 4000").replace("seeds: [0, 1]", "seeds: [0]"))
-    command = [sys.executable, "-m", "orchestrator", "run", str(long), "--local", "--store", str(tmp_path / "s"), "--no-mlflow"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    long.write_text(
+        tiny.read_text().replace("steps: 40", "steps: 4000").replace("seeds: [0, 1]", "seeds: [0]")
+    )
+    command = [
+        sys.executable,
+        "-m",
+        "orchestrator",
+        "run",
+        str(long),
+        "--local",
+        "--store",
+        str(tmp_path / "s"),
+        "--no-mlflow",
+    ]
+    process = subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
     store = Store(tmp_path / "s")
     end = time.monotonic() + 120
     while not list(store.control.glob("progress-*.json")) and time.monotonic() < end:

@@ -1,4 +1,5 @@
-"""The driver with a backend that trains nothing: leases, stopping, failures, hangs and the order of events."""
+"""The driver with a backend that trains nothing: leases, stopping, failures, hangs and the order of
+events."""
 
 from __future__ import annotations
 
@@ -104,11 +105,14 @@ def study(count: int) -> tuple[dict[str, Run], list[Task]]:
     return runs, [Task(key, "train", title=f"run {i}") for i, key in enumerate(runs)]
 
 
-def drive(store: Store, backend: Fake, runs: dict[str, Run], tasks: list[Task], **options: Any) -> tuple[Any, Recorder]:
+def drive(
+    store: Store, backend: Fake, runs: dict[str, Run], tasks: list[Task], **options: Any
+) -> tuple[Any, Recorder]:
     view = Recorder()
-    with Session(store.leases) as session, Driver(
-        store, runs, backend, session, view=view, clock=Clock(), **options
-    ) as driver:
+    with (
+        Session(store.leases) as session,
+        Driver(store, runs, backend, session, view=view, clock=Clock(), **options) as driver,
+    ):
         return driver.run(tasks), view
 
 
@@ -128,7 +132,9 @@ def test_no_task_no_backend(tmp_path: Path) -> None:
     assert ending.complete and not backend.closed, "a backend that was not needed is not even started"
 
 
-def test_data_is_prepared_here_while_the_backend_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_data_is_prepared_here_while_the_backend_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from orchestrator import worker
 
     here: list[str] = []
@@ -150,7 +156,9 @@ def test_failures_are_said_recorded_and_forgotten_once_past(tmp_path: Path) -> N
     store = Store(tmp_path)
     runs, tasks = study(1)
     (key,) = runs
-    broken = Outcome(key, "failed", Failure.CODE_ERROR, "ValueError: no\nmore", traceback="the place", fingerprint="f")
+    broken = Outcome(
+        key, "failed", Failure.CODE_ERROR, "ValueError: no\nmore", traceback="the place", fingerprint="f"
+    )
     ending, view = drive(store, Fake(lambda payload: broken), runs, tasks)
     assert list(ending.failed) == [key] and not ending.complete
     assert view.lines == ["run 0: code error: ValueError: no"]
@@ -200,7 +208,9 @@ def test_a_run_that_another_driver_trains_is_waited_for_and_its_result_taken(tmp
         def answer(payload: dict[str, Any]) -> Outcome | None:
             looks.append(payload["task"])
             if len(looks) == 5:  # the other driver finishes
-                write_atomic(store.run(shared) / "commits" / "00000001.json", '{"n": 1, "step": 10, "state": "done"}')
+                write_atomic(
+                    store.run(shared) / "commits" / "00000001.json", '{"n": 1, "step": 10, "state": "done"}'
+                )
                 other.release(f"run-{shared}")
             return done(payload) if len(looks) > 8 else None
 
@@ -215,7 +225,7 @@ def test_a_silent_run_is_killed_and_tried_once_more(tmp_path: Path) -> None:
     runs, tasks = study(1)
     ending, view = drive(Store(tmp_path), backend := Fake(lambda payload: None), runs, tasks, hang_after=20.0)
     assert len(backend.submitted) == 2
-    assert list(ending.failed.values())[0].failure is Failure.HANG
+    assert next(iter(ending.failed.values())).failure is Failure.HANG
     assert any("no sign of life" in line for line in view.lines)
 
 
@@ -224,7 +234,9 @@ def test_signs_of_life_are_read(tmp_path: Path) -> None:
 
     def answer(payload: dict[str, Any]) -> Outcome | None:
         looks.append(len(looks))
-        write_atomic(Path(payload["progress"]), f'{{"step": 3, "tokens": {100 * len(looks)}, "beat": {len(looks)}}}')
+        write_atomic(
+            Path(payload["progress"]), f'{{"step": 3, "tokens": {100 * len(looks)}, "beat": {len(looks)}}}'
+        )
         return done(payload) if len(looks) > 50 else None
 
     runs, tasks = study(1)

@@ -26,7 +26,10 @@ class WorkerCrashedError(RuntimeError):
     [
         (MemoryError(), Failure.OUT_OF_MEMORY),
         (OutOfMemoryError("CUDA"), Failure.OUT_OF_MEMORY),
-        (RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory: you tried"), Failure.OUT_OF_MEMORY),
+        (
+            RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory: you tried"),
+            Failure.OUT_OF_MEMORY,
+        ),
         (OSError(errno.ENOSPC, "No space left on device"), Failure.DISK_FULL),
         (OSError(errno.EDQUOT, "Disk quota exceeded"), Failure.DISK_FULL),
         (WorkerCrashedError("died"), Failure.PREEMPTED),

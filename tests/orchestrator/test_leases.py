@@ -1,4 +1,5 @@
-"""Leases: one holder at a time, death by the observer's clock, and at once where the process is seen to be gone."""
+"""Leases: one holder at a time, death by the observer's clock, and at once where the process is seen to be
+gone."""
 
 from __future__ import annotations
 

@@ -83,3 +83,51 @@ def test_a_cosine_sweep_cannot_be_extended(crossover: Cli, tiny: Path, tmp_path:
     options = ("--set", "base.schedule=cosine", "--set", "extend=[{to: 2x}]", "--store", tmp_path)
     result = crossover("plan", tiny, *options)
     assert result.exit_code == 2 and "a cosine run cannot be extended" in result.stderr
+
+
+def test_du_accounts_for_every_byte(crossover: Cli, finished_store: Path) -> None:
+    found = read(crossover, "du", "--store", finished_store)
+    assert found["bytes"] == sum(found["kinds"].values())
+    on_disk = sum(p.stat().st_size for p in (finished_store / "runs").rglob("*") if p.is_file())
+    of_runs = sum(run["bytes"] for run in found["runs"])
+    assert of_runs == on_disk == found["sweeps"]["tiny"]
+    run = found["runs"][0]
+    assert run["kinds"]["weights"] > 0 and run["kinds"]["states"] > 0 and not run["kinds"]["garbage"]
+    assert "weights" in crossover("du", "--store", finished_store).output
+
+
+def checkpoints(store: Path) -> dict[str, dict[int, bool]]:
+    """Run -> step -> whether training can go on from there."""
+    from trainers.folder import RunFolder
+
+    commits = {path.name: RunFolder(path).last_commit() for path in (store / "runs").iterdir()}
+    return {
+        key: {step: kept.state is not None for step, kept in commit.checkpoints.items()}
+        for key, commit in commits.items()
+        if commit is not None
+    }
+
+
+def test_gc_drops_checkpoints_that_nobody_needs(crossover: Cli, tiny: Path, store_copy: Path) -> None:
+    where = ("--store", store_copy)
+    full = checkpoints(store_copy)
+    report = read(crossover, "report", tiny, *where)["crossovers"]
+    assert read(crossover, "gc", *where)["bytes"] == 0, "without --keep there is nothing to remove"
+    planned = read(crossover, "gc", "--keep", "evals", "--dry-run", *where)
+    assert planned["bytes"] > 0 and checkpoints(store_copy) == full
+    used = read(crossover, "du", *where)
+    freed = read(crossover, "gc", "--keep", "evals", *where)
+    assert freed["bytes"] == planned["bytes"]
+    for key, kept in checkpoints(store_copy).items():
+        assert set(kept) == set(full[key]), "every evaluation's weights stay"
+        assert [step for step, whole in kept.items() if whole] == [max(kept)]
+    left = read(crossover, "du", *where)
+    assert left["kinds"]["weights"] + left["kinds"]["states"] == (
+        used["kinds"]["weights"] + used["kinds"]["states"] - freed["bytes"]
+    )
+    assert read(crossover, "gc", "--keep", "last", *where)["bytes"] > 0
+    assert all(len(kept) <= 2 for kept in checkpoints(store_copy).values()), "the newest, and the best"
+    assert {r["state"] for r in read(crossover, "plan", tiny, *where)["runs"]} == {"cached"}
+    assert read(crossover, "report", tiny, *where)["crossovers"] == report
+    longer = crossover("extend", tiny, "--to", "1.5x", "--local", "--no-mlflow", "--quiet", *where)
+    assert longer.exit_code == 0, "and the runs can go on"

@@ -86,7 +86,9 @@ def test_a_hung_task_is_ended_by_force(backend: RayBackend) -> None:
 
 def test_what_no_node_can_hold_is_known_before_it_is_submitted(backend: RayBackend) -> None:
     assert backend.infeasible(Task("fits", "train", resources=Resources(2))) is None
-    assert "largest nodes have 2 CPUs and 0 GPUs" in (backend.infeasible(Task("g", "train", resources=Resources(1, 1))) or "")
+    assert "largest nodes have 2 CPUs and 0 GPUs" in (
+        backend.infeasible(Task("g", "train", resources=Resources(1, 1))) or ""
+    )
 
 
 def test_the_cluster_asks_for_the_stores_own_token(backend: RayBackend) -> None:
@@ -102,7 +104,9 @@ def test_a_killed_driver_loses_nothing(tiny: Path, tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     command = [sys.executable, "-m", "orchestrator", "run", str(sweep), "--store", str(store.root)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    driver = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    driver = subprocess.Popen(
+        command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
     end = time.monotonic() + 180
     while time.monotonic() < end and driver.poll() is None:
         if len(_positions(store)) >= 1:
@@ -112,7 +116,7 @@ def test_a_killed_driver_loses_nothing(tiny: Path, tmp_path: Path) -> None:
     children = [p for p in psutil.Process(driver.pid).children(recursive=True) if "Agent" not in p.name()]
     driver.send_signal(signal.SIGKILL)
     driver.communicate(timeout=30)
-    assert 0 < len(_positions(store)) and not all(s >= 1500 for s in _positions(store).values())
+    assert len(_positions(store)) > 0 and not all(s >= 1500 for s in _positions(store).values())
     _, alive = psutil.wait_procs(children, timeout=30)
     assert not alive, "Ray ends with its driver"
 
@@ -133,7 +137,9 @@ def test_a_killed_driver_loses_nothing(tiny: Path, tmp_path: Path) -> None:
 
     tracker = Tracker(store)
     runs = tracker.client.search_runs([tracker.experiment], "tags.`sweep.tiny` = 'member'")
-    assert sorted(r.data.tags[KEY_TAG] for r in runs) == store.run_keys(), "one MLflow run a training, for its whole life"
+    assert sorted(r.data.tags[KEY_TAG] for r in runs) == store.run_keys(), (
+        "one MLflow run a training, for its whole life"
+    )
     assert {r.info.status for r in runs} == {"FINISHED"}
     for run in runs:
         history = RunFolder(store.run(run.data.tags[KEY_TAG])).history()

@@ -12,7 +12,9 @@ from orchestrator.failures import POLICIES, Failure, Outcome
 from orchestrator.scheduler import FINAL, Resources, Scheduler, State, Task
 
 
-def train(key: str, *needs: str, seconds: float = 1.0, cpus: float = 1.0, gpus: float = 0.0, batch: int = 8) -> Task:
+def train(
+    key: str, *needs: str, seconds: float = 1.0, cpus: float = 1.0, gpus: float = 0.0, batch: int = 8
+) -> Task:
     return Task(key, "train", needs, seconds, Resources(cpus, gpus), batch)
 
 
@@ -34,7 +36,8 @@ def test_longest_first_and_no_more_than_fit() -> None:
 
 def test_a_short_parent_of_a_long_chain_goes_first() -> None:
     scheduler = Scheduler(
-        [train("child", "parent", seconds=50), train("parent", seconds=1), train("other", seconds=20)], Resources(1)
+        [train("child", "parent", seconds=50), train("parent", seconds=1), train("other", seconds=20)],
+        Resources(1),
     )
     assert keys(scheduler.start(0)) == ["parent"]
     scheduler.finish(Outcome("parent", "done"), 1)
@@ -44,7 +47,9 @@ def test_a_short_parent_of_a_long_chain_goes_first() -> None:
 def test_a_large_task_is_not_starved_and_leaves_other_resources_usable() -> None:
     tasks = [train("small1", seconds=30), train("large", seconds=20, cpus=2), train("small2", seconds=10)]
     scheduler = Scheduler(tasks, Resources(2, 1))
-    assert keys(scheduler.start(0)) == ["small1"]  # `large` waits for both cores, and `small2` may not take the second
+    assert keys(scheduler.start(0)) == [
+        "small1"
+    ]  # `large` waits for both cores, and `small2` may not take the second
     scheduler.add([train("card", seconds=5, cpus=0, gpus=1)])
     assert keys(scheduler.start(0)) == ["card"]
     scheduler.finish(Outcome("small1", "done"), 1)
@@ -52,7 +57,9 @@ def test_a_large_task_is_not_starved_and_leaves_other_resources_usable() -> None
 
 
 def test_what_can_never_fit_fails_at_once_and_blocks_its_children() -> None:
-    scheduler = Scheduler([train("big", cpus=8), train("child", "big"), train("fine")], Resources(float("inf")))
+    scheduler = Scheduler(
+        [train("big", cpus=8), train("child", "big"), train("fine")], Resources(float("inf"))
+    )
     scheduler.resize(Resources(2))
     assert scheduler.state("big") is State.FAILED
     assert "at most 2" in scheduler.outcome("big").message  # type: ignore[union-attr]
@@ -159,7 +166,9 @@ def test_cycles_and_unknown_needs_are_errors() -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(st.integers(0, 10_000), st.integers(1, 25), st.integers(1, 4))
-def test_no_task_is_lost_run_twice_at_once_or_started_before_its_needs(seed: int, count: int, cores: int) -> None:
+def test_no_task_is_lost_run_twice_at_once_or_started_before_its_needs(
+    seed: int, count: int, cores: int
+) -> None:
     draw = random.Random(seed)
     tasks = []
     for i in range(count):
@@ -181,7 +190,9 @@ def test_no_task_is_lost_run_twice_at_once_or_started_before_its_needs(seed: int
         assert {t.key for t in scheduler.running()} == running
         if not running:
             wake = scheduler.wake()
-            assert wake is not None and wake > now, "nothing runs, nothing waits for a time, and it is not finished"
+            assert wake is not None and wake > now, (
+                "nothing runs, nothing waits for a time, and it is not finished"
+            )
             now = wake
             continue
         key = draw.choice(sorted(running))
@@ -194,7 +205,13 @@ def test_no_task_is_lost_run_twice_at_once_or_started_before_its_needs(seed: int
         elif kind < 0.7 and scheduler.task(key).kind == "train":
             scheduler.defer(key, now + 1)
         else:
-            retried = [Failure.PREEMPTED, Failure.OUT_OF_MEMORY, Failure.HANG, Failure.USER_ERROR, Failure.DIVERGED]
+            retried = [
+                Failure.PREEMPTED,
+                Failure.OUT_OF_MEMORY,
+                Failure.HANG,
+                Failure.USER_ERROR,
+                Failure.DIVERGED,
+            ]
             scheduler.finish(fail(key, draw.choice(retried), progress=draw.randrange(3)), now)
     assert scheduler.finished
     assert set(scheduler.states()) == {t.key for t in tasks}

@@ -46,7 +46,9 @@ def test_d_is_what_was_fed(found: tables.Tables, finished_store: Path) -> None:
 
 def test_curves_are_the_histories(found: tables.Tables, finished_store: Path) -> None:
     for key, curve in found.curves.groupby("run"):
-        history = [e for e in RunFolder(finished_store / "runs" / str(key)).history() if e["event"] == "evaluation"]
+        history = [
+            e for e in RunFolder(finished_store / "runs" / str(key)).history() if e["event"] == "evaluation"
+        ]
         plain = curve[~curve["precise"]]
         steps = {e["step"]: e for e in history}
         assert list(curve["step"]) == sorted(steps)
@@ -55,7 +57,9 @@ def test_curves_are_the_histories(found: tables.Tables, finished_store: Path) ->
 
 def test_means_of_scores_are_the_curve(found: tables.Tables) -> None:
     half_b = found.scores[found.scores["half"] == "b"]
-    weighted = half_b.assign(x=half_b["nll"] * half_b["tokens"]).groupby(["run", "step"])[["x", "tokens"]].sum()
+    weighted = (
+        half_b.assign(x=half_b["nll"] * half_b["tokens"]).groupby(["run", "step"])[["x", "tokens"]].sum()
+    )
     means = weighted["x"] / weighted["tokens"]
     curve = found.curves.set_index(["run", "step"])["nll_b"]
     np.testing.assert_allclose(means.loc[curve.index], curve, rtol=1e-5)
@@ -129,5 +133,7 @@ def test_folders_are_read_without_torch(finished_store: Path) -> None:
         "assert len(of_store(Store.at(sys.argv[1])).runs) == 4\n"
         "import json; print(json.dumps(sorted({'torch', 'ray', 'mlflow'} & set(sys.modules))))"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(finished_store)], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(finished_store)], capture_output=True, text=True, check=True
+    )
     assert json.loads(done.stdout) == []

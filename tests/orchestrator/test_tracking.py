@@ -1,4 +1,5 @@
-"""MLflow is a replica of run folders: found by key, written once, the same however often and in whatever pieces."""
+"""MLflow is a replica of run folders: found by key, written once, the same however often and in whatever
+pieces."""
 
 from __future__ import annotations
 
@@ -32,7 +33,8 @@ def everything(store: Store) -> dict[str, Rows]:
         return {
             name: sorted(
                 connection.execute(
-                    f"{query} JOIN tags t ON t.run_uuid = m.run_uuid AND t.key = 'training_key' WHERE m.run_uuid IN ({keyed})"
+                    f"{query} JOIN tags t ON t.run_uuid = m.run_uuid AND t.key = 'training_key'"
+                    f" WHERE m.run_uuid IN ({keyed})"
                 ),
                 key=repr,
             )
@@ -154,7 +156,15 @@ def test_a_tracker_that_is_away_delays_nothing_and_is_said_once(finished_store: 
 def test_points_leave_out_what_is_not_finite_and_select_on_half_a() -> None:
     def evaluation(step: int, a: float, b: float, kind: str = "exact") -> dict[str, Any]:
         halves = {h: {"nll": x, "se": 0.1, "mc_se": None} for h, x in (("a", a), ("b", b))}
-        return {"event": "evaluation", "step": step, "tokens": 10 * step, "epochs": 1.0, "flops": 2.0, "kind": kind, **halves}
+        return {
+            "event": "evaluation",
+            "step": step,
+            "tokens": 10 * step,
+            "epochs": 1.0,
+            "flops": 2.0,
+            "kind": kind,
+            **halves,
+        }
 
     history = [evaluation(1, 3.0, 3.1), evaluation(2, 2.0, 2.2), evaluation(3, 2.5, 1.9)]
     best = [p.value for _, p in metrics.points(history) if p.key == "val/best_so_far"]
@@ -176,7 +186,9 @@ def test_titles_tell_runs_apart_and_carry_no_state() -> None:
 
 def test_the_address_of_a_sweeps_page() -> None:
     address = tracking.page("http://localhost:5000/", "1", "quickstart")
-    assert address.startswith("http://localhost:5000/#/experiments/1/runs?compareRunsMode=CHART&searchFilter=tags.")
+    assert address.startswith(
+        "http://localhost:5000/#/experiments/1/runs?compareRunsMode=CHART&searchFilter=tags."
+    )
     assert " " not in address and "`" not in address
 
 
