@@ -234,6 +234,20 @@ OTHERS = [
 ]
 
 
+def table(path: Path = RESULTS) -> str:
+    """The measured coverage as a Markdown table: one row a law, estimand, interval and size."""
+    rows = [
+        "| law | estimand | interval | n | data sets | coverage | width over the oracle's |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for key, group in pd.read_csv(path).groupby(["law", "estimand", "interval", "n", "sims"], sort=False):
+        low, high, width = group["coverage"].min(), group["coverage"].max(), group["width_ratio"].max()
+        rows.append(
+            "| " + " | ".join(map(str, key)) + f" | {100 * low:.1f}-{100 * high:.1f} % | {width:.2f} |"
+        )
+    return "\n".join(rows)
+
+
 def measure() -> dict[str, dict[str, object]]:
     """A quick figure for the bench: coverage of Chinchilla's profile intervals over 2000 data sets, worst
     parameter."""
@@ -255,5 +269,9 @@ if __name__ == "__main__":
     parser.add_argument("--checks", type=int, default=100)
     parser.add_argument("--minutes", type=float, default=20.0)
     parser.add_argument("--laws", nargs="*")
+    parser.add_argument("--table", action="store_true", help="print what was measured, as Markdown")
     arguments = parser.parse_args()
+    if arguments.table:
+        print(table())
+        raise SystemExit
     run(arguments.sims, arguments.checks, arguments.laws, minutes=arguments.minutes)
