@@ -156,6 +156,8 @@ def _place(r: dict[str, Any]) -> str:
         return f"> {human(r['value'])}"
     if r["censored"] == "left":
         return f"< {human(r['value'])}"
+    if r["assumption"].startswith("no interval"):
+        return f"{human(r['value'])}, no interval"
     ends = [human(r[k]) if r[k] is not None else "unbounded" for k in ("low", "high")]
     return f"{human(r['value'])} [{ends[0]}, {ends[1]}]"
 
