@@ -77,7 +77,7 @@ def test_nested_and_dotted_and_human_forms_are_the_same_run(tmp_path: Path) -> N
     forms = [
         "base: {data: {unique_bytes: 10000}, optimizer: {lr: 0.001}, steps: 244}",
         "base: {data.unique_bytes: 10k, optimizer.lr: 1e-3, budget: {tokens: 1M}}",
-        "base: {data.unique_bytes: 1e4, optimizer: {name: adamw, lr: '1e-3'}, steps: 244, model.size: d64}",
+        "base: {data.unique_bytes: 1e4, optimizer: {name: adamw, lr: '1e-3'}, steps: 244, model.size: d64, model.rope_base: 10000}",
     ]
     assert len({points(tmp_path, form)[0].key for form in forms}) == 1
 
@@ -154,9 +154,10 @@ def test_architectures_and_sizes_resolve_to_fields(tmp_path: Path) -> None:
         assert max(counts) / min(counts) < 1.01
 
 
-def test_the_default_shape_written_out_is_the_same_run(tmp_path: Path) -> None:
-    named, bare = points(tmp_path, "base: {model.size: d64}"), points(tmp_path, "base: {}")
-    assert named[0].run == bare[0].run
+def test_a_named_size_written_out_is_the_same_run(tmp_path: Path) -> None:
+    named = points(tmp_path, "base: {model.size: d64}")
+    fields = points(tmp_path, "base: {model: {width: 64, layers: 3, rope_base: 200}}")
+    assert named[0].run == fields[0].run
 
 
 def test_conditions_match_components_by_name_and_numbers_in_any_form(tmp_path: Path) -> None:
