@@ -71,13 +71,13 @@ def parameter_targets(problem: Problem) -> list[Target]:
         p = problem.law.parameters[j]
         low, high = p.limits()
         edges = (low + 1e-6, high - 1e-6) if not p.units else (-math.inf, math.inf)
-        out.append(Target(quantity, math.exp if p.positive else _same, 0.0 if p.positive else None, edges))
+        out.append(Target(quantity, _exp if p.positive else _same, 0.0 if p.positive else None, edges))
     return out
 
 
 def positive(function: Quantity) -> Target:
     """A target for a positive derived quantity: handled on the logarithmic scale."""
-    return Target(lambda natural: np.log(np.maximum(function(natural), 1e-300)), math.exp, 0.0)
+    return Target(lambda natural: np.log(np.maximum(function(natural), 1e-300)), _exp, 0.0)
 
 
 def real(function: Quantity) -> Target:
@@ -87,6 +87,10 @@ def real(function: Quantity) -> Target:
 
 def _same(value: float) -> float:
     return value
+
+
+def _exp(value: float) -> float:
+    return math.exp(min(value, 709.0))
 
 
 @dataclass(frozen=True)
