@@ -36,7 +36,8 @@ COMMANDS = {
     "import": "Strangers' curves (CSV, Weights & Biases, TensorBoard) into tables that the above read.",
     "ui": "Open MLflow on the store, and print the address of each sweep's page.",
     "mirror": "Bring MLflow up to what the run folders hold; --rebuild to make it anew.",
-    "gc": "Remove what killed attempts left behind.",
+    "du": "What the store's bytes are for, by kind, sweep and run.",
+    "gc": "Remove what killed attempts left behind, and checkpoints that nobody needs.",
     "doctor": "Check this machine, the installation and the store.",
     "schema": "JSON schema of sweep files, for editors.",
 }

@@ -84,10 +84,11 @@ class Tables:
 
 def of_sweep(store: Store, end_points: Iterable[EndPoint]) -> Tables:
     """Tables of these end points, from what their folders have committed; runs not started have a row all the
-    same."""
+    same. The trunks of annealed ends have curves, which crossovers are read from, and no rows."""
     import pandas as pd
 
     rows, curves, scores, read = [], [], [], set[str]()
+    end_points = list(end_points)
     for point in end_points:
         history = RunRecord(store, point.run)
         axes = {name: value for name, value in point.axes.items() if name not in ("objective", "seed")}
@@ -106,6 +107,11 @@ def of_sweep(store: Store, end_points: Iterable[EndPoint]) -> Tables:
             read.add(point.run)
             curves.append(history.curve())
             scores.append(history.scores())
+    trunks = {trunk.training_key for point in end_points if (trunk := point.config.trunk()) is not None}
+    for key in sorted(trunks - read):
+        history = RunRecord(store, key)
+        curves.append(history.curve())
+        scores.append(history.scores())
     names = [c for c in RUN_COLUMNS if c != "failure"] + ["failure"]
     runs = pd.DataFrame(rows)
     runs = (

@@ -16,7 +16,7 @@ from orchestrator.store import Store
 @click.option(
     "--keep",
     type=click.Choice(["evals", "branches", "last"]),
-    help="Also drop checkpoints. evals: optimizer states stay only where needed; branches, last: so do weights.",
+    help="Also drop checkpoints. evals: states stay only where needed; branches, last: so do weights.",
 )
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
 @store_option
@@ -25,8 +25,8 @@ from orchestrator.store import Store
 def command(keep: str | None, dry_run: bool, folder: str | None, as_json: bool) -> None:
     """Remove objects that no commit names: what killed attempts left.
 
-    With --keep, also checkpoints of finished work. What a branch, a child or an evaluation of the store's sweeps
-    needs never goes; nor does a run's newest checkpoint, nor its best. Runs in use are left alone.
+    With --keep, also checkpoints. What a branch, a child or an evaluation of the store's sweeps needs never
+    goes; nor does a run's newest checkpoint, nor its best. Runs in use are left alone.
     """
     from trainers.folder import collect, garbage
 
