@@ -21,16 +21,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import optimize, special, stats
+from scipy import optimize, stats
 
+from analysis.crossover.cure import Cure, compare, merged, posteriors
+from analysis.crossover.laplace import Rows, effects, posterior
 from analysis.crossover.locate import Crossovers
 
 Array = NDArray[np.float64]
 
 SCALE = 0.2
-"""Scale of the half-normal weight on each standard deviation, log units. Prototypes saw .05 to .09; simulated
-95 % intervals cover 97 % of truths with .06 between cells and 93 % with .15 (2 to 5 replicates, a third
-censored)."""
+"""Scale of the half-normal weight on each standard deviation, log units. Prototypes saw .05 to .09."""
+
+SHRINK = 0.0
+"""Power of 1/sd in the weight on each standard deviation."""
 
 GRID = np.geomspace(0.004, 1.2, 11)
 """Standard deviations tried for cells, replicates and residuals, log units."""
@@ -75,6 +78,7 @@ class CrossingLaw:
     confidence: float
     assumption: str
     dropped: tuple[str, ...] = ()
+    cure: Cure | None = None
 
     def coefficient(self, name: str) -> Coefficient | None:
         """The slope of ``U`` or ``N``, or an axis's contrast; None where the study does not identify it."""
@@ -147,6 +151,7 @@ class CrossingLaw:
             "confidence": self.confidence,
             "assumption": self.assumption,
             "dropped": list(self.dropped),
+            "cure": None if self.cure is None else self.cure.json(),
             "coefficients": [
                 {"name": c.name, "value": c.value, "low": c.low, "high": c.high} for c in self.coefficients()
             ],
@@ -179,12 +184,15 @@ def observations(found: Crossovers, definition: str, unit: str = "tokens") -> pd
     return pd.DataFrame(rows)
 
 
-def crossing_law(found: Crossovers, definition: str = "raw", unit: str = "tokens") -> CrossingLaw | None:
-    """The law of the crossing on a study; None where fewer than three places in two cells were seen."""
+def crossing_law(
+    found: Crossovers, definition: str = "raw", unit: str = "tokens", cure: bool = False
+) -> CrossingLaw | None:
+    """The law of the crossing on a study; None where fewer than three places in two cells were seen.
+    ``cure``: see :func:`fit_law`."""
     data = observations(found, definition, unit)
     if data.empty or (data["side"] == 0).sum() < 3 or data.loc[data["side"] == 0, "cell"].nunique() < 2:
         return None
-    return fit_law(data, definition, unit, found.confidence, tuple(found.cells[0].pair.axes))
+    return fit_law(data, definition, unit, found.confidence, tuple(found.cells[0].pair.axes), cure)
 
 
 def fit_law(
@@ -193,17 +201,29 @@ def fit_law(
     unit: str = "tokens",
     confidence: float = 0.95,
     axes: Sequence[str] = (),
+    cure: bool = False,
 ) -> CrossingLaw:
-    """Fit to a table with columns ``y``, ``side``, ``cell``, ``seed``, ``U``, ``N`` and categorical
-    ``axes``."""
+    """Fit to a table with columns ``y``, ``side``, ``cell``, ``seed``, ``U``, ``N`` and categorical ``axes``.
+
+    ``cure``: allow a fraction of cells that never cross, compare it with none (:attr:`CrossingLaw.cure`),
+    and average over it: places are then those of cells that do cross.
+    """
     design, columns, centre, levels, dropped = _design(data, axes)
-    side = data["side"].to_numpy()
-    effects = _effects(data)
-    grid = np.array(list(itertools.product(*(GRID if used else [1e-9] for used in (*effects.used, True)))))
-    mean, covariance, evidence = _laplace(design, effects, data["y"].to_numpy(float), side, grid)
-    with np.errstate(divide="ignore"):
-        prior = -0.5 * (grid / SCALE) ** 2 + np.log(grid)  # half-normal; the grid is in logarithms
-    evidence = evidence + np.where([*effects.used, True], prior, 0.0).sum(axis=1)
+    rows = Rows(data["y"].to_numpy(float), data["side"].to_numpy())
+    side, blocks = rows.side, effects(data)
+    used = np.array([*blocks.used, True])
+    grid = np.array(list(itertools.product(*(GRID if u else [1e-9] for u in used))))
+    comparison = None
+    if cure:
+        every = posteriors(design, blocks, rows, grid)
+        comparison = compare(every, blocks, design.shape[1] + int(used.sum()), len(side), confidence)
+        found = merged(every)
+    else:
+        found = posterior(design, blocks, rows, grid)
+    grid = grid[found.kept]
+    # Half-normal, with a power of 1/sd that calibrates the intervals; the grid is in logarithms.
+    prior = -0.5 * (grid / SCALE) ** 2 + (1 - SHRINK) * np.log(grid)
+    evidence = found.evidence + np.where(used, prior, 0.0).sum(axis=1)
     weight = np.exp(evidence - evidence.max())
     weight /= weight.sum()
     keep = weight > 1e-7
@@ -214,6 +234,8 @@ def fit_law(
         f"normal scatter of cells, replicate blocks and residuals, integrated over half-normal({SCALE:g}) "
         "weights"
     )
+    if cure:
+        words += "; a fraction of cells may never cross, the same at every N and U"
     sd = weight @ grid
     return CrossingLaw(
         definition,
@@ -221,11 +243,11 @@ def fit_law(
         columns,
         centre,
         levels,
-        mean[keep],
-        covariance[keep],
+        found.mean[keep],
+        found.covariance[keep],
         weight[keep] / weight[keep].sum(),
-        float(sd[0]) if effects.used[0] else 0.0,
-        float(sd[1]) if effects.used[1] else 0.0,
+        float(sd[0]) if blocks.used[0] else 0.0,
+        float(sd[1]) if blocks.used[1] else 0.0,
         float(sd[2]),
         grid[keep],
         int((side == 0).sum()),
@@ -234,28 +256,8 @@ def fit_law(
         confidence,
         words,
         dropped,
+        comparison,
     )
-
-
-@dataclass(frozen=True)
-class _Effects:
-    """Indicator matrix [n, C + R] of cells and replicates, how many are cells, and which of the two are in
-    use."""
-
-    matrix: Array
-    cells: int
-    used: tuple[bool, bool]
-
-
-def _effects(data: pd.DataFrame) -> _Effects:
-    cell = pd.Categorical(data["cell"]).codes
-    seed = pd.Categorical(data["seed"].astype(str)).codes
-    # Cells with one replicate each cannot tell cell scatter from residuals: the residual takes both.
-    use_cells = bool(np.bincount(cell).max() > 1)
-    use_seeds = bool(seed.max() > 0)
-    c = np.eye(cell.max() + 1)[cell] if use_cells else np.zeros((len(data), 0))
-    r = np.eye(seed.max() + 1)[seed] if use_seeds else np.zeros((len(data), 0))
-    return _Effects(np.hstack([c, r]), c.shape[1], (use_cells, use_seeds))
 
 
 def _design(
@@ -306,65 +308,3 @@ def _follows(data: pd.DataFrame, axis: str) -> bool:
         if spread > 0.02 and within < 0.2 * spread:
             return True
     return False
-
-
-def _laplace(
-    design: Array, effects: _Effects, y: Array, side: NDArray[np.int64], grid: Array
-) -> tuple[Array, Array, Array]:
-    """For each row of ``grid`` (sd of cells, replicates, residuals): mean [G, p] and covariance [G, p, p] of
-    the coefficients, and log evidence [G]. Newton's method, all grid points at once; the objective is
-    concave."""
-    p = design.shape[1]
-    z = np.hstack([design, effects.matrix])
-    q = z.shape[1]
-    seeds = q - p - effects.cells
-    precision = np.zeros((len(grid), q))
-    precision[:, p : p + effects.cells] = grid[:, :1] ** -2
-    precision[:, p + effects.cells :] = grid[:, 1:2] ** -2
-    sigma = grid[:, 2:]
-    start = np.linalg.lstsq(design, y, rcond=None)[0]
-    x = np.zeros((len(grid), q))
-    x[:, :p] = start
-    value, gradient, hessian = _objective(x, z, y, side, sigma, precision)
-    for _ in range(60):
-        step = np.linalg.solve(hessian, gradient[..., None])[..., 0]
-        size = np.ones(len(grid))
-        for _ in range(30):
-            trial = x + size[:, None] * step
-            new_value, new_gradient, new_hessian = _objective(trial, z, y, side, sigma, precision)
-            worse = new_value < value - 1e-9 * (1 + np.abs(value))
-            if not worse.any():
-                break
-            size = np.where(worse, size / 2, size)
-        x, value, gradient, hessian = trial, new_value, new_gradient, new_hessian
-        if np.max(np.abs(step)) < 1e-8:
-            break
-    _, logdet = np.linalg.slogdet(hessian)
-    covariance = np.asarray(np.linalg.inv(hessian), dtype=np.float64)
-    evidence: Array = value - 0.5 * logdet
-    evidence -= effects.cells * np.log(grid[:, 0]) if effects.used[0] else 0.0
-    evidence -= seeds * np.log(grid[:, 1]) if effects.used[1] else 0.0
-    return x[:, :p], covariance[:, :p, :p], evidence
-
-
-def _objective(
-    x: Array, z: Array, y: Array, side: NDArray[np.int64], sigma: Array, precision: Array
-) -> tuple[Array, Array, Array]:
-    """Log density of places, bounds and effects at x [G, q]: value [G], gradient [G, q], minus Hessian [G, q,
-    q]."""
-    r = (y - x @ z.T) / sigma  # [G, n]
-    sign = np.where(side == 0, 1, side)
-    t = -sign * r
-    log_tail = special.log_ndtr(t)
-    ratio = np.exp(-0.5 * t**2 - 0.5 * math.log(2 * math.pi) - log_tail)
-    seen = side == 0
-    value = np.where(seen, -0.5 * r**2 - np.log(sigma), log_tail).sum(axis=1) - 0.5 * (precision * x**2).sum(
-        axis=1
-    )
-    slope = np.where(seen, r, sign * ratio) / sigma
-    curvature = np.where(seen, 1.0, ratio * (t + ratio)) / sigma**2
-    gradient = slope @ z - precision * x
-    hessian = np.einsum("gn,nq,nr->gqr", curvature, z, z, optimize=True)
-    diagonal = np.arange(x.shape[1])
-    hessian[:, diagonal, diagonal] += precision + 1e-10
-    return value, gradient, hessian
