@@ -1,0 +1,196 @@
+"""IsoFLOP curves with their minima, and how the best N and D grow with compute, by every route."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from analysis.frame import FitError
+from analysis.front import front
+from analysis.holdout import budgets
+from analysis.intervals import positive
+from analysis.isoflop import IsoFlop, end_points, isoflop
+from analysis.laws.base import Array
+from analysis.optimum import best_size
+from analysis.plots.drawing import DASHED, Drawing, band, bar, line_beyond, loss_ticks, power_ticks, shades
+from analysis.plots.law_curves import REACH, best_path, data_of, fresh, level_of
+from analysis.plots.style import INK, SERIES, SOFT, look, panels
+from analysis.result import Fit
+
+_DEGREE = {"parabola": 2, "cubic": 3}
+
+
+def isoflop_curves(rows: pd.DataFrame, found: IsoFlop, tolerance: float = 0.1, *, log_loss: bool = True, fit: Fit | None = None) -> Drawing:
+    """Loss against N at each budget: the runs, the curve through them, and the minimum where it counts.
+
+    ``rows``, ``tolerance`` and ``log_loss`` as they were given to ``isoflop``; ``fit`` draws a law's curves where the
+    method was ``law``.
+    """
+    data, _ = end_points(rows, None, log_loss)
+    data["budget"] = budgets(data["C"].to_numpy(), tolerance)
+    if found.method == "law" and fit is None:
+        from analysis.fit import fit as fit_law
+
+        fit = fit_law(data.assign(D=data["C"] / 6 / data["N"])[["N", "D", "loss"]], "chinchilla", interval="none")
+    frames = []
+    with look():
+        figure, axes = panels(1, 1, 4.6, 3.2, left=0.65, right=0.8, top=0.3, bottom=0.5)
+        axis = axes[0][0]
+        loss_ticks(axis, data["loss"].to_numpy())
+        norm, _ = shades(data["C"].to_numpy())
+        for _, group in data.groupby("budget"):
+            frames.append(_budget(axis, group, found, norm, log_loss, fit))
+        if len(found.minima):
+            m = found.minima
+            axis.plot(m["N"], m["loss"], ls="none", marker="D", ms=4.5, mfc="white", mec=INK, mew=1.1, zorder=6)
+            spread = np.where(np.isfinite(m["se_log_N"]), m["se_log_N"], 0.0)
+            axis.hlines(m["loss"], m["N"] * np.exp(-spread), m["N"] * np.exp(spread), color=INK, lw=0.9, zorder=5)
+            order = m.sort_values("C")
+            axis.plot(order["N"], order["loss"], color=INK, lw=0.7, ls=":", zorder=4)
+            frames.append(m.assign(what="minimum"))
+        power_ticks(axis, "x")
+        low, high = float(data["loss"].min()), float(data["loss"].quantile(0.985))
+        axis.set_ylim(low - 0.05 * (high - low), high + 0.1 * (high - low))
+        axis.set_xlabel("parameters N")
+        axis.set_ylabel("loss")
+        bar(figure, axis, norm, "C, FLOPs")
+        axis.legend(
+            handles=[
+                Line2D([], [], color=SOFT, marker="o", ms=3.5, lw=1.0, label=f"budget and its {found.method}"),
+                Line2D([], [], ls="none", marker="D", ms=4.5, mfc="white", mec=INK, label="minimum ± standard error"),
+                Line2D([], [], ls="none", marker="o", ms=3.5, mfc="white", mec=SOFT, label="refused: no interior minimum"),
+            ],
+            loc="upper right", fontsize=7,
+        )  # fmt: skip
+    few = int((found.refused["reason"].str.contains("needs")).sum()) if len(found.refused) else 0
+    caption = (
+        f"IsoFLOP curves ({found.method}): {len(found.minima)} budgets with an interior minimum; {len(found.refused)} refused "
+        f"(hollow), {few} of them for too few sizes."
+    )
+    return Drawing(figure, pd.concat(frames, ignore_index=True), "IsoFLOP curves", caption)
+
+
+def _budget(axis: Axes, group: pd.DataFrame, found: IsoFlop, norm: object, log_loss: bool, fit: Fit | None) -> pd.DataFrame:
+    from analysis.plots.drawing import RAMP
+
+    compute = float(np.exp(np.log(group["C"].to_numpy()).mean()))
+    taken = bool(len(found.minima)) and bool(np.isclose(found.minima["C"], compute, rtol=1e-9).any())
+    colour = RAMP(norm(compute))  # type: ignore[operator]
+    if not taken:
+        axis.plot(group["N"], group["loss"], ls="none", marker="o", ms=3, mfc="white", mec=SOFT, mew=0.6, zorder=2)
+        return group[["C", "N", "loss"]].assign(what="refused")
+    axis.plot(group["N"], group["loss"], ls="none", marker="o", ms=3.6, color=colour, mew=0, zorder=3)
+    x = np.log(group["N"].to_numpy())
+    grid = np.linspace(x.min(), x.max(), 61)
+    if fit is not None:
+        curve = fit.law.predict(fit.values, fresh(fit, {"N": np.exp(grid), "D": compute / 6 / np.exp(grid)}))
+    else:
+        y = np.log(group["loss"].to_numpy()) if log_loss else group["loss"].to_numpy()
+        poly = np.polynomial.Polynomial.fit(x, y, _DEGREE[found.method])
+        curve = np.exp(poly(grid)) if log_loss else poly(grid)
+    axis.plot(np.exp(grid), curve, color=colour, lw=1.0, zorder=2.5)
+    lines = pd.DataFrame({"what": "curve", "C": compute, "N": np.exp(grid), "loss": curve})
+    return pd.concat([group[["C", "N", "loss"]].assign(what="run"), lines], ignore_index=True)
+
+
+def allocation(fit: Fit, method: str = "parabola") -> Drawing:
+    """N*(C) and D*(C): the law's with its interval, isoFLOP minima with theirs, the front's bracketed points."""
+    data = data_of(fit, "N", "D")
+    rows = data[["N", "D"]].assign(C=6.0 * data["N"] * data["D"], loss=data[str(fit.law.target)])
+    c = rows["C"].to_numpy()
+    grid = np.geomspace(c.min(), c.max() * REACH, 15)
+    path = best_path(fit, grid)
+    bounds = _ends(fit, path["C"].to_numpy()) if len(path) else None
+    iso = _or_none(lambda: isoflop(rows, method=method))
+    envelope = _or_none(lambda: front(rows))
+    frames = [path.assign(what="law")] if bounds is None else [path.assign(what="law", N_low=bounds[0], N_high=bounds[1])]
+    with look():
+        figure, axes = panels(1, 2, 2.9, 2.7, left=0.65, right=0.2, top=0.3, bottom=0.85, between=0.75)
+        for axis, name in zip(axes[0], "ND", strict=True):
+            power_ticks(axis, "x")
+            power_ticks(axis, "y")
+            axis.set_xlim(grid[0] / 1.5, grid[-1] * 1.5)
+            shown = np.concatenate([rows[name].to_numpy(), path[name].to_numpy()])
+            axis.set_ylim(shown.min() / 2, shown.max() * 2)
+            axis.scatter(c, rows[name], s=5, color="#c4c4c4", lw=0, zorder=1)
+            if bounds is not None:
+                ends = bounds if name == "N" else tuple(path["C"].to_numpy() / 6 / b for b in bounds[::-1])
+                band(axis, path["C"].to_numpy(), *ends, SERIES[1])
+            line_beyond(axis, path["C"].to_numpy(), path[name].to_numpy(), c.min(), c.max(), SERIES[1], lw=1.6, zorder=3)
+            if iso is not None:
+                _routes(axis, iso, name, grid, float(c.max()))
+            if envelope is not None:
+                p = envelope.points[envelope.points["bracketed"]]
+                axis.plot(p["C"], p[name], ls="none", marker="s", ms=4, mfc="white", mec=SERIES[2], mew=1.0, zorder=4)
+            axis.set_xlabel("compute C, FLOPs")
+            axis.set_ylabel("best N" if name == "N" else "best D, tokens")
+        handles = [
+            Line2D([], [], color=SERIES[1], label=f"law ({fit.law.name})"),
+            Patch(color=SERIES[1], alpha=0.2, lw=0, label=level_of(fit)),
+            Line2D([], [], color=SERIES[0], marker="D", ms=4, lw=1.2, mfc="white", label=f"isoFLOP minima ({method}), power law"),
+            Line2D([], [], color=SERIES[2], marker="s", ms=4, ls="none", mfc="white", label="front, bracketed"),
+            Line2D([], [], color=SOFT, ls=DASHED, label="beyond the data"),
+            Line2D([], [], color="#c4c4c4", marker="o", ms=3, ls="none", label="runs"),
+        ]
+        figure.legend(handles=handles, loc="lower center", ncols=3, fontsize=7)
+    if iso is not None and len(iso.minima):
+        frames.append(iso.minima.assign(what="isoFLOP"))
+    if envelope is not None:
+        frames.append(envelope.points.assign(what="front"))
+    exponents = "; ".join(
+        f"{name} a = {e['a'].value:.3f} [{e['a'].low:.3f}, {e['a'].high:.3f}]"
+        for name, e in (("isoFLOP", iso and iso.exponents), ("front", envelope and envelope.exponents))
+        if e and e["a"].low is not None and e["a"].high is not None
+    )
+    caption = "Compute-optimal size and tokens against compute, N* ~ C^a. " + (exponents + "." if exponents else "")
+    return Drawing(figure, pd.concat(frames, ignore_index=True), "Best size and tokens", caption)
+
+
+def _or_none(make):  # type: ignore[no-untyped-def]
+    try:
+        return make()
+    except FitError:
+        return None
+
+
+def _routes(axis: Axes, iso: IsoFlop, name: str, grid: Array, most: float) -> None:
+    m = iso.minima
+    if not len(m):
+        return
+    spread = np.exp(np.where(np.isfinite(m["se_log_N"]), m["se_log_N"], 0.0))
+    axis.vlines(m["C"], m[name] / spread, m[name] * spread, color=SERIES[0], lw=0.9, zorder=4)
+    axis.plot(m["C"], m[name], ls="none", marker="D", ms=3.6, mfc="white", mec=SERIES[0], mew=1.0, zorder=5)
+    if iso.exponents is not None:
+        n = np.array([iso.size_at(float(v)) for v in grid])
+        line_beyond(axis, grid, n if name == "N" else grid / 6 / n, grid[0], most, SERIES[0], lw=1.0, zorder=2)
+
+
+def _ends(fit: Fit, compute: Array) -> tuple[Array, Array] | None:
+    """Ends of the interval of N*(C), all budgets in one batch."""
+    if fit.sampler is None or fit.diagnostics.get("interval") == "none":
+        return None
+    fixed = {"Q": float(data_of(fit)["Q"].max())} if "Q" in fit.law.variables else None
+    names = fit.law.parameter_names
+    separable = fit.law.name in ("chinchilla", "chinchilla_tied", "coupled")
+
+    def at(c: float):  # type: ignore[no-untyped-def]
+        def size(natural: Array) -> Array:
+            if not separable:
+                return np.exp(best_size(fit.law, natural, c, fixed))
+            p = {n: natural[:, j] for j, n in enumerate(names)}
+            alpha, beta = p["alpha"], p.get("beta", p["alpha"])
+            with np.errstate(all="ignore"):
+                return np.exp((np.log(alpha * p["A"] / (beta * p["B"])) + beta * math.log(c / 6)) / (alpha + beta))
+
+        return positive(size)
+
+    found = fit.sampler.intervals([at(float(c)) for c in compute])
+    return (
+        np.array([0.0 if f.low is None else f.low for f in found]),
+        np.array([np.inf if f.high is None else f.high for f in found]),
+    )
