@@ -19,6 +19,7 @@ from trainers.component import digest
 from trainers.config import EvaluationConfig, RunConfig
 from trainers.evaluation.grid import evaluation_steps
 from trainers.flops import matmul_flops
+from trainers.memory import training_bytes
 
 PROCESS_BYTES = 500e6
 """Resident memory of a training process on a CPU before its model, measured with torch 2.13."""
@@ -147,21 +148,12 @@ class Estimator:
         return count * scored_tokens(config, evaluation or config.evaluation) * self.speed(config).score
 
     def memory_bytes(self, config: RunConfig) -> int:
-        """Peak memory: as measured for that shape; else weights, gradients and moments in fp32, activations,
-        and the process."""
+        """Peak memory: as measured for that shape; else as `trainers.memory` predicts, and the process."""
         own = shape(config)
         measured = [s.memory for s in self.samples if s.shape == own and s.memory]
         if measured:
             return int(max(measured))
-        vocab, extra = config.data.tokenizer.vocab, len(config.objective.extra_tokens)
-        counted = config.model.parameters(vocab, extra)
-        copies = 4 + (config.ema is not None)
-        sequences = config.resources.micro_batch or config.batch_size
-        width = 2 if config.dtype == "bfloat16" else 4
-        activations = config.model.activation_bytes(vocab, config.data.context, sequences, width)
-        if config.resources.checkpoint_activations:
-            activations //= max(1, math.isqrt(getattr(config.model, "layers", 1)))
-        return int(4 * copies * (counted.total + counted.extra) + activations + PROCESS_BYTES)
+        return int(training_bytes(config) + PROCESS_BYTES)
 
 
 def _on_card(config: RunConfig) -> bool:

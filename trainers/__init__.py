@@ -30,4 +30,6 @@ __all__ = ["Result", "RunConfig", "RunFolder", "rescore", "train"]
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value  # importing `trainers.train` has just bound that name to the module
+    return value

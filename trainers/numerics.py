@@ -14,6 +14,7 @@ import torch
 
 from trainers.component import digest
 from trainers.config import Resources
+from trainers.memory import keep_freed_memory
 
 
 def resolve_device(name: str) -> torch.device:
@@ -36,10 +37,12 @@ def resolve_device(name: str) -> torch.device:
 
 
 def settle(resources: Resources) -> torch.device:
-    """Set threads, denormals and determinism of this process as a run asks for, and return its device."""
+    """Set threads, denormals, allocator and determinism of this process as a run asks for; return its
+    device."""
     device = resolve_device(resources.device)
     torch.set_num_threads(resources.threads)
     torch.set_flush_denormal(True)
+    keep_freed_memory()
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     if device.type == "cuda":

@@ -14,14 +14,16 @@ if TYPE_CHECKING:
 EXPLICIT_CONTEXT = 512
 """On the CPU, contexts up to this keep their attention weights for the backward pass; longer ones use torch's
 flash attention."""
+PIECE_VALUES = 1 << 20
+"""On the CPU, values of a sublayer's widest intermediate that are worked on at a time, 4 MB in float32."""
 LOGITS_VALUES = 1 << 22
 """On the CPU, logits held at a time."""
 
 
 @models.register
 class Transformer(Model):
-    """Pre-norm decoder of Llama's form (arXiv 2302.13971: RoPE, RMSNorm, SwiGLU), with QK-norm and GQA as in Qwen3
-    (arXiv 2505.09388).
+    """Pre-norm decoder of Llama's form (arXiv 2302.13971: RoPE, RMSNorm, SwiGLU), with QK-norm and GQA as in
+    Qwen3 (arXiv 2505.09388).
     """
 
     name: ClassVar[str] = "transformer"
@@ -111,15 +113,14 @@ class Transformer(Model):
         residual = 8 * d  # the input of each sublayer, in float32
         if context <= EXPLICIT_CONTEXT:
             kept = 4 * normed + low * (2 * d + 2 * keys + heads * context + 2 * f)
-            working = low * max(3 * f, heads * context + 3 * d) + 16 * d
+            working = min(tokens * low * max(3 * f, heads * context + 3 * d), 6 * low * PIECE_VALUES)
         else:
             kept = 4 * (2 * d + 2 * normed) + low * (4 * d + d + 2 * keys + turned + 2 * d + 4 * f)
-            working = low * 4 * f + 16 * d
-        logits = (4 + low * (low < 4)) * min(vocab * tokens, LOGITS_VALUES) + 12 * d * tokens
-        layers = (
-            self.layers * residual // 2 + kept + residual if recompute else self.layers * (kept + residual)
-        )
-        return int(tokens * layers + max(tokens * working, logits))
+            working = tokens * low * 4 * f
+        logits = (4 + low * (low < 4)) * min(vocab * tokens, LOGITS_VALUES)
+        each = kept + residual
+        layers = self.layers * residual // 2 + each if recompute else self.layers * each
+        return int(tokens * (layers + 16 * d) + max(working, logits))
 
     def build(self, vocab: int, extra: int, context: int) -> Decoder:
         from trainers.models.network.decoder import Decoder

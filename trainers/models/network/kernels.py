@@ -21,10 +21,8 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from trainers.models.network import plain
-from trainers.models.transformer import EXPLICIT_CONTEXT
+from trainers.models.transformer import EXPLICIT_CONTEXT, PIECE_VALUES
 
-PIECE_VALUES = 1 << 20
-"""Values of the widest intermediate that are worked on at a time, 4 MB in float32."""
 ONEDNN = torch.backends.mkldnn.is_available() and platform.machine() in ("x86_64", "AMD64")
 """Whether float32 products go to oneDNN."""
 

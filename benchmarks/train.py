@@ -1,0 +1,183 @@
+"""Figures of the trainer: speed as a share of this machine's matrix products, and memory against its
+prediction.
+
+Speed is of whole updates (noise, forward, backward, clipping, AdamW) of `trainers.learner.Learner` on one
+thread, in CPU time, in rounds that alternate with the matrix product that they are a share of: 4096 x d by d
+x 4 d in float32.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+VOCAB, CONTEXT, BATCH = 256, 128, 32
+SHAPES = {"d64": {"width": 64, "layers": 3}, "d192": {"width": 192, "layers": 6}}
+TARGETS = {"d64": 0.58, "d192": 0.78}
+OBJECTIVES = {"ar": "autoregressive", "mdm": "masked_diffusion"}
+ROUNDS, ROUND_SECONDS, WARM_UP = 9, 0.5, 3
+
+MEMORY_SHAPES = {
+    "pocket": ({"width": 64, "layers": 3}, 32),
+    "weights": ({"width": 512, "layers": 8}, 4),
+    "activations": ({"width": 128, "layers": 6}, 256),
+}
+"""Model and batch: a pocket run, one whose memory is weights, and one of more than 1 GB of activations."""
+
+
+class Tokens:
+    """Random bytes in place of a prepared data set."""
+
+    def __init__(self, sequences: int = 512) -> None:
+        import torch
+
+        generator = torch.Generator().manual_seed(0)
+        self.tokens = torch.randint(0, VOCAB, (sequences, CONTEXT), generator=generator)
+
+    def batch(self, step: int, batch_size: int, seed: int) -> Any:
+        """Batch of a step."""
+        import torch
+
+        from trainers.batch import Batch
+
+        counters = torch.arange(step * batch_size, (step + 1) * batch_size)
+        tokens = self.tokens[counters % len(self.tokens)]
+        return Batch(tokens, torch.ones_like(tokens, dtype=torch.bool), counters)
+
+
+def measure() -> dict[str, dict[str, object]]:
+    """Figure -> value, unit, target, ok."""
+    figures: dict[str, dict[str, object]] = {}
+    ratios = []
+    for shape, target in TARGETS.items():
+        arms = {name: updates(objective, shape) for name, objective in OBJECTIVES.items()}
+        if shape == "d192" and _has_bfloat16():
+            arms["bf16"] = updates("autoregressive", shape, "bfloat16")
+        shares = rounds(shape, arms)
+        for name in OBJECTIVES:
+            share = statistics.median(shares[name])
+            figures[f"train.gemm_share.{name}.{shape}"] = _figure(share, "share", target, share >= target)
+        ratios.append(_median_ratio(shares["ar"], shares["mdm"]))
+        if "bf16" in shares:
+            speedup = _median_ratio(shares["bf16"], shares["ar"])
+            figures["train.bf16_speedup.d192"] = _figure(speedup, "x", 1.15, speedup >= 1.15)
+    figures["train.mdm_over_ar"] = _figure(max(ratios), "x", 1.05, max(ratios) <= 1.05)
+    if platform.libc_ver()[0] == "glibc":
+        errors = [predicted / used - 1 for predicted, used in map(memory, MEMORY_SHAPES)]
+        worst = max(errors, key=abs)
+        figures["train.memory_error"] = _figure(worst, "share", 0.15, abs(worst) <= 0.15)
+    return figures
+
+
+def updates(objective: str, shape: str, dtype: str = "float32") -> tuple[Callable[[], None], float]:
+    """An update to be called again and again, and its FLOPs by the ``matmul`` convention."""
+    from trainers.config import RunConfig
+    from trainers.flops import matmul_flops
+    from trainers.learner import Learner
+    from trainers.numerics import settle
+
+    model = {"name": "transformer", **SHAPES[shape]}
+    config = RunConfig(model=model, objective=objective, batch_size=BATCH, dtype=dtype)
+    learner = Learner(config, Tokens(), settle(config.resources))
+    for _ in range(WARM_UP):
+        learner.update()
+    return learner.update, matmul_flops(config) * config.tokens_per_step
+
+
+def rounds(shape: str, arms: dict[str, tuple[Callable[[], None], float]]) -> dict[str, list[float]]:
+    """Shares of the product's rate, one a round: the product before and after, each arm in between."""
+    import torch
+
+    width = SHAPES[shape]["width"]
+    left, right = torch.randn(4096, width), torch.randn(width, 4 * width)
+    out = torch.empty(4096, 4 * width)
+    flops = 2 * out.numel() * width
+
+    def product() -> None:
+        torch.mm(left, right, out=out)
+
+    shares: dict[str, list[float]] = {name: [] for name in arms}
+    for _ in range(ROUNDS):
+        for name, (update, step_flops) in arms.items():
+            before = _seconds(product, ROUND_SECONDS / 4)
+            seconds = _seconds(update, ROUND_SECONDS)
+            after = _seconds(product, ROUND_SECONDS / 4)
+            shares[name].append(step_flops / seconds / (flops / ((before + after) / 2)))
+    return shares
+
+
+def memory(name: str) -> tuple[int, int]:
+    """Bytes predicted for a run of a shape, and those that a process took above what it had before it."""
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.train", name], capture_output=True, text=True, check=True
+    )
+    predicted, used = json.loads(done.stdout.splitlines()[-1])
+    return int(predicted), int(used)
+
+
+def _run_for_memory(name: str) -> tuple[int, int]:
+    """In a process of its own: a small run to load every library, then the run itself, checkpoints
+    included."""
+    import ctypes
+    import tempfile
+
+    import psutil
+
+    from trainers.config import RunConfig
+    from trainers.memory import training_bytes
+    from trainers.numerics import peak_memory, resolve_device
+    from trainers.train import train
+
+    model, batch = MEMORY_SHAPES[name]
+    with tempfile.TemporaryDirectory() as folder:
+
+        def run(tag: str, model: dict[str, int], batch: int) -> RunConfig:
+            config = RunConfig(
+                model={"name": "transformer", **model},
+                batch_size=batch,
+                data={"corpus": "markov", "unique_bytes": 40_000},
+                steps=4,
+                evaluation={"sequences": 8, "first": 2},
+            )
+            train(config, f"{folder}/{tag}", data_root=f"{folder}/data")
+            return config
+
+        run("small", {"width": 16, "layers": 1}, 2)
+        ctypes.CDLL(None).malloc_trim(0)
+        before = psutil.Process().memory_info().rss
+        predicted = training_bytes(run("run", model, batch))
+        return predicted, peak_memory(resolve_device("cpu")) - before
+
+
+def _seconds(work: Callable[[], None], at_least: float) -> float:
+    """CPU seconds of one call: the mean of calls for ``at_least`` seconds."""
+    begin, calls = time.process_time(), 0
+    while not calls or time.process_time() - begin < at_least:
+        work()
+        calls += 1
+    return (time.process_time() - begin) / calls
+
+
+def _median_ratio(a: list[float], b: list[float]) -> float:
+    return statistics.median(x / y for x, y in zip(a, b, strict=True))
+
+
+def _has_bfloat16() -> bool:
+    """Whether the processor multiplies bfloat16 in hardware."""
+    import torch
+
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def _figure(value: float, unit: str, target: float, ok: bool) -> dict[str, object]:
+    return {"value": round(value, 4), "unit": unit, "target": target, "ok": ok}
+
+
+if __name__ == "__main__":
+    print(json.dumps(_run_for_memory(sys.argv[1])))
