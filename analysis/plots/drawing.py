@@ -62,8 +62,11 @@ def bar(figure: Figure, axis: Axes, norm: LogNorm, label: str) -> None:
     gap = 0.1 / figure.get_figwidth()
     box = figure.add_axes((place.x1 + gap, place.y0, width, place.height))
     made = figure.colorbar(mpl.cm.ScalarMappable(norm, RAMP), cax=box)
-    ticks = [t for t in _decades(norm.vmin or 1.0, norm.vmax or 1.0)]
-    made.set_ticks(ticks, labels=[count(t) for t in ticks])
+    ticks = _decades(norm.vmin or 1.0, norm.vmax or 1.0)
+    if ticks[-1] >= 1e15:  # FLOPs are read as powers of ten
+        ticks = [t for t in ticks if math.isclose(math.log10(t), round(math.log10(t)))] or ticks
+    labels = [f"$10^{{{round(math.log10(t))}}}$" if t >= 1e15 else count(t) for t in ticks]
+    made.set_ticks(ticks, labels=labels)
     made.minorticks_off()
     made.outline.set_visible(False)  # type: ignore[operator]
     box.tick_params(length=2)

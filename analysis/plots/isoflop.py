@@ -65,7 +65,7 @@ def isoflop_curves(rows: pd.DataFrame, found: IsoFlop, tolerance: float = 0.1, *
                 Line2D([], [], ls="none", marker="D", ms=4.5, mfc="white", mec=INK, label="minimum ± standard error"),
                 Line2D([], [], ls="none", marker="o", ms=3.5, mfc="white", mec=SOFT, label="refused: no interior minimum"),
             ],
-            loc="upper right", fontsize=7,
+            loc="lower left", fontsize=7,
         )  # fmt: skip
     few = int((found.refused["reason"].str.contains("needs")).sum()) if len(found.refused) else 0
     caption = (

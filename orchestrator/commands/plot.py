@@ -1,0 +1,114 @@
+"""`crossover plot`: figures of laws."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from orchestrator.commands.common import emit, json_option, say
+from orchestrator.commands.fit_options import Asked, fit_options
+from orchestrator.commands.table_options import refusing, table_argument
+
+if TYPE_CHECKING:
+    from analysis.plots.drawing import Drawing
+
+KINDS = {
+    "law": "the figure that suits the law (default)",
+    "compute": "loss against compute, with the envelope",
+    "tokens": "loss against tokens by size, with epochs where U is known",
+    "isoflop": "isoFLOP curves with their minima",
+    "allocation": "best N and D against compute, by law, isoFLOP and front",
+    "contours": "the surface L(N, D)",
+    "residuals": "residuals against everything",
+    "heldout": "predicted against held-out runs (--holdout)",
+    "profiles": "profile likelihoods",
+    "estimands": "the parameters under every estimand",
+    "routes": "the three classic routes side by side (--at)",
+}
+
+
+@click.command(
+    "plot",
+    context_settings={"max_content_width": 110},
+    epilog="Kinds: " + "; ".join(f"{k}, {v}" for k, v in KINDS.items()) + ". Crossovers: `crossover locate --plot`.",
+)
+@click.argument("kind", type=click.Choice(list(KINDS)), metavar="KIND")
+@table_argument
+@fit_options
+@click.option("--method", type=click.Choice(["parabola", "cubic", "law"]), default="parabola", show_default=True,
+              help="Of isoFLOP minima.")  # fmt: skip
+@click.option("--at", "budget", type=click.FloatRange(0, min_open=True), metavar="C", help="Budget of routes.")
+@click.option("--to", type=click.Path(path_type=Path), metavar="FILE", help="Default: KIND.png; .svg and .csv beside.")
+@json_option
+@refusing
+def command(
+    kind: str, table: str, folder: str | None, mlflow: bool, method: str, budget: float | None, to: Path | None, as_json: bool,
+    **options: Any,
+) -> None:  # fmt: skip
+    """Draw a law and its data: PNG, SVG, and the numbers as CSV.
+
+    What lies beyond the data is dashed, intervals are shaded, and every figure reads in greyscale.
+    """
+    asked = Asked.of(table, folder, mlflow, options)
+    if asked.estimand == "all" and kind != "estimands":
+        raise click.UsageError("--estimand all is for `crossover plot estimands`")
+    drawing = _drawing(kind, asked, method, budget)
+    plot = drawing.write(to or Path(f"{kind}.png"))
+    files = [str(f) for f in (plot.png, plot.svg, plot.csv)]
+    if as_json:
+        emit({"kind": kind, "title": plot.title, "caption": plot.caption, "files": files})
+        return
+    for file in files:
+        click.echo(file)
+    say(plot.caption)
+
+
+def _drawing(kind: str, asked: Asked, method: str, budget: float | None) -> Drawing:
+    from analysis.plots import checks, laws
+    from analysis.plots.isoflop import allocation, isoflop_curves
+
+    given = asked.given
+    rows = {k: given[k] for k in ("columns", "where", "drop_highest")}
+    if kind == "isoflop":
+        from analysis.isoflop import isoflop
+        from analysis.rows import chosen_rows
+
+        kept = chosen_rows(asked.rows, **rows)
+        return isoflop_curves(kept.rows, isoflop(kept.rows, method=method))
+    if kind == "routes":
+        from analysis.front import approaches
+
+        if budget is None:
+            raise click.UsageError("routes need --at C, the budget they are compared at")
+        return checks.routes(approaches(asked.rows, budget, law=asked.law, estimand=asked.estimand, **rows))
+    if kind == "estimands":
+        from analysis.estimand_table import fit_estimands
+
+        options = asked.options()
+        options.pop("estimand")
+        return checks.estimands(fit_estimands(asked.rows, asked.law, **options))
+    if kind == "heldout":
+        return _held_out(asked)
+    found = asked.fit()
+    found.values  # no figure of a fit that has no numbers  # noqa: B018
+    return allocation(found, method) if kind == "allocation" else laws.figure(kind, found)
+
+
+def _held_out(asked: Asked) -> Drawing:
+    from analysis.holdout import rolling_origin
+    from analysis.plots.checks import held_out
+
+    if not asked.given["holdout"]:
+        raise click.UsageError("heldout needs --holdout, such as --holdout 'C > 1e21'")
+    found = asked.fit()
+    found.values  # noqa: B018
+    where, holdout = asked.given["where"], asked.given["holdout"]
+    inside = f"not ({holdout})" + (f" and ({where})" if where else "")
+    options = {k: v for k, v in asked.options(where=inside).items() if k not in ("holdout", "interval", "bootstrap", "seed")}
+    try:
+        back = rolling_origin(asked.rows, asked.law, **options)
+    except ValueError:  # too few budgets to test back on: the law's own intervals alone
+        back = None
+    return held_out(found, back)
