@@ -119,6 +119,7 @@ def carry_out(
                     if spacing is not None:
                         _refine(driver, store, spec, made, runs, spacing)
                     _score_precisely(driver, store, spec, made, runs)
+                    _decode(driver, store, spec, made, runs)
             seconds["precise"] = time.monotonic() - begin - sum(seconds.values())
             if driver.interrupted and not ending.interrupted:
                 ending = Ending(ending.states, ending.outcomes, True, ending.halted)
@@ -225,6 +226,22 @@ def _refine(
         driver.run(todo)
 
 
+def _decode(driver: Driver, store: Store, spec: SweepSpec, made: Plan, runs: dict[str, tasks.Run]) -> None:
+    """Score bounds that lose on best values under decoding orders, so that verdicts name what they beat."""
+    from analysis.crossover.decoding import wanted_decoding
+    from analysis.tables import TableError
+
+    if not spec.analysis.decoding or driver.interrupted:
+        return
+    try:
+        wanted = wanted_decoding(crossovers(store, spec, made))
+    except TableError:  # nothing to compare; the report says so
+        return
+    todo = tasks.to_decode(wanted, runs, store, spec.analysis.decoding)
+    if todo:
+        driver.run(todo)
+
+
 def _report(store: Store, spec: SweepSpec, made: Plan, result: Result, view: View) -> None:
     from analysis.tables import TableError
 
@@ -253,13 +270,20 @@ def write_report(store: Store, spec: SweepSpec, made: Plan, folder: Path | None 
     `analysis.tables.TableError`."""
     from analysis import report
 
+    keys = {key for point in end_points(made, spec.name) for key in (point.run, _trunk(point)) if key}
     return report.write(
         folder or store.sweep(spec.name) / "report",
         crossovers(store, spec, made),
+        decoding=tables.decoding(store, keys),
         spec={**spec.snapshot(), "question": spec.description},
         provenance=flat(provenance()),
         command=f"crossover run {spec.file}",
     )
+
+
+def _trunk(point: EndPoint) -> str | None:
+    trunk = point.config.trunk()
+    return trunk.training_key if trunk is not None else None
 
 
 def flat(facts: dict[str, Any]) -> dict[str, Any]:

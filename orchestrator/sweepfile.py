@@ -33,6 +33,11 @@ class AnalysisSpec(Frozen):
         ("tokens", "epochs", "flops"),
         description="Units that crossovers are given in; figures use the first.",
     )
+    decoding: int = Field(
+        8,
+        ge=0,
+        description="Sequences on which a bound that loses is scored exactly under decoding orders; 0: none.",
+    )
 
 
 class When(Frozen):

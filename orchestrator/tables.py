@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from trainers.folder import RunFolder
 
 SCORE_COLUMNS = ("run", "step", "half", "sequence", "draw", "nll", "tokens")
+DECODING_COLUMNS = ("run", "step", "order", "tokens_per_step", "sequence", "nll", "tokens")
 CURVE_COLUMNS = (
     "run",
     "step",
@@ -143,6 +144,24 @@ def of_store(store: Store) -> Tables:
     return Tables(
         pd.DataFrame(rows), _concatenated(curves, CURVE_COLUMNS), _concatenated(scores, SCORE_COLUMNS)
     )
+
+
+def decoding(store: Store, keys: Iterable[str]) -> pd.DataFrame:
+    """Exact likelihoods of these runs under decoding orders: one row a run, step, order and sequence."""
+    import pandas as pd
+
+    from trainers.folder import RunFolder
+
+    rows = [
+        {"run": key, **{k: event[k] for k in ("step", "order", "tokens_per_step")}, "sequence": i, "nll": nll}
+        | {"tokens": tokens}
+        for key in sorted(keys)
+        for event in (score["event"] for score in RunFolder(store.run(key)).scores("decoding"))
+        for i, (nll, tokens) in enumerate(
+            zip(event["scores"]["b"], event["sequence_tokens"]["b"], strict=True)
+        )
+    ]
+    return pd.DataFrame(rows, columns=list(DECODING_COLUMNS))
 
 
 def _concatenated(parts: list[pd.DataFrame], columns: tuple[str, ...]) -> pd.DataFrame:

@@ -140,6 +140,33 @@ def to_rescore(
     return tasks
 
 
+def to_decode(
+    wanted: Iterable[tuple[str, int]], runs: dict[str, Run], store: Store, sequences: int
+) -> list[Task]:
+    """Tasks that score these (run, step) under decoding orders, less what is there or has no weights."""
+    from trainers.folder import RunFolder
+
+    tasks = []
+    for key, step in sorted(wanted):
+        config, folder = runs[key].config, RunFolder(store.run(key))
+        commit, scored = folder.last_commit(), min(sequences, config.evaluation.sequences)
+        done = {
+            s["event"]["step"] for s in folder.scores("decoding") if len(s["event"]["scores"]["b"]) == scored
+        }
+        if commit is None or step not in commit.checkpoints or step in done:
+            continue
+        payload = {
+            "folder": str(store.run(key)),
+            "steps": [step],
+            "decoding": scored,
+            "data_root": str(store.data),
+        }
+        heading = f"decoding {title(config)}"
+        name = f"decode:{key}@{step}"
+        tasks.append(Task(name, "rescore", (), 2.0, _resources(config), title=heading, payload=payload))
+    return tasks
+
+
 def _is_precise(event: dict[str, Any]) -> bool:
     """Scored until precise, or until the draws ran out, not as on curves."""
     return event["kind"] == "exact" or event["draws"] >= LEAST_PRECISE_DRAWS

@@ -82,8 +82,12 @@ def _prepare(payload: dict[str, Any]) -> Outcome:
 
 def _rescore(payload: dict[str, Any]) -> Outcome:
     from trainers.config import EvaluationConfig
-    from trainers.rescore import rescore
+    from trainers.rescore import decode, rescore
 
+    if payload.get("decoding"):
+        for step in payload["steps"]:
+            decode(payload["folder"], step, sequences=payload["decoding"], data_root=payload["data_root"])
+        return Outcome(payload["task"], "done")
     evaluation = payload.get("evaluation")
     rescore(
         payload["folder"],

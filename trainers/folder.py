@@ -188,10 +188,14 @@ class RunFolder:
         commit = self.last_commit()
         return [] if commit is None else self._events(commit.telemetry)
 
-    def scores(self) -> Events:
-        """Evaluations added after training: ``{"key", "evaluation", "event"}``, in order of step."""
+    def scores(self, event: str = "evaluation") -> Events:
+        """What was scored after training: ``{"key", "evaluation", "event"}``, in order of step.
+
+        ``event``: ``evaluation``, or ``decoding`` for exact likelihoods under a decoding order.
+        """
         found = [json.loads(self.get(f"scores/{name}")) for name in sorted(self.list("scores"))]
-        return sorted(found, key=lambda score: (step_of(score["event"]), score["key"]))
+        wanted = [score for score in found if score["event"]["event"] == event]
+        return sorted(wanted, key=lambda score: (step_of(score["event"]), score["key"]))
 
     def score(self, key: str) -> dict[str, Any] | None:
         """The added evaluation of this key, or None."""

@@ -12,7 +12,8 @@ from trainers.checkpoint import Snapshot, read, resumable
 from trainers.component import digest
 from trainers.config import EvaluationConfig, Resources, RunConfig, Scratch
 from trainers.data import prepare
-from trainers.evaluation.evaluate import evaluate, to_precision
+from trainers.evaluation.evaluate import Half, evaluate, scoring, to_precision
+from trainers.evaluation.masked import DecodingOrder, exact_under_order
 from trainers.flops import training_flops
 from trainers.folder import Corrupt, Event, RunFolder, step_of
 from trainers.learner import Learner
@@ -101,6 +102,43 @@ def rescore(
     return [found[step] for step in asked]
 
 
+def decode(
+    folder: str | os.PathLike[str] | RunFolder,
+    step: int,
+    *,
+    orders: Iterable[DecodingOrder] = ("left_to_right", "confidence"),
+    sequences: int = 8,
+    data_root: str | os.PathLike[str] | None = None,
+    resources: Resources | None = None,
+) -> list[Event]:
+    """``decoding`` events: a masked-diffusion run's exact NLL under decoding orders, a token a forward pass.
+
+    On the first ``sequences`` of half B, for a verdict that it loses: a bound above another model's loss
+    proves nothing, a decoder's exact NLL above it does. Kept in the run folder, and never computed again.
+    Takes as many forward passes a sequence and order as there are tokens. Raises :class:`CheckpointGone`;
+    ``ValueError`` for other objectives.
+    """
+    folder = RunFolder.of(folder)
+    config = folder.config()
+    objective = config.objective
+    if "mask" not in objective.extra_tokens or objective.likelihood != "upper_bound":
+        raise ValueError(f"objective {objective.name!r} has no decoding orders: only masked diffusion has")
+    evaluation = config.evaluation.model_copy(update={"sequences": sequences})
+    keys = {
+        order: digest([score_key(config, step, evaluation, False), "decoding", order, 1]) for order in orders
+    }
+    found = {order: folder.score(key) for order, key in keys.items()}
+    missing = [order for order, score in found.items() if score is None]
+    if missing:
+        root = Path(data_root) if data_root is not None else default_data_root(folder)
+        reader = _Reader(folder, config, root, resources or config.resources, replay=False)
+        for order in missing:
+            event = reader.decoding(step, order, sequences)
+            found[order] = {"evaluation": evaluation.identity(), "event": event, "numerics": reader.numerics}
+            folder.add_score(keys[order], found[order] or {})
+    return [score["event"] for score in found.values() if score is not None]
+
+
 def suffices(event: Event, recorded: EvaluationConfig, wanted: EvaluationConfig, precise: bool) -> bool:
     """Whether an evaluation in the history already is what is wanted."""
     if recorded.sequences != wanted.sequences:
@@ -135,13 +173,34 @@ class _Reader:
         self.reach(step)
         learner, score = self.learner, to_precision if precise else evaluate
         result = score(learner.evaluated, self.config.objective, self.dataset, evaluation)
-        position = {
-            "step": step,
-            "tokens": learner.tokens,
-            "epochs": learner.tokens / self.dataset.unique_tokens,
-            "flops": learner.tokens * training_flops(self.config),
+        return {"event": "evaluation", **self._position(), **result.event()}
+
+    def decoding(self, step: int, order: DecodingOrder, sequences: int) -> Event:
+        """The exact NLL of half B under a decoding order."""
+        self.reach(step)
+        with scoring(self.learner.evaluated) as device:
+            batch = self.dataset.validation("b", sequences).to(device)
+            mask = self.dataset.vocab + self.config.objective.extra_tokens.index("mask")
+            half = Half.of(exact_under_order(self.learner.evaluated, mask, batch, order), exact=True)
+        return {
+            "event": "decoding",
+            **self._position(),
+            "order": order,
+            "tokens_per_step": 1,
+            "kind": "exact",
+            "b": {"nll": half.nll, "se": half.se},
+            "scores": {"b": half.scores.values[:, 0].tolist()},
+            "sequence_tokens": {"b": half.scores.tokens.tolist()},
         }
-        return {"event": "evaluation", **position, **result.event()}
+
+    def _position(self) -> Event:
+        tokens = self.learner.tokens
+        return {
+            "step": self.learner.step,
+            "tokens": tokens,
+            "epochs": tokens / self.dataset.unique_tokens,
+            "flops": tokens * training_flops(self.config),
+        }
 
     def reach(self, step: int) -> None:
         """Bring the learner to ``step``."""

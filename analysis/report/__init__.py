@@ -41,6 +41,7 @@ def write(
     *,
     spec: Mapping[str, Any] | str | None = None,
     provenance: Mapping[str, Any] | None = None,
+    decoding: pd.DataFrame | None = None,
     command: str = "",
     title: str = "",
     extra_sections: Mapping[str, str] | None = None,
@@ -52,23 +53,28 @@ def write(
     ``runs``, ``curves``, ``scores`` and further ``options`` as for :func:`analysis.crossover.locate`; or a
     finished :class:`Crossovers`. ``spec``: the sweep, shown as it is (a mapping's ``name`` and ``question``
     are used in the head). ``provenance``: facts shown beside the ``command`` that reproduces it.
+    ``decoding``: exact likelihoods of bounds under decoding orders, see :mod:`analysis.crossover.decoding`.
     ``extra_sections``: {heading: text}.
     """
+    from analysis.crossover.decoding import beaten
     from analysis.plots import draw
-    from analysis.report import sections
+    from analysis.report import kinds, sections
+    from analysis.report.decoding import decoding_section
     from analysis.report.html import page, tag
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     found = runs if isinstance(runs, Crossovers) else locate(runs, curves, scores, **options)
     study = analyse(found)
-    plots = draw(found, study.laws, study.ratios, folder / "figures")
+    plots = draw(found, study.laws, study.ratios, folder / "figures", study.fronts)
     facts = dict(provenance or {})
+    decoders = beaten(found, decoding)
     head = spec if isinstance(spec, Mapping) else {}
     name = title or str(head.get("name") or "Crossover report")
     data = {
         **study.json(),
         "title": name,
+        "decoding": [vars(d) for d in decoders],
         "provenance": json.loads(json.dumps(facts, default=str)),
         "command": command,
         "figures": [
@@ -90,6 +96,9 @@ def write(
         sections.lead(study, name, head),
         sections.figures(plots, folder),
         sections.crossings(study),
+        decoding_section(decoders, found),
+        kinds.compute_optimal(study),
+        kinds.law_against_law(study),
         sections.controls(study),
         sections.losses(study),
         *extras,

@@ -131,3 +131,9 @@ def test_gc_drops_checkpoints_that_nobody_needs(crossover: Cli, tiny: Path, stor
     assert read(crossover, "report", tiny, *where)["crossovers"] == report
     longer = crossover("extend", tiny, "--to", "1.5x", "--local", "--no-mlflow", "--quiet", *where)
     assert longer.exit_code == 0, "and the runs can go on"
+
+
+def test_a_verdict_for_ar_names_the_decoder_that_it_beats(crossover: Cli, finished_store: Path) -> None:
+    found = read(crossover, "report", "tiny", "--store", finished_store)
+    evaluated = [(d["decoder"], d["sequences"]) for d in found["decoding"]]
+    assert evaluated == [("confidence, 1 a step", 4), ("left to right, 1 a step", 4)]

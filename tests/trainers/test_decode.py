@@ -1,0 +1,44 @@
+"""Exact likelihoods of a masked-diffusion run under decoding orders, kept with the run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from trainers.config import RunConfig
+from trainers.evaluation.evaluate import evaluate_decoding
+from trainers.folder import RunFolder
+from trainers.rescore import CheckpointGone, decode
+from trainers.train import train
+from trainers.trained import Trained
+
+
+def test_decodings_are_exact_scored_once_and_apart(
+    tiny: Callable[..., RunConfig], data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny(objective="masked_diffusion", steps=12)
+    train(config, tmp_path / "run", data_root=data_root)
+    events = decode(tmp_path / "run", 12, sequences=3, data_root=data_root)
+    assert [e["order"] for e in events] == ["left_to_right", "confidence"]
+    run = Trained.load(tmp_path / "run", 12, data_root=data_root)
+    three = config.evaluation.model_copy(update={"sequences": 3})
+    for event in events:
+        own = evaluate_decoding(run.model, config.objective, run.dataset, three, event["order"])
+        assert event["b"] == {"nll": own.b.nll, "se": own.b.se} and event["kind"] == "exact"
+    folder = RunFolder(tmp_path / "run")
+    assert len(folder.scores("decoding")) == 2 and folder.scores() == [], "no evaluation of the curve"
+    monkeypatch.setattr("trainers.rescore._Reader", None)
+    assert decode(tmp_path / "run", 12, sequences=3, data_root=data_root) == events
+    monkeypatch.undo()
+    with pytest.raises(CheckpointGone):
+        decode(tmp_path / "run", 8, data_root=data_root)
+
+
+def test_only_masked_diffusion_decodes_in_orders(
+    tiny: Callable[..., RunConfig], data_root: Path, tmp_path: Path
+) -> None:
+    train(tiny(steps=4), tmp_path / "run", data_root=data_root)
+    with pytest.raises(ValueError, match="'autoregressive' has no decoding orders"):
+        decode(tmp_path / "run", 4, data_root=data_root)
