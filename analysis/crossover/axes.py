@@ -1,4 +1,4 @@
-"""Which axes of a study only rename its model size or its unique data."""
+"""Which axes of a study are its model size, its unique data or its length of training, and which are not."""
 
 from __future__ import annotations
 
@@ -10,6 +10,20 @@ DISTINCT = 0.02
 
 WITHIN = 0.2
 """Share of that span which values of an axis that renames it may span each."""
+
+_LENGTH = ("steps", "tokens", "epochs", "flops", "tokens_per_parameter")
+_SIZE = ("size", "width", "layers", "depth", "heads", "kv_heads", "ffn")
+
+
+def is_length(axis: str) -> bool:
+    """Whether an axis says how long runs train (``budget.tokens``)."""
+    return axis.startswith("budget") or axis.rsplit(".", 1)[-1] in _LENGTH
+
+
+def is_size(table: pd.DataFrame, axis: str) -> bool:
+    """Whether an axis is part of the model's size: its values order as N does, or it is a dimension."""
+    named = axis.startswith("model.") and axis.rsplit(".", 1)[-1] in _SIZE
+    return named or follows(table, axis, "N")
 
 
 def follows(table: pd.DataFrame, axis: str, variable: str) -> bool:

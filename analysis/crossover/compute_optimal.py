@@ -22,7 +22,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.crossover.arms import Arm, arms, influence
-from analysis.crossover.axes import follows
+from analysis.crossover.axes import is_length, is_size
 from analysis.crossover.difference import PLATEAU
 from analysis.crossover.frontier import Curve, Front, build, shared
 from analysis.crossover.locate import Crossovers, allows
@@ -32,14 +32,12 @@ from analysis.crossover.replicates import pool as pool_draws
 
 Array = NDArray[np.float64]
 
-DRAWS = 400
+DRAWS = 200
 """Bootstrap draws: weights of replicates."""
 
 SIZES = 3
 """Sizes that a front needs."""
 
-_LENGTH = ("steps", "tokens", "epochs", "flops", "tokens_per_parameter")
-_SIZE = ("size", "width", "layers", "depth", "heads", "kv_heads", "ffn")
 _SPACING = math.log(1.02)
 _MOST = 1500
 
@@ -98,19 +96,21 @@ def compute_optimal(
     prepared: list[_Prepared] = []
     refused: list[dict[str, str]] = []
     for axes, sides in _groups(rows, found.tables.axes, found.pair, over):
-        free = [a for a in found.tables.axes if a not in axes and not _length(a)]
+        free = [a for a in found.tables.axes if a not in axes and not is_length(a)]
         outcome = _fronts(axes, sides, every, found.pair, entries, free)
         if isinstance(outcome, str):
             refused.append({"cell": _name(axes), "reason": outcome})
         else:
             prepared.append(outcome)
+    if not prepared:
+        return ComputeOptimal(found.pair, (), tuple(refused))
     seeds = sorted({s for p in prepared for f in p.fronts for s in f.seeds})
     weights = dirichlet(len(seeds), draws, seed)
     crossed = [_Crossed.of(p, found.metric) for p in prepared]
     sampled = np.array(
         [[_place(p, c, seeds, w) for w in weights] for p, c in zip(prepared, crossed, strict=True)]
     )
-    scatter = pool_draws(sampled.reshape(len(prepared), -1), [p.replicates for p in prepared])
+    scatter = pool_draws(sampled, [p.replicates for p in prepared])
     groups = tuple(_pair(p, c, found, d, scatter) for p, c, d in zip(prepared, crossed, sampled, strict=True))
     return ComputeOptimal(found.pair, groups, tuple(refused))
 
@@ -146,9 +146,7 @@ def _groups(
     one, two = (rows[rows["objective"] == o] for o in pair)
     if one.empty or two.empty:
         return []
-    fixed = [
-        a for a in axes if a not in tuned and not _length(a) and not _size(a) and not follows(rows, a, "N")
-    ]
+    fixed = [a for a in axes if a not in tuned and not is_length(a) and not is_size(rows, a)]
     out: list[tuple[dict[str, Any], tuple[pd.DataFrame, pd.DataFrame]]] = []
     # An axis that one objective does not have (its own options) splits the other's front only.
     keys = [[a for a in fixed if not side[a].isna().all()] for side in (one, two)]
@@ -156,14 +154,6 @@ def _groups(
         if all(str(a[k]) == str(b[k]) for k in a.keys() & b.keys()):
             out.append(({k: {**a, **b}[k] for k in fixed if k in a or k in b}, (left, right)))
     return out
-
-
-def _length(axis: str) -> bool:
-    return axis.startswith("budget") or axis.rsplit(".", 1)[-1] in _LENGTH
-
-
-def _size(axis: str) -> bool:
-    return axis.startswith("model.") and axis.rsplit(".", 1)[-1] in _SIZE
 
 
 def _grouped(rows: pd.DataFrame, keys: list[str]) -> list[tuple[dict[str, Any], pd.DataFrame]]:

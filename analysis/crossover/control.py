@@ -4,6 +4,7 @@ replicate."""
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,6 +68,19 @@ def control(found: Crossovers, confidence: float = 0.95) -> list[Control]:
                     objective, definition, count, robust[definition], loose[definition], low, high, typical
                 )
             )
+    return out
+
+
+def rates(controls: Sequence[Control], confidence: float = 0.95) -> dict[str, dict[str, Any]]:
+    """Definition -> false robust crossings of both objectives together: ``found`` in ``pairs``, ``rate`` (None
+    without pairs) and its interval. It stands beside every verdict under that definition."""
+    out = {}
+    for definition in DEFINITIONS:
+        mine = [c for c in controls if c.definition == definition]
+        found, pairs = sum(c.found for c in mine), sum(c.pairs for c in mine)
+        low, high = _clopper_pearson(found, pairs, confidence)
+        rate = found / pairs if pairs else None
+        out[str(definition)] = {"found": found, "pairs": pairs, "rate": rate, "low": low, "high": high}
     return out
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from analysis.crossover.control import Control
+from analysis.crossover.control import Control, rates
 from analysis.crossover.law import Coefficient, CrossingLaw
 from analysis.crossover.locate import Crossovers
 
@@ -17,7 +17,8 @@ DEFINITION_WORDS = {"raw": "raw", "best_so_far": "best so far"}
 @dataclass(frozen=True)
 class Quadrant:
     """One entry of the two-by-two table. ``status``: what happened; ``less_data``, ``larger_model``: how the
-    place moves, in words; ``crossed`` of ``cells`` cells."""
+    place moves, in words; ``crossed`` of ``cells`` cells; ``false_crossings``: the A/A control's rate under
+    this definition (:func:`analysis.crossover.control.rates`)."""
 
     definition: str
     unit: str
@@ -26,6 +27,7 @@ class Quadrant:
     larger_model: str
     crossed: int
     cells: int
+    false_crossings: dict[str, Any] | None = None
 
     def json(self) -> dict[str, Any]:
         """The quadrant as plain values."""
@@ -59,8 +61,12 @@ def verdict(
     found: Crossovers, laws: dict[tuple[str, str], CrossingLaw | None], controls: Sequence[Control] = ()
 ) -> Verdict:
     """The verdict of a study; ``laws`` by (definition, unit)."""
+    false = rates(controls, found.confidence)
     table = tuple(
-        _quadrant(found, definition, unit, laws.get((definition, unit)))
+        replace(
+            _quadrant(found, definition, unit, laws.get((definition, unit))),
+            false_crossings=false[definition],
+        )
         for definition in ("raw", "best_so_far")
         for unit in ("tokens", "epochs")
     )

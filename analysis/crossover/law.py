@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import optimize, stats
+from scipy import optimize, special
 
 from analysis.crossover.cure import Cure, compare, merged, posteriors
 from analysis.crossover.laplace import Rows, effects, posterior
@@ -32,8 +32,9 @@ Array = NDArray[np.float64]
 SCALE = 0.2
 """Scale of the half-normal weight on each standard deviation, log units. Prototypes saw .05 to .09."""
 
-SHRINK = 0.0
-"""Power of 1/sd in the weight on each standard deviation."""
+SHRINK = 0.7
+"""Power of 1/sd in the weight on each standard deviation: with 0 (a flat weight) 95 % intervals of slopes
+cover 99 % at five replicates, with 1 they cover 91 %. Measured coverage: ``benchmarks.coverage_crossover``."""
 
 GRID = np.geomspace(0.004, 1.2, 11)
 """Standard deviations tried for cells, replicates and residuals, log units."""
@@ -131,7 +132,7 @@ class CrossingLaw:
 
         def quantile(q: float) -> float:
             def excess(v: float) -> float:
-                return float(self.weight @ stats.norm.cdf((v - centre) / sd)) - q
+                return float(self.weight @ special.ndtr((v - centre) / sd)) - q
 
             return float(optimize.brentq(excess, low_end, high_end, xtol=1e-9))
 

@@ -249,6 +249,7 @@ def _record(
         "censored": censored,
         "replicates": len(found),
         "assumption": words,
+        "kind": "same_n",
         "confidence": confidence,
         "df": where.df if math.isfinite(where.df) else None,
         "robust": all(o.robust for o in found),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from analysis.crossover.compute_optimal import ComputeOptimal
 from analysis.crossover.law import CrossingLaw
 from analysis.crossover.locate import Crossovers
 from analysis.plots.style import Plot
@@ -17,12 +18,14 @@ def draw(
     laws: dict[tuple[str, str], CrossingLaw | None],
     ratios: list[dict[str, Any]],
     folder: Path,
+    optimal: ComputeOptimal | None = None,
 ) -> list[Plot]:
     """All figures of a study that its data allow, in the order of the report."""
     if not found.cells:
         return []
     from analysis.plots.curves import loss_curves
     from analysis.plots.data_value import efficiency, loss_against_unique
+    from analysis.plots.fronts import fronts
     from analysis.plots.places import against_unique, crossover_map
 
     plots: list[Plot | None] = [
@@ -31,5 +34,6 @@ def draw(
         crossover_map(found, folder),
         loss_against_unique(found, folder),
         efficiency(found, ratios, folder),
+        None if optimal is None else fronts(found, optimal, folder),
     ]
     return [p for p in plots if p is not None]

@@ -256,10 +256,9 @@ def crossover_map(found: Crossovers, folder: Path) -> Plot | None:
                 )
                 axes[i][j].set_xlabel("unique tokens U")
     caption = (
-        "Tokens at which the curves cross, over model size and unique data. Darker is later. Hatched: no "
-        "crossing inside "
-        "the run; the number is the bound (> none by then, < already before the first counted evaluation). "
-        "?: not robust."
+        "Tokens at which the curves cross, over model size and unique data. Darker is later. Hatched: the "
+        "region without a crossing inside the run; the number is the bound, none by then. Dotted: had crossed "
+        "before the first counted evaluation, the bound. ?: not robust."
     )
     return save(figure, pd.DataFrame(data), folder, "crossover_map", "Map of the crossings", caption)
 
@@ -300,7 +299,7 @@ def _map(
                 fc=face,
                 ec=SOFT,
                 lw=0.6,
-                hatch=None if r["censored"] is None else "////",
+                hatch={None: None, "right": "////", "left": "...."}[r["censored"]],
                 alpha=1 if r["censored"] is None else 0.35,
             )
         )

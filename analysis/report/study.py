@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.crossover.arm_laws import ArmLaws, arm_laws
 from analysis.crossover.arms import UNITS
-from analysis.crossover.control import Control, control
+from analysis.crossover.compute_optimal import ComputeOptimal, compute_optimal
+from analysis.crossover.control import Control, control, rates
 from analysis.crossover.efficiency import by_cell, data_efficiency, losses
 from analysis.crossover.headline import Verdict, number, verdict
 from analysis.crossover.law import CrossingLaw, crossing_law
@@ -20,7 +22,8 @@ from analysis.crossover.outcome import DEFINITIONS
 
 @dataclass(frozen=True)
 class Study:
-    """The results of one study."""
+    """The results of one study. Crossovers of the three kinds stand apart: ``found`` (same N), ``fronts``
+    (compute-optimal) and ``arm_laws`` (law against law)."""
 
     found: Crossovers
     laws: dict[tuple[str, str], CrossingLaw | None]
@@ -28,6 +31,8 @@ class Study:
     controls: list[Control]
     ratios: list[dict[str, Any]]
     losses: pd.DataFrame
+    fronts: ComputeOptimal
+    arm_laws: ArmLaws
     not_shown: list[str]
 
     def json(self) -> dict[str, Any]:
@@ -41,9 +46,14 @@ class Study:
                 for row in by_cell(self.losses, v).to_dict("records")
             ]
         )
+        false = rates(self.controls, self.found.confidence)
         return clean(
             {
-                "crossovers": self.found.records,
+                "crossovers": [{**r, "false_crossings": false[r["definition"]]} for r in self.found.records],
+                "compute_optimal": self.fronts.records,
+                "compute_optimal_refused": list(self.fronts.refused),
+                "law_against_law": [m.json() for m in self.arm_laws.meetings],
+                "law_against_law_refused": self.arm_laws.why,
                 "headline": self.verdict.headline,
                 "verdict": self.verdict.json(),
                 "laws": [law.json() for law in self.laws.values() if law is not None],
@@ -68,6 +78,7 @@ def analyse(found: Crossovers) -> Study:
     }
     controls = control(found)
     ratios = data_efficiency(found)
+    fronts = compute_optimal(found)
     return Study(
         found,
         laws,
@@ -75,11 +86,13 @@ def analyse(found: Crossovers) -> Study:
         controls,
         ratios,
         losses(found),
-        not_shown(found, controls),
+        fronts,
+        arm_laws(found),
+        not_shown(found, controls, fronts),
     )
 
 
-def not_shown(found: Crossovers, controls: list[Control]) -> list[str]:
+def not_shown(found: Crossovers, controls: list[Control], fronts: ComputeOptimal) -> list[str]:
     """What the result does not show: the limits that hold always, and those of this study."""
     first, second = found.names
     records = found.select("raw", "tokens")
@@ -104,11 +117,11 @@ def not_shown(found: Crossovers, controls: list[Control]) -> list[str]:
         "a better-regularised "
         f"{first} may over-fit later and less, and the crossing move or vanish."
     )
-    out.append(
-        "A compute-optimal comparison: these are same-N crossings, both arms at one size. Crossings "
-        "between Pareto fronts are "
-        "another quantity, 16 to 130 times later in published studies."
-    )
+    if not any(r["value"] for r in fronts.records):
+        out.append(
+            "A compute-optimal comparison: these are same-N crossings, both arms at one size. Crossings "
+            "between Pareto fronts are another quantity, 16 to 130 times later in published studies."
+        )
     replicates = min((r["replicates"] for r in records), default=0)
     if replicates <= 3:
         out.append(
