@@ -1,4 +1,5 @@
-"""Scaling laws, one file each. A new law is one new file in this folder, with one ``register(...)``.
+"""Scaling laws, one file each. A new law is one new file in this folder, with one ``register(...)``, or a
+module of an installed package that its entry point group ``crossover.law`` names.
 
 ``get_law("chinchilla")`` gives a registered law, ``get_law("E + A/N**alpha")`` one's own, parsed safely.
 """
@@ -9,6 +10,7 @@ import difflib
 import importlib
 import pkgutil
 import re
+from importlib.metadata import entry_points
 
 from analysis.laws.base import Law, Parameter, register, registered
 from analysis.laws.formula import formula_law
@@ -61,3 +63,7 @@ def get_law(spec: str | Law) -> Law:
         f"no law named {spec!r}{hint} Laws: {', '.join(sorted(laws))}; or give a formula such as "
         f"'E + A/N**alpha + B/D**beta'"
     )
+
+
+for _found in entry_points(group="crossover.law"):  # last, so that a plug-in may use everything above
+    _found.load()

@@ -1,0 +1,92 @@
+"""What an installed package adds by entry points is there by name: in sweeps, in runs, among the laws."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+OBJECTIVE = '''
+from typing import ClassVar
+from trainers.objectives.autoregressive import Autoregressive
+from trainers.objectives.base import objectives
+
+@objectives.register
+class Mine(Autoregressive):
+    """Autoregression by another name."""
+    name: ClassVar[str] = "mine"
+'''
+QUALITY = '''
+from typing import ClassVar
+from trainers.data.base import Quality, qualities
+
+@qualities.register
+class Shouted(Quality):
+    """All in capitals."""
+    name: ClassVar[str] = "shouted"
+    def alter(self, texts, seed):
+        return [text.upper() for text in texts]
+'''
+LAW = """
+from analysis.laws import formula_law, get_law, register
+
+law = formula_law("E + A/(N*D)**alpha")
+law.name = "mine"
+register(law)
+"""
+ENTRY_POINTS = """\
+[crossover.objective]
+mine = plugin_objective
+[crossover.quality]
+shouted = plugin_quality
+[crossover.law]
+mine = plugin_law
+"""
+USE = """
+import sys
+from orchestrator.expand import expand
+from orchestrator.spec import load
+points = expand(*load([sys.argv[1]]))
+assert {p.config.objective.name for p in points} == {"mine"}
+assert points[0].config.data.quality.alter(["a word"], 0) == ["A WORD"]
+assert "torch" not in sys.modules, "planning with a plug-in needs no torch"
+from analysis.laws import get_law, law_names
+assert "mine" in law_names() and get_law("mine").variables == ("N", "D"), law_names()
+from trainers import train
+result = train(points[0].config, sys.argv[2])
+assert result.state == "done" and result.final["kind"] == "exact"
+"""
+SWEEP = """\
+base:
+  model: {width: 16, layers: 1}
+  objective: mine
+  data: {unique_bytes: 5k, context: 32, quality: shouted}
+  evaluation: {sequences: 4}
+  batch_size: 4
+  steps: 10
+"""
+
+
+def test_a_distribution_adds_an_objective_a_quality_and_a_law(tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    about = site / "crossover_mine-1.0.dist-info"
+    about.mkdir(parents=True)
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: crossover-mine\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text(ENTRY_POINTS)
+    for name, code in (("objective", OBJECTIVE), ("quality", QUALITY), ("law", LAW)):
+        (site / f"plugin_{name}.py").write_text(code)
+    sweep = tmp_path / "sweep.yaml"
+    sweep.write_text(SWEEP)
+    root = Path(__file__).parents[1]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(site), str(root)]),
+        "OMP_NUM_THREADS": "1",
+    }
+    command = [sys.executable, "-c", USE, str(sweep), str(tmp_path / "store" / "runs" / "x")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    del environment["PYTHONPATH"]
+    without = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=root, check=False)
+    assert without.returncode != 0 and "unknown objective 'mine'" in without.stderr
