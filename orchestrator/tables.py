@@ -101,6 +101,7 @@ def of_sweep(store: Store, end_points: Iterable[EndPoint]) -> Tables:
                 "cell": point.cell,
                 "seed": point.seed,
                 "subset_pinned": point.subset_pinned,
+                **({"steps_asked": point.asked} if point.asked is not None else {}),
                 **axes,
             }
         )
@@ -309,9 +310,9 @@ def run_row(config: RunConfig, run: RunRecord, steps: int) -> dict[str, Any]:
     }
 
 
-def of_mlflow(tracker: Tracker, sweep: str | None = None) -> Tables:
+def of_mlflow(tracker: Tracker, sweep: str | None = None, axes: Iterable[str] = ()) -> Tables:
     """Tables from the MLflow experiment alone, without run folders: no per-sequence scores, and axes are
-    params (texts)."""
+    params (texts): the usual ones, and ``axes`` as far as runs have them."""
     import pandas as pd
 
     from orchestrator.tracking import KEY_TAG, KIND_TAG, MEMBER
@@ -346,7 +347,8 @@ def of_mlflow(tracker: Tracker, sweep: str | None = None) -> Tables:
                         "precise": False,
                     }
                 )
-            rows.append(_mlflow_row(key, run.info.run_name, tags, values, params, sweep))
+            row = _mlflow_row(key, run.info.run_name, tags, values, params, sweep)
+            rows.append({**{a: params[a] for a in axes if a in params and a not in row}, **row})
     frame = pd.DataFrame(curves)
     if len(frame):
         frame = frame.assign(se_a=frame["se_b"], mc_se_a=frame["mc_se_b"], train_loss=None)

@@ -72,8 +72,8 @@ def control(found: Crossovers, confidence: float = 0.95) -> list[Control]:
 
 
 def rates(controls: Sequence[Control], confidence: float = 0.95) -> dict[str, dict[str, Any]]:
-    """Definition -> false robust crossings of both objectives together: ``found`` in ``pairs``, ``rate`` (None
-    without pairs) and its interval. It stands beside every verdict under that definition."""
+    """Definition -> false robust crossings of both objectives together: ``found`` in ``pairs``, ``rate``
+    (None without pairs) and its interval. It stands beside every verdict under that definition."""
     out = {}
     for definition in DEFINITIONS:
         mine = [c for c in controls if c.definition == definition]

@@ -34,7 +34,7 @@ SCALE = 0.2
 
 SHRINK = 0.7
 """Power of 1/sd in the weight on each standard deviation: with 0 (a flat weight) 95 % intervals of slopes
-cover 99 % at five replicates, with 1 they cover 91 %. Measured coverage: ``benchmarks.coverage_crossover``."""
+cover up to 99 % at five replicates, with 1 down to 91 %. Measured: ``benchmarks.coverage_crossover``."""
 
 GRID = np.geomspace(0.004, 1.2, 11)
 """Standard deviations tried for cells, replicates and residuals, log units."""

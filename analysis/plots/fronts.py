@@ -71,8 +71,8 @@ def fronts(found: Crossovers, optimal: ComputeOptimal, folder: Path) -> Plot | N
             borderaxespad=0,
         )
     caption = (
-        "Least loss of any size and step tried within a budget, selected on half A and read on half B. Dotted: "
-        "the best size is an extreme of those tried, so that the front is no optimum. Vertical band: the "
+        "Least loss of any size and step tried within a budget, selected on half A and read on half B. "
+        "Dotted: the best size is an extreme of those tried, so that the front is no optimum. Band: the "
         f"compute-optimal crossover with its {found.confidence:.0%} interval; hatched: no crossing there yet."
     )
     return save(figure, pd.concat(data), folder, "compute_fronts", "Pareto fronts over compute", caption)

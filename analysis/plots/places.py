@@ -257,8 +257,8 @@ def crossover_map(found: Crossovers, folder: Path) -> Plot | None:
                 axes[i][j].set_xlabel("unique tokens U")
     caption = (
         "Tokens at which the curves cross, over model size and unique data. Darker is later. Hatched: the "
-        "region without a crossing inside the run; the number is the bound, none by then. Dotted: had crossed "
-        "before the first counted evaluation, the bound. ?: not robust."
+        "region without a crossing inside the run; the number is the bound, none by then. Dotted: had "
+        "crossed before the first counted evaluation, the bound. ?: not robust."
     )
     return save(figure, pd.DataFrame(data), folder, "crossover_map", "Map of the crossings", caption)
 

@@ -84,7 +84,8 @@ def law_against_law(study: Study) -> Markup:
                 "p",
                 f"Training FLOPs (6ND) at which the law fitted to {second} passes below that fitted to "
                 f"{first}, each at its best N for the budget. It is a statement about the laws "
-                f"({laws.meetings[0].laws[0]}), fitted up to each run's minimum, and may lie beyond every run.",
+                f"({laws.meetings[0].laws[0]}), fitted up to each run's minimum, and may lie beyond every "
+                "run.",
             ),
             table(
                 [

@@ -67,9 +67,14 @@ def _of_mlflow(store: Store, spec: Any, to: Path | None) -> Any:
     from orchestrator.tables import of_mlflow
     from orchestrator.tracking import Tracker
 
-    found = of_mlflow(Tracker(store), spec.name)
+    wanted = sorted({*spec.axis_names, *spec.analysis.pair_over} - {"objective", "seed"})
+    found = of_mlflow(Tracker(store), spec.name, wanted)
+    # A field that no run logged is of a component that none of them uses: there is nothing to tune over.
+    over = [f for f in spec.analysis.pair_over if f in found.runs.columns]
     where = to / spec.name if to is not None else store.sweep(spec.name) / "report-mlflow"
-    return report.write(where, found.runs, found.curves, spec=spec.snapshot(), pair=spec.analysis.pair)
+    return report.write(
+        where, found.runs, found.curves, spec=spec.snapshot(), pair=spec.analysis.pair, pair_over=over
+    )
 
 
 def _of_tables(folder: Path, to: Path | None) -> Any:

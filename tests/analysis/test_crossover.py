@@ -169,6 +169,7 @@ def test_paired_errors_are_smaller_than_unpaired_ones():
     assert unpaired.value == pytest.approx(paired.value)
 
 
+@pytest.mark.slow
 def test_error_of_a_place_is_that_of_the_difference_over_its_slope():
     """Over validation texts drawn afresh, places scatter as their standard error says."""
     places, errors = [], []

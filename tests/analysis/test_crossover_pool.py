@@ -76,6 +76,7 @@ def _places(rng, budgets=4, replicates=3, censored=True):
     return pd.DataFrame(rows)
 
 
+@pytest.mark.slow
 def test_the_law_recovers_its_slopes_through_censoring_and_its_intervals_cover():
     """Measured at 150 studies of 10 cells, a third censored: .97 to .98 with 3 replicates, .97 to .99 with
     5."""

@@ -116,6 +116,12 @@ def test_tables_from_mlflow_agree_with_those_from_folders(finished_store: Path, 
     assert (facts["N"] == facts["N_folder"]).all() and (facts["U"] == facts["U_folder"]).all()
 
 
+def test_fields_that_a_sweep_tunes_over_come_from_mlflow_too(finished_store: Path) -> None:
+    tracker = tracking.Tracker(Store(finished_store))
+    runs = tables.of_mlflow(tracker, "tiny", axes=["optimizer.weight_decay", "no.such_field"]).runs
+    assert runs["optimizer.weight_decay"].notna().all() and "no.such_field" not in runs
+
+
 @pytest.mark.parametrize("form", ["csv", "parquet"])
 def test_written_tables_read_back(found: tables.Tables, tmp_path: Path, form: str) -> None:
     paths = tables.write(found, tmp_path, form)
