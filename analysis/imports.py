@@ -87,7 +87,9 @@ def _x(frame: pd.DataFrame, x: str | None, where: object) -> tuple[str, str]:
         for name in usual:
             if name in columns:
                 return name, unit
-    raise TableError(f"{where}: no column of steps or tokens; say which with --x. Columns: {', '.join(columns)}")
+    raise TableError(
+        f"{where}: no column of steps or tokens; say which with --x. Columns: {', '.join(columns)}"
+    )
 
 
 def _rows(frame: pd.DataFrame, path: Path, y: str | None, x: str | None) -> tuple[pd.DataFrame, list[str]]:
@@ -96,15 +98,21 @@ def _rows(frame: pd.DataFrame, path: Path, y: str | None, x: str | None) -> tupl
     loss = _pick(map(str, frame.columns), y, _LOSSES, "column of losses", path.name)
     name = next((c for c in ("run", "run_id", "run_name", "name", "Name") if c in frame.columns), None)
     rest = frame.drop(columns=[c for c in (at, loss, name) if c])
-    out = pd.DataFrame({"run": frame[name].astype(str) if name else path.stem, unit: frame[at], "y": frame[loss]})
+    out = pd.DataFrame(
+        {"run": frame[name].astype(str) if name else path.stem, unit: frame[at], "y": frame[loss]}
+    )
     clash = [c for c in rest.columns if c in out.columns]
-    return pd.concat([out, rest.drop(columns=clash)], axis=1), [f"{path.name}: loss is {loss!r}, {unit} is {at!r}"]
+    return pd.concat([out, rest.drop(columns=clash)], axis=1), [
+        f"{path.name}: loss is {loss!r}, {unit} is {at!r}"
+    ]
 
 
 def _chart(frame: pd.DataFrame, path: Path, y: str | None, x: str | None) -> tuple[pd.DataFrame, list[str]]:
     """A chart's export: a column of progress, and ``RUN - METRIC`` (with __MIN, __MAX) for each run."""
     series = [str(c) for c in frame.columns if " - " in str(c) and not _SPREAD.search(str(c))]
-    metric = _pick((c.rsplit(" - ", 1)[1] for c in series if not c.endswith(" - _step")), y, _LOSSES, "metric", path.name)
+    metric = _pick(
+        (c.rsplit(" - ", 1)[1] for c in series if not c.endswith(" - _step")), y, _LOSSES, "metric", path.name
+    )
     at, unit = _x(frame[[c for c in frame.columns if " - " not in str(c)]], x, path.name)
     parts = [
         pd.DataFrame({"run": c.rsplit(" - ", 1)[0], unit: frame[at], "y": frame[c]}).dropna(subset=["y"])
@@ -127,7 +135,9 @@ def _tensorboard(path: Path, y: str | None) -> tuple[pd.DataFrame, list[str]]:
     sources = {(str(d.relative_to(path)) if path.is_dir() and d != path else d.name): d for d in folders}
     parts, tag = [], None
     for run, source in sources.items():
-        events = EventAccumulator(str(source if path.is_dir() else path), size_guidance={"scalars": 0, "tensors": 0}).Reload()
+        events = EventAccumulator(
+            str(source if path.is_dir() else path), size_guidance={"scalars": 0, "tensors": 0}
+        ).Reload()
         scalars = {t: [(e.step, e.value) for e in events.Scalars(t)] for t in events.Tags()["scalars"]}
         for t in events.Tags()["tensors"]:
             values = [(e.step, _scalar(e.tensor_proto)) for e in events.Tensors(t)]
@@ -175,18 +185,24 @@ def assemble(
     long = pd.concat(tables, ignore_index=True)
     for name, column in (columns or {}).items():
         if column not in long.columns:
-            raise TableError(f"map {name}={column}: there is no such column. Columns: {', '.join(map(str, long.columns))}")
+            raise TableError(
+                f"map {name}={column}: there is no such column. Columns: {', '.join(map(str, long.columns))}"
+            )
         long[name] = long[column]
     if "tokens" not in long or long["tokens"].isna().all():
         if tokens_per_step is None:
-            raise TableError("curves count steps, not tokens: give --tokens-per-step (batch size x sequence length), or --x")
+            raise TableError(
+                "curves count steps, not tokens: give --tokens-per-step (batch size x sequence length), or --x"
+            )
         long["tokens"] = pd.to_numeric(long["step"], errors="coerce") * tokens_per_step
     loss = pd.to_numeric(long["y"], errors="coerce")
     blank = int(loss.isna().sum())
     if blank:
         notes.append(f"{blank} rows without a loss left out (other metrics' rows, or not numbers)")
     long = long[loss.notna()]
-    curves = pd.DataFrame({"run": long["run"].astype(str), "tokens": pd.to_numeric(long["tokens"], errors="coerce")})
+    curves = pd.DataFrame(
+        {"run": long["run"].astype(str), "tokens": pd.to_numeric(long["tokens"], errors="coerce")}
+    )
     curves["step"] = pd.to_numeric(long["step"], errors="coerce") if "step" in long else curves["tokens"]
     curves["nll"] = loss[long.index]
     runs = pd.DataFrame({"run": curves["run"].unique()})
@@ -196,7 +212,9 @@ def assemble(
         and (long.groupby("run")[c].nunique(dropna=False) <= 1).all()
     ]  # fmt: skip
     if constant:
-        runs = runs.merge(long.groupby("run", as_index=False)[constant].first().astype({"run": str}), on="run")
+        runs = runs.merge(
+            long.groupby("run", as_index=False)[constant].first().astype({"run": str}), on="run"
+        )
     if pattern:
         runs = _from_names(runs, pattern)
     if about is not None:
@@ -249,9 +267,13 @@ def _from_names(runs: pd.DataFrame, pattern: str) -> pd.DataFrame:
 def _joined(runs: pd.DataFrame, about: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
     name = next((c for c in ("run", "Name", "name", "ID") if c in about.columns), None)
     if name is None:
-        raise TableError(f"the table of runs has no column 'run'. Columns: {', '.join(map(str, about.columns))}")
+        raise TableError(
+            f"the table of runs has no column 'run'. Columns: {', '.join(map(str, about.columns))}"
+        )
     facts = about.rename(columns={name: "run"}).astype({"run": str}).drop_duplicates("run")
     unknown = sorted(set(runs["run"]) - set(facts["run"]))
     if unknown:
         notes.append(f"{len(unknown)} runs are not in the table of runs: {', '.join(unknown[:5])}")
-    return runs[["run", *(c for c in runs if c != "run" and c not in facts)]].merge(facts, on="run", how="left")
+    return runs[["run", *(c for c in runs if c != "run" and c not in facts)]].merge(
+        facts, on="run", how="left"
+    )

@@ -69,6 +69,7 @@ def split(
                 + (f"; did you mean {near[0]!r}?" if near else "")
                 + f" It is: {', '.join(values.unique()[:12])}"
             )
+    kinds = {o: _kind(o, likelihood or {}, pair) for o in pair}
     other = ~values.isin(list(pair))
     if other.any():
         kept = sorted(values[other].unique())[:6]
@@ -78,7 +79,9 @@ def split(
     if replicate is None:
         notes.append("no column of replicates (--replicate): every cell is taken to have one")
     facts = {n: _known(frame, n, dict(columns or {})) for n in ("N", "U")}
-    long = pd.DataFrame({"objective": values, "seed": frame[replicate] if replicate else 0}, index=frame.index)
+    long = pd.DataFrame(
+        {"objective": values, "seed": frame[replicate] if replicate else 0}, index=frame.index
+    )
     long = long.assign(**{b: frame[b] for b in by}, **{n: v for n, v in facts.items() if v is not None})
     names = ["objective", "seed", *by]
     long["run"] = frame[run].astype(str) if run else long[names].astype(str).agg("/".join, axis=1)
@@ -93,9 +96,11 @@ def split(
     _distinct(curves, replicate)
     _constant(long, by, run)
     runs = long.drop_duplicates("run").reset_index(drop=True)
-    runs["likelihood"] = [_kind(o, likelihood or {}, pair) for o in runs["objective"]]
+    runs["likelihood"] = runs["objective"].map(kinds)
     if not likelihood:
-        notes.append("what kind of loss each objective's is was not said (--likelihood), so order is all that is shown")
+        notes.append(
+            "what kind of loss each objective's is was not said (--likelihood), so order is all that is shown"
+        )
     return LongForm(runs, curves.reset_index(drop=True), tuple(by), unit, notes)
 
 
@@ -130,7 +135,9 @@ def _tokens(
         known = facts[name]
         if known is None:
             aliases = ", ".join(ALIASES[name])
-            raise TableError(f"--x {x}: {unit} need {name}; say which column with --map {name}=COLUMN (or call it {aliases})")
+            raise TableError(
+                f"--x {x}: {unit} need {name}; say which column with --map {name}=COLUMN (or call it {aliases})"
+            )
         return (value * known, unit) if unit == "epochs" else (value / (6.0 * known), unit)
     if key not in _TOKENS:
         notes.append(f"{x!r} is taken to be tokens; epochs and FLOPs follow from that")
@@ -143,14 +150,23 @@ def _distinct(curves: pd.DataFrame, replicate: str | None) -> None:
         row = curves.loc[twice[twice].index[0]]
         raise TableError(
             f"two rows of {row['run']} at x = {row['tokens']:g} differ: "
-            + ("--by or --run must name what tells them apart" if replicate else "name the column of replicates (--replicate), or what tells them apart (--by)")
+            + (
+                "--by or --run must name what tells them apart"
+                if replicate
+                else "name the column of replicates (--replicate), or what tells them apart (--by)"
+            )
         )
 
 
 def _constant(long: pd.DataFrame, by: Sequence[str], run: str | None) -> None:
     """N, U and the axes are facts of a run: a column that varies within one is an error."""
-    for name in ("N", "U", *(("objective", "seed", *by) if run else ())):
-        if name in long and (long.groupby("run")[name].nunique(dropna=False) > 1).any():
+    for name in ("N", "U"):
+        if name in long:
+            ends = long.groupby("run")[name].agg(["min", "max"])
+            if (ends["max"] > ends["min"] * (1 + 1e-6)).any():  # derived ones differ in their last digits
+                raise TableError(f"{name} varies within a run; add it to --by, or map another column to it")
+    for name in ("objective", "seed", *by) if run else ():
+        if (long.groupby("run")[name].nunique(dropna=False) > 1).any():
             raise TableError(f"{name} varies within a run; add it to --by, or map another column to it")
 
 

@@ -32,7 +32,12 @@ def chosen_rows(
     """Columns under their standard names, filtered as for a fit. FitError where there is none, or no row."""
     frame = read_table(table).reset_index(drop=True)
     data = prepare(
-        frame, get_law("chinchilla"), columns=columns, where=where, drop_highest=drop_highest, log_target=positive_loss
+        frame,
+        get_law("chinchilla"),
+        columns=columns,
+        where=where,
+        drop_highest=drop_highest,
+        log_target=positive_loss,
     )
     rows = pd.DataFrame({**data.x, "loss": data.y}, index=data.rows)
     if "annealed" in frame.columns:

@@ -32,7 +32,9 @@ def residuals(fit: Fit) -> Drawing:
     data = data_of(fit)
     r, fitted = fit.residuals(), fit.fitted()
     axes_of = {"prediction": fitted} | {
-        v: data[v].to_numpy() for v in data.columns if v != str(fit.law.target) and np.ptp(data[v].to_numpy()) > 0
+        v: data[v].to_numpy()
+        for v in data.columns
+        if v != str(fit.law.target) and np.ptp(data[v].to_numpy()) > 0
     }
     if {"D", "U"} <= set(data.columns):
         axes_of["epochs D/U"] = data["D"].to_numpy() / data["U"].to_numpy()
@@ -41,7 +43,9 @@ def residuals(fit: Fit) -> Drawing:
     rows = math.ceil((len(axes_of) + 1) / columns)
     unit = "log observed - log predicted" if fit.estimand.log else "observed - predicted"
     with look():
-        figure, panes = panels(rows, columns, 2.1, 1.6, left=0.7, right=0.15, top=0.35, bottom=0.5, between=0.5, above=0.75)
+        figure, panes = panels(
+            rows, columns, 2.1, 1.6, left=0.7, right=0.15, top=0.35, bottom=0.5, between=0.5, above=0.75
+        )
         places = panes.ravel()
         for axis, (name, x) in zip(places, axes_of.items(), strict=False):
             _against(axis, name, x, r, tests.get(name.split()[0]))
@@ -50,7 +54,9 @@ def residuals(fit: Fit) -> Drawing:
         _quantiles(places[len(axes_of)], r)
         for axis in places[len(axes_of) + 1 :]:
             axis.set_visible(False)
-    table = pd.DataFrame({"row": data.index, **{str(c): data[c].to_numpy() for c in data}, "prediction": fitted, "residual": r})
+    table = pd.DataFrame(
+        {"row": data.index, **{str(c): data[c].to_numpy() for c in data}, "prediction": fitted, "residual": r}
+    )
     caption = (
         f"Residuals ({unit}) of {fit.law.formula}. Lines: running medians; a p-value stands where an F test asks whether the "
         "logarithm of a variable, and its square, would explain more. Last panel: against normal quantiles."
@@ -66,7 +72,9 @@ def _against(axis: Axes, name: str, x: Array, r: Array, p: float | None) -> None
     if len(x) >= 3 * _BINS:
         order = np.argsort(x, kind="stable")
         parts = np.array_split(order, _BINS)
-        axis.plot([np.median(x[k]) for k in parts], [np.median(r[k]) for k in parts], color=SECOND, lw=1.6, zorder=3)
+        axis.plot(
+            [np.median(x[k]) for k in parts], [np.median(r[k]) for k in parts], color=SECOND, lw=1.6, zorder=3
+        )
     reach = float(np.quantile(np.abs(r), 0.99)) * 1.25 or 1.0
     axis.set_ylim(-reach, reach)
     outside = int((np.abs(r) > reach).sum())
@@ -98,14 +106,20 @@ def held_out(fit: Fit, calibration: Calibration | None = None) -> Drawing:
     t = scored.table
     by = "C" if "C" in held else fit.law.variables[0]
     x = (6.0 * held["N"] * held["D"] if {"N", "D"} <= set(held) else held[by]).to_numpy()
-    wide = calibration.predict(fit, held) if calibration is not None and calibration.kind != "unbounded" else None
+    wide = (
+        calibration.predict(fit, held)
+        if calibration is not None and calibration.kind != "unbounded"
+        else None
+    )
     with look():
         figure, panes = panels(1, 2, 2.7, 2.5, left=0.6, right=0.2, top=0.3, bottom=0.85, between=0.75)
         left, right = panes[0]
         observed = data[str(fit.law.target)].to_numpy()
         left.scatter(fit.fitted(), observed, s=6, color="#c4c4c4", lw=0, zorder=1)
         _errors(left, t["prediction"], t["observed"], t["low"], t["high"], across=True)
-        span = np.array([min(t["observed"].min(), t["prediction"].min()), max(t["observed"].max(), t["prediction"].max())])
+        span = np.array(
+            [min(t["observed"].min(), t["prediction"].min()), max(t["observed"].max(), t["prediction"].max())]
+        )
         pad = 0.12 * (span[1] - span[0]) or 0.1
         left.plot(span + [-pad, pad], span + [-pad, pad], color=SOFT, lw=0.8, zorder=0)
         left.set_xlim(span[0] - pad, span[1] + pad)
@@ -116,28 +130,48 @@ def held_out(fit: Fit, calibration: Calibration | None = None) -> Drawing:
         if wide is not None:
             ends = [100 * (wide[k].to_numpy() / t["observed"].to_numpy() - 1) for k in ("low", "high")]
             right.vlines(x, *ends, color=SECOND, lw=2.6, alpha=0.35, zorder=1)
-        _errors(right, x, 100 * t["error"], 100 * (t["low"] / t["observed"] - 1), 100 * (t["high"] / t["observed"] - 1))
+        _errors(
+            right,
+            x,
+            100 * t["error"],
+            100 * (t["low"] / t["observed"] - 1),
+            100 * (t["high"] / t["observed"] - 1),
+        )
         if np.all(x > 0) and x.max() / x.min() > 2:
             power_ticks(right, "x")
         right.set_xlabel("compute C, FLOPs" if by == "C" else by)
         right.set_ylabel("predicted - observed, %")
         handles = [
-            Line2D([], [], color=FIRST, marker="o", ms=4, lw=1, label=f"held out, {fit.diagnostics.get('level', 0.95):.0%} for a new run"),
+            Line2D(
+                [],
+                [],
+                color=FIRST,
+                marker="o",
+                ms=4,
+                lw=1,
+                label=f"held out, {fit.diagnostics.get('level', 0.95):.0%} for a new run",
+            ),
             Line2D([], [], color="#c4c4c4", marker="o", ms=3, ls="none", label="fitted to"),
         ]
         if wide is not None and calibration is not None:
-            handles.append(Patch(color=SECOND, alpha=0.35, lw=0, label=f"calibrated by back-tests ({calibration.kind})"))  # type: ignore[arg-type]
+            handles.append(
+                Patch(color=SECOND, alpha=0.35, lw=0, label=f"calibrated by back-tests ({calibration.kind})")
+            )  # type: ignore[arg-type]
         figure.legend(handles=handles, loc="lower center", ncols=3, fontsize=7)
     table = t.assign(**{by: x})
     inside = ""
     if wide is not None:
         table = table.assign(calibrated_low=wide["low"].to_numpy(), calibrated_high=wide["high"].to_numpy())
-        share = float(((wide["low"].to_numpy() <= t["observed"]) & (t["observed"] <= wide["high"].to_numpy())).mean())
+        share = float(
+            ((wide["low"].to_numpy() <= t["observed"]) & (t["observed"] <= wide["high"].to_numpy())).mean()
+        )
         inside = f" Intervals calibrated by back-tests cover {share:.0%}."
     return Drawing(figure, table, "Held-out runs", f"{scored}.{inside}")
 
 
-def _errors(axis: Axes, x: Array | pd.Series, y: pd.Series, low: pd.Series, high: pd.Series, across: bool = False) -> None:
+def _errors(
+    axis: Axes, x: Array | pd.Series, y: pd.Series, low: pd.Series, high: pd.Series, across: bool = False
+) -> None:
     if across:
         axis.hlines(y, low, high, color=FIRST, lw=0.9, zorder=2)
     else:
@@ -151,14 +185,18 @@ def profiles(fit: Fit) -> Drawing:
     columns = min(3, len(curves))
     rows = math.ceil(len(curves) / columns)
     with look():
-        figure, panes = panels(rows, columns, 2.1, 1.6, left=0.55, right=0.2, top=0.35, bottom=0.5, between=0.45, above=0.75)
+        figure, panes = panels(
+            rows, columns, 2.1, 1.6, left=0.55, right=0.2, top=0.35, bottom=0.5, between=0.45, above=0.75
+        )
         for axis, curve in zip(panes.ravel(), curves.values(), strict=False):
             _profile(axis, curve, float(fit.parameters[curve.name].value or 0.0))
         for axis in panes.ravel()[len(curves) :]:
             axis.set_visible(False)
         for row in panes:
             row[0].set_ylabel("rise, 2ΔQ/κ")
-    table = pd.concat([c.points.assign(parameter=n, threshold=c.threshold) for n, c in curves.items()], ignore_index=True)
+    table = pd.concat(
+        [c.points.assign(parameter=n, threshold=c.threshold) for n, c in curves.items()], ignore_index=True
+    )
     caption = (
         f"Profile likelihoods of {fit.law.formula}: twice the rise of the objective over its dispersion, all other parameters "
         f"refitted. Shaded: the {fit.diagnostics.get('level', 0.95):.0%} interval, up to the dashed line."
@@ -196,7 +234,9 @@ def estimands(found: EstimandTable) -> Drawing:
     names = [n for n, e in lead.parameters.items() if n not in lead.frozen and e.value is not None]
     rows = []
     with look():
-        figure, panes = panels(1, len(names), 1.25, 1.5, left=0.8, right=0.15, top=0.35, bottom=0.35, between=0.22)
+        figure, panes = panels(
+            1, len(names), 1.25, 1.5, left=0.8, right=0.15, top=0.35, bottom=0.35, between=0.22
+        )
         for axis, name in zip(panes[0], names, strict=True):
             for k, (label, fit) in enumerate(found.fits.items()):
                 e = fit.parameters[name]
@@ -210,7 +250,12 @@ def estimands(found: EstimandTable) -> Drawing:
             e = lead.parameters[name]
             if e.low is not None and e.high is not None:
                 axis.axvspan(e.low, e.high, color=SOFT, alpha=0.15, lw=0)
-            shown = [v for f in found.fits.values() for v in (f.parameters[name].low, f.parameters[name].high, f.parameters[name].value) if v]
+            shown = [
+                v
+                for f in found.fits.values()
+                for v in (f.parameters[name].low, f.parameters[name].high, f.parameters[name].value)
+                if v
+            ]
             if min(shown) > 0 and max(shown) / min(shown) > 4:
                 log_axis(axis, "x", shown)
                 axis.xaxis.set_major_locator(LogLocator(base=10, subs=(1.0, 3.0), numticks=3))
@@ -223,7 +268,11 @@ def estimands(found: EstimandTable) -> Drawing:
     flagged = ", ".join(f.split(":")[0] for f in found.flags())
     caption = (
         f"{lead.law.formula} under each estimand, with its own interval; shaded: the interval of {first}. "
-        + (f"Outside it by another estimand: {flagged}." if flagged else "No other estimand of the centre leaves it.")
+        + (
+            f"Outside it by another estimand: {flagged}."
+            if flagged
+            else "No other estimand of the centre leaves it."
+        )
     )
     return Drawing(figure, pd.DataFrame(rows), "Estimands", caption)
 
@@ -236,13 +285,24 @@ def routes(found: Approaches) -> Drawing:
         left, right = panes[0]
         for k, (name, row) in enumerate(table.iterrows()):
             if row["a"] is None or not np.isfinite(row["a"]):
-                left.text(0.02, k, "refused", transform=left.get_yaxis_transform(), fontsize=7, color=SOFT, va="center")
+                left.text(
+                    0.02,
+                    k,
+                    "refused",
+                    transform=left.get_yaxis_transform(),
+                    fontsize=7,
+                    color=SOFT,
+                    va="center",
+                )
                 continue
             colour = SERIES[("1", "2", "3").index(str(name)[0])]
             left.hlines(k, row["a_low"], row["a_high"], color=colour, lw=1.4)
             left.plot([row["a"]], [k], marker="o", ms=4.5, color=colour)
             right.plot([row["D/N"]], [k], marker="o", ms=4.5, color=colour)
-        for axis, words in ((left, "a of N* ~ C^a"), (right, f"tokens per parameter at C = {found.compute:.3g}")):
+        for axis, words in (
+            (left, "a of N* ~ C^a"),
+            (right, f"tokens per parameter at C = {found.compute:.3g}"),
+        ):
             axis.set_ylim(len(table) - 0.5, -0.5)
             axis.set_yticks(range(len(table)), labels=list(table.index) if axis is left else [])
             axis.set_xlabel(words)
@@ -250,4 +310,9 @@ def routes(found: Approaches) -> Drawing:
         right.set_xlim(left=0)
         if table["a"].isna().all():
             nothing(right, "no route gives an optimum")
-    return Drawing(figure, table.rename_axis("route").reset_index(), "Routes", f"Three classic routes at C = {found.compute:.3g}.")
+    return Drawing(
+        figure,
+        table.rename_axis("route").reset_index(),
+        "Routes",
+        f"Three classic routes at C = {found.compute:.3g}.",
+    )

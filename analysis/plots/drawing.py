@@ -114,14 +114,23 @@ def _round_numbers(low: float, high: float) -> list[float]:
     """Multiples of .05, .1, .5 ... of the decade, as coarse as eight to twenty of them allow."""
     step = 10.0 ** math.floor(math.log10(high))
     for finer in (1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01):
-        found = np.arange(math.ceil(low / (step * finer)), math.floor(high / (step * finer)) + 1) * step * finer
+        found = (
+            np.arange(math.ceil(low / (step * finer)), math.floor(high / (step * finer)) + 1) * step * finer
+        )
         if len(found) >= 8:
             return [float(f) for f in found if f > 0]
     return [float(f) for f in found if f > 0]
 
 
 def line_beyond(
-    axis: Axes, x: np.ndarray, y: np.ndarray, low: float, high: float, colour: object, label: str | None = None, **style: object
+    axis: Axes,
+    x: np.ndarray,
+    y: np.ndarray,
+    low: float,
+    high: float,
+    colour: object,
+    label: str | None = None,
+    **style: object,
 ) -> None:
     """A curve, solid over the data (``low`` to ``high``) and dashed beyond it."""
     inside = (x >= low * 0.999) & (x <= high * 1.001)
@@ -136,13 +145,17 @@ def band(axis: Axes, x: np.ndarray, low: np.ndarray, high: np.ndarray, colour: o
     bottom, top = axis.get_ylim()
     floor = bottom / 1e3 if axis.get_yscale() == "log" else bottom - 1e3 * (top - bottom)
     ceiling = top * 1e3 if axis.get_yscale() == "log" else top + 1e3 * (top - bottom)
-    axis.fill_between(x, np.clip(low, floor, ceiling), np.clip(high, floor, ceiling), color=colour, alpha=0.2, lw=0)  # type: ignore[arg-type]
+    axis.fill_between(
+        x, np.clip(low, floor, ceiling), np.clip(high, floor, ceiling), color=colour, alpha=0.2, lw=0
+    )  # type: ignore[arg-type]
     axis.set_ylim(bottom, top)
 
 
 def nothing(axis: Axes, words: str) -> None:
     """A panel that says why it is empty."""
-    axis.text(0.5, 0.5, words, transform=axis.transAxes, ha="center", va="center", color=SOFT, fontsize=8, wrap=True)
+    axis.text(
+        0.5, 0.5, words, transform=axis.transAxes, ha="center", va="center", color=SOFT, fontsize=8, wrap=True
+    )
     axis.grid(False)
     axis.set_xticks([])
     axis.set_yticks([])

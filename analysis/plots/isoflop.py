@@ -25,7 +25,14 @@ from analysis.result import Fit
 _DEGREE = {"parabola": 2, "cubic": 3}
 
 
-def isoflop_curves(rows: pd.DataFrame, found: IsoFlop, tolerance: float = 0.1, *, log_loss: bool = True, fit: Fit | None = None) -> Drawing:
+def isoflop_curves(
+    rows: pd.DataFrame,
+    found: IsoFlop,
+    tolerance: float = 0.1,
+    *,
+    log_loss: bool = True,
+    fit: Fit | None = None,
+) -> Drawing:
     """Loss against N at each budget: the runs, the curve through them, and the minimum where it counts.
 
     ``rows``, ``tolerance`` and ``log_loss`` as they were given to ``isoflop``; ``fit`` draws a law's curves where the
@@ -36,7 +43,9 @@ def isoflop_curves(rows: pd.DataFrame, found: IsoFlop, tolerance: float = 0.1, *
     if found.method == "law" and fit is None:
         from analysis.fit import fit as fit_law
 
-        fit = fit_law(data.assign(D=data["C"] / 6 / data["N"])[["N", "D", "loss"]], "chinchilla", interval="none")
+        fit = fit_law(
+            data.assign(D=data["C"] / 6 / data["N"])[["N", "D", "loss"]], "chinchilla", interval="none"
+        )
     frames = []
     with look():
         figure, axes = panels(1, 1, 4.6, 3.2, left=0.65, right=0.8, top=0.3, bottom=0.5)
@@ -47,9 +56,13 @@ def isoflop_curves(rows: pd.DataFrame, found: IsoFlop, tolerance: float = 0.1, *
             frames.append(_budget(axis, group, found, norm, log_loss, fit))
         if len(found.minima):
             m = found.minima
-            axis.plot(m["N"], m["loss"], ls="none", marker="D", ms=4.5, mfc="white", mec=INK, mew=1.1, zorder=6)
+            axis.plot(
+                m["N"], m["loss"], ls="none", marker="D", ms=4.5, mfc="white", mec=INK, mew=1.1, zorder=6
+            )
             spread = np.where(np.isfinite(m["se_log_N"]), m["se_log_N"], 0.0)
-            axis.hlines(m["loss"], m["N"] * np.exp(-spread), m["N"] * np.exp(spread), color=INK, lw=0.9, zorder=5)
+            axis.hlines(
+                m["loss"], m["N"] * np.exp(-spread), m["N"] * np.exp(spread), color=INK, lw=0.9, zorder=5
+            )
             order = m.sort_values("C")
             axis.plot(order["N"], order["loss"], color=INK, lw=0.7, ls=":", zorder=4)
             frames.append(m.assign(what="minimum"))
@@ -75,14 +88,18 @@ def isoflop_curves(rows: pd.DataFrame, found: IsoFlop, tolerance: float = 0.1, *
     return Drawing(figure, pd.concat(frames, ignore_index=True), "IsoFLOP curves", caption)
 
 
-def _budget(axis: Axes, group: pd.DataFrame, found: IsoFlop, norm: object, log_loss: bool, fit: Fit | None) -> pd.DataFrame:
+def _budget(
+    axis: Axes, group: pd.DataFrame, found: IsoFlop, norm: object, log_loss: bool, fit: Fit | None
+) -> pd.DataFrame:
     from analysis.plots.drawing import RAMP
 
     compute = float(np.exp(np.log(group["C"].to_numpy()).mean()))
     taken = bool(len(found.minima)) and bool(np.isclose(found.minima["C"], compute, rtol=1e-9).any())
     colour = RAMP(norm(compute))  # type: ignore[operator]
     if not taken:
-        axis.plot(group["N"], group["loss"], ls="none", marker="o", ms=3, mfc="white", mec=SOFT, mew=0.6, zorder=2)
+        axis.plot(
+            group["N"], group["loss"], ls="none", marker="o", ms=3, mfc="white", mec=SOFT, mew=0.6, zorder=2
+        )
         return group[["C", "N", "loss"]].assign(what="refused")
     axis.plot(group["N"], group["loss"], ls="none", marker="o", ms=3.6, color=colour, mew=0, zorder=3)
     x = np.log(group["N"].to_numpy())
@@ -108,7 +125,11 @@ def allocation(fit: Fit, method: str = "parabola") -> Drawing:
     bounds = _ends(fit, path["C"].to_numpy()) if len(path) else None
     iso = _or_none(lambda: isoflop(rows, method=method))
     envelope = _or_none(lambda: front(rows))
-    frames = [path.assign(what="law")] if bounds is None else [path.assign(what="law", N_low=bounds[0], N_high=bounds[1])]
+    frames = (
+        [path.assign(what="law")]
+        if bounds is None
+        else [path.assign(what="law", N_low=bounds[0], N_high=bounds[1])]
+    )
     with look():
         figure, axes = panels(1, 2, 2.9, 2.7, left=0.65, right=0.2, top=0.3, bottom=0.85, between=0.75)
         for axis, name in zip(axes[0], "ND", strict=True):
@@ -121,19 +142,49 @@ def allocation(fit: Fit, method: str = "parabola") -> Drawing:
             if bounds is not None:
                 ends = bounds if name == "N" else tuple(path["C"].to_numpy() / 6 / b for b in bounds[::-1])
                 band(axis, path["C"].to_numpy(), *ends, SERIES[1])
-            line_beyond(axis, path["C"].to_numpy(), path[name].to_numpy(), c.min(), c.max(), SERIES[1], lw=1.6, zorder=3)
+            line_beyond(
+                axis,
+                path["C"].to_numpy(),
+                path[name].to_numpy(),
+                c.min(),
+                c.max(),
+                SERIES[1],
+                lw=1.6,
+                zorder=3,
+            )
             if iso is not None:
                 _routes(axis, iso, name, grid, float(c.max()))
             if envelope is not None:
                 p = envelope.points[envelope.points["bracketed"]]
-                axis.plot(p["C"], p[name], ls="none", marker="s", ms=4, mfc="white", mec=SERIES[2], mew=1.0, zorder=4)
+                axis.plot(
+                    p["C"],
+                    p[name],
+                    ls="none",
+                    marker="s",
+                    ms=4,
+                    mfc="white",
+                    mec=SERIES[2],
+                    mew=1.0,
+                    zorder=4,
+                )
             axis.set_xlabel("compute C, FLOPs")
             axis.set_ylabel("best N" if name == "N" else "best D, tokens")
         handles = [
             Line2D([], [], color=SERIES[1], label=f"law ({fit.law.name})"),
             Patch(color=SERIES[1], alpha=0.2, lw=0, label=level_of(fit)),
-            Line2D([], [], color=SERIES[0], marker="D", ms=4, lw=1.2, mfc="white", label=f"isoFLOP minima ({method}), power law"),
-            Line2D([], [], color=SERIES[2], marker="s", ms=4, ls="none", mfc="white", label="front, bracketed"),
+            Line2D(
+                [],
+                [],
+                color=SERIES[0],
+                marker="D",
+                ms=4,
+                lw=1.2,
+                mfc="white",
+                label=f"isoFLOP minima ({method}), power law",
+            ),
+            Line2D(
+                [], [], color=SERIES[2], marker="s", ms=4, ls="none", mfc="white", label="front, bracketed"
+            ),
             Line2D([], [], color=SOFT, ls=DASHED, label="beyond the data"),
             Line2D([], [], color="#c4c4c4", marker="o", ms=3, ls="none", label="runs"),
         ]
@@ -147,7 +198,9 @@ def allocation(fit: Fit, method: str = "parabola") -> Drawing:
         for name, e in (("isoFLOP", iso and iso.exponents), ("front", envelope and envelope.exponents))
         if e and e["a"].low is not None and e["a"].high is not None
     )
-    caption = "Compute-optimal size and tokens against compute, N* ~ C^a. " + (exponents + "." if exponents else "")
+    caption = "Compute-optimal size and tokens against compute, N* ~ C^a. " + (
+        exponents + "." if exponents else ""
+    )
     return Drawing(figure, pd.concat(frames, ignore_index=True), "Best size and tokens", caption)
 
 
@@ -167,7 +220,9 @@ def _routes(axis: Axes, iso: IsoFlop, name: str, grid: Array, most: float) -> No
     axis.plot(m["C"], m[name], ls="none", marker="D", ms=3.6, mfc="white", mec=SERIES[0], mew=1.0, zorder=5)
     if iso.exponents is not None:
         n = np.array([iso.size_at(float(v)) for v in grid])
-        line_beyond(axis, grid, n if name == "N" else grid / 6 / n, grid[0], most, SERIES[0], lw=1.0, zorder=2)
+        line_beyond(
+            axis, grid, n if name == "N" else grid / 6 / n, grid[0], most, SERIES[0], lw=1.0, zorder=2
+        )
 
 
 def _ends(fit: Fit, compute: Array) -> tuple[Array, Array] | None:
@@ -185,7 +240,9 @@ def _ends(fit: Fit, compute: Array) -> tuple[Array, Array] | None:
             p = {n: natural[:, j] for j, n in enumerate(names)}
             alpha, beta = p["alpha"], p.get("beta", p["alpha"])
             with np.errstate(all="ignore"):
-                return np.exp((np.log(alpha * p["A"] / (beta * p["B"])) + beta * math.log(c / 6)) / (alpha + beta))
+                return np.exp(
+                    (np.log(alpha * p["A"] / (beta * p["B"])) + beta * math.log(c / 6)) / (alpha + beta)
+                )
 
         return positive(size)
 

@@ -15,7 +15,17 @@ from analysis.frame import FitError
 from analysis.front import front
 from analysis.laws.base import Array
 from analysis.optimum import best_size
-from analysis.plots.drawing import DASHED, RAMP, Drawing, band, bar, line_beyond, loss_ticks, power_ticks, shades
+from analysis.plots.drawing import (
+    DASHED,
+    RAMP,
+    Drawing,
+    band,
+    bar,
+    line_beyond,
+    loss_ticks,
+    power_ticks,
+    shades,
+)
 from analysis.plots.style import INK, SERIES, SOFT, count, log_axis, look, panels
 from analysis.result import Fit
 
@@ -100,17 +110,34 @@ def loss_against_compute(fit: Fit) -> Drawing:
         axis.set_ylim(*((low * math.exp(-pad), high * math.exp(pad)) if low > 0 else (low - 0.1, high + 0.1)))
         axis.set_xlim(grid[0], grid[-1])
         frames = [pd.DataFrame({"what": "run", "C": c, "N": data["N"], "D": data["D"], "loss": loss})]
-        for size, colour in zip(_sizes(data["N"].to_numpy()), shades(_sizes(data["N"].to_numpy()))[1], strict=True):
-            curve = fit.law.predict(fit.values, fresh(fit, {"N": np.full(len(grid), size), "D": grid / 6 / size}))
+        for size, colour in zip(
+            _sizes(data["N"].to_numpy()), shades(_sizes(data["N"].to_numpy()))[1], strict=True
+        ):
+            curve = fit.law.predict(
+                fit.values, fresh(fit, {"N": np.full(len(grid), size), "D": grid / 6 / size})
+            )
             tokens = 6.0 * size * data["D"]
-            line_beyond(axis, grid, curve, max(tokens.min(), c.min()), min(tokens.max(), c.max()), colour, lw=0.9, zorder=2)
-            frames.append(pd.DataFrame({"what": "law at N", "C": grid, "N": size, "D": grid / 6 / size, "loss": curve}))
+            line_beyond(
+                axis,
+                grid,
+                curve,
+                max(tokens.min(), c.min()),
+                min(tokens.max(), c.max()),
+                colour,
+                lw=0.9,
+                zorder=2,
+            )
+            frames.append(
+                pd.DataFrame({"what": "law at N", "C": grid, "N": size, "D": grid / 6 / size, "loss": curve})
+            )
         if len(path):
             ends = intervals_of(fit, fresh(fit, {"N": path["N"].to_numpy(), "D": path["D"].to_numpy()}))
             if ends is not None:
                 band(axis, path["C"].to_numpy(), ends["low"].to_numpy(), ends["high"].to_numpy(), INK)
                 path = path.assign(low=ends["low"].to_numpy(), high=ends["high"].to_numpy())
-            line_beyond(axis, path["C"].to_numpy(), path["loss"].to_numpy(), c.min(), c.max(), INK, lw=1.7, zorder=4)
+            line_beyond(
+                axis, path["C"].to_numpy(), path["loss"].to_numpy(), c.min(), c.max(), INK, lw=1.7, zorder=4
+            )
             frames.append(path.assign(what="envelope"))
         _front(axis, data, str(fit.law.target))
         axis.set_xlabel("training compute C = 6ND, FLOPs")
@@ -120,7 +147,16 @@ def loss_against_compute(fit: Fit) -> Drawing:
             Line2D([], [], color=INK, lw=1.7, label="compute-optimal, by the law"),
             Line2D([], [], color=INK, lw=1.7, ls=DASHED, label="beyond the data"),
             Patch(color=INK, alpha=0.2, lw=0, label=level_of(fit)),
-            Line2D([], [], ls="none", marker="o", mfc="none", mec=INK, ms=6, label="best run of its budget, bracketed"),
+            Line2D(
+                [],
+                [],
+                ls="none",
+                marker="o",
+                mfc="none",
+                mec=INK,
+                ms=6,
+                label="best run of its budget, bracketed",
+            ),
         ]
         axis.legend(handles=handles, loc="upper right", fontsize=7)
     caption = (
@@ -153,7 +189,18 @@ def loss_against_tokens(fit: Fit) -> Drawing:
     size = (4.4, 3.1) if len(groups) == 1 else (2.15, 1.9)
     frames = []
     with look():
-        figure, axes = panels(rows, columns, *size, left=0.6, right=0.75, top=0.62 if groups[0][0] else 0.3, bottom=0.72, between=0.14, above=0.85, sharey=True)
+        figure, axes = panels(
+            rows,
+            columns,
+            *size,
+            left=0.6,
+            right=0.75,
+            top=0.62 if groups[0][0] else 0.3,
+            bottom=0.72,
+            between=0.14,
+            above=0.85,
+            sharey=True,
+        )
         norm, _ = shades(data["N"].to_numpy())
         loss_ticks(axes[0][0], data[target].to_numpy())
         for axis, (unique, part) in zip(axes.ravel(), groups, strict=False):
@@ -179,13 +226,19 @@ def loss_against_tokens(fit: Fit) -> Drawing:
     more = data["U"].nunique() - len(groups) if "U" in fit.law.variables else 0
     caption = (
         f"{target} against tokens, by size: {fit.law.formula}. Bands: {level_of(fit)}."
-        + (" Each panel is one amount of unique tokens U; the upper axis counts epochs, D/U." if groups[0][0] else "")
+        + (
+            " Each panel is one amount of unique tokens U; the upper axis counts epochs, D/U."
+            if groups[0][0]
+            else ""
+        )
         + (f" {more} further amounts of U are in the fit, not in the figure." if more > 0 else "")
     )
     return Drawing(figure, pd.concat(frames, ignore_index=True), "Loss against tokens", caption)
 
 
-def _panel(axis: Axes, fit: Fit, unique: float | None, part: pd.DataFrame, norm: Any, ramp: Any) -> pd.DataFrame:
+def _panel(
+    axis: Axes, fit: Fit, unique: float | None, part: pd.DataFrame, norm: Any, ramp: Any
+) -> pd.DataFrame:
     target = str(fit.law.target)
     out = []
     low_d, high_d = float(part["D"].min()), float(part["D"].max())
@@ -208,12 +261,16 @@ def _panel(axis: Axes, fit: Fit, unique: float | None, part: pd.DataFrame, norm:
         reach = (mine["D"].min(), mine["D"].max()) if len(mine) else (low_d, high_d)
         line_beyond(axis, grid, curve, *reach, colour, lw=1.1, zorder=2)
         frame = pd.DataFrame({"what": "law", "U": unique, "N": size, "D": grid, target: curve})
-        out.append(frame if ends is None else frame.assign(low=ends["low"].to_numpy(), high=ends["high"].to_numpy()))
+        out.append(
+            frame if ends is None else frame.assign(low=ends["low"].to_numpy(), high=ends["high"].to_numpy())
+        )
     axis.scatter(part["D"], part[target], s=12, c=ramp(norm(part["N"])), lw=0, zorder=3)
     axis.set_ylim(bounds)
     log_axis(axis, "x", [grid[0], grid[-1]])
     axis.set_xlim(low_d / 1.6, high_d * 2.5)
-    out.append(pd.DataFrame({"what": "run", "U": unique, "N": part["N"], "D": part["D"], target: part[target]}))
+    out.append(
+        pd.DataFrame({"what": "run", "U": unique, "N": part["N"], "D": part["D"], target: part[target]})
+    )
     if unique is not None:
         axis.set_title(f"U = {count(unique)} tokens", loc="left", fontsize=8, pad=24)
         above = axis.secondary_xaxis("top", functions=(lambda d: d / unique, lambda e: e * unique))
@@ -231,7 +288,11 @@ def along(fit: Fit) -> Drawing:
     data, target = data_of(fit, name), str(fit.law.target)
     x, y = data[name].to_numpy(), data[target].to_numpy()
     positive = name not in fit.law.raw_variables and bool(np.all(x > 0))
-    grid = np.geomspace(x.min() / 2, x.max() * REACH, 121) if positive else np.linspace(x.min(), x.max() + 0.3 * np.ptp(x), 121)
+    grid = (
+        np.geomspace(x.min() / 2, x.max() * REACH, 121)
+        if positive
+        else np.linspace(x.min(), x.max() + 0.3 * np.ptp(x), 121)
+    )
     curve = fit.law.predict(fit.values, {name: grid})
     ends = intervals_of(fit, {name: grid})
     with look():
@@ -242,10 +303,16 @@ def along(fit: Fit) -> Drawing:
             power_ticks(axis, "x") if x.max() / x.min() > 300 else log_axis(axis, "x", [grid[0], grid[-1]])
         loss_ticks(axis, np.concatenate([y, curve]))
         low, high = float(min(y.min(), curve.min())), float(max(y.max(), np.percentile(curve, 97)))
-        axis.set_ylim((low / (high / low) ** 0.06, high * (high / low) ** 0.06) if axis.get_yscale() == "log" else (low - 0.06 * (high - low), high + 0.06 * (high - low)))
+        axis.set_ylim(
+            (low / (high / low) ** 0.06, high * (high / low) ** 0.06)
+            if axis.get_yscale() == "log"
+            else (low - 0.06 * (high - low), high + 0.06 * (high - low))
+        )
         if ends is not None:
             band(axis, grid, ends["low"].to_numpy(), ends["high"].to_numpy(), SERIES[1])
-        line_beyond(axis, grid, curve, float(x.min()), float(x.max()), SERIES[1], label="law", lw=1.5, zorder=2)
+        line_beyond(
+            axis, grid, curve, float(x.min()), float(x.max()), SERIES[1], label="law", lw=1.5, zorder=2
+        )
         axis.set_xlim(grid[0], grid[-1])
         axis.set_xlabel(name)
         axis.set_ylabel(target)
@@ -258,5 +325,3 @@ def along(fit: Fit) -> Drawing:
         table = table.assign(low=ends["low"].to_numpy(), high=ends["high"].to_numpy())
     table = pd.concat([pd.DataFrame({"what": "data", name: x, target: y}), table], ignore_index=True)
     return Drawing(figure, table, f"{target} against {name}", f"{target} against {name}: {fit.law.formula}.")
-
-

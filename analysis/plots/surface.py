@@ -41,23 +41,31 @@ def contours(fit: Fit) -> Drawing:
         power_ticks(axis, "y")
         for mask, style in ((inside, "solid"), (~inside, "dashed")):
             part = np.where(mask, surface, np.nan)
-            drawn = axis.contour(mesh_n, mesh_d, part, levels=levels, colors=SOFT, linewidths=0.8, linestyles=style, zorder=2)
+            drawn = axis.contour(
+                mesh_n, mesh_d, part, levels=levels, colors=SOFT, linewidths=0.8, linestyles=style, zorder=2
+            )
             if style == "solid":
                 axis.clabel(drawn, fmt="%.3g", fontsize=6.5, inline_spacing=2)
         norm = LogNorm(float(loss.min()), float(np.quantile(loss, 0.98))) if loss.min() > 0 else None
-        dots = axis.scatter(n_run, d_run, c=loss, cmap=RAMP.reversed(), norm=norm, s=14, lw=0.3, edgecolors="white", zorder=3)
+        dots = axis.scatter(
+            n_run, d_run, c=loss, cmap=RAMP.reversed(), norm=norm, s=14, lw=0.3, edgecolors="white", zorder=3
+        )
         path = best_path(fit, np.geomspace(6 * n[0] * d[0] * 10, 6 * n[-1] * d[-1] / 10, 61))
         c = 6 * n_run * d_run
         path = path[(path["N"].between(n[0], n[-1])) & (path["D"].between(d[0], d[-1]))]
         within = path[(path["C"] >= c.min()) & (path["C"] <= c.max())]
         if len(path) > 1:
-            low, high = (within["N"].min(), within["N"].max()) if len(within) else (path["N"].max(), path["N"].max())
+            low, high = (
+                (within["N"].min(), within["N"].max()) if len(within) else (path["N"].max(), path["N"].max())
+            )
             line_beyond(axis, path["N"].to_numpy(), path["D"].to_numpy(), low, high, INK, lw=1.7, zorder=4)
         for exponent in range(math.ceil(math.log10(c.min())), math.floor(math.log10(c.max())) + 1):
             axis.plot(n, 10.0**exponent / 6 / n, color=SOFT, lw=0.6, ls=":", zorder=1)
             at = 10.0**exponent / 6 / d[-1] * 1.15
             if n[0] < at < n[-1]:
-                axis.annotate(f"$10^{{{exponent}}}$", (at, d[-1] / 1.15), fontsize=6.5, color=SOFT, va="top", ha="left")
+                axis.annotate(
+                    f"$10^{{{exponent}}}$", (at, d[-1] / 1.15), fontsize=6.5, color=SOFT, va="top", ha="left"
+                )
         axis.set_xlim(n[0], n[-1])
         axis.set_ylim(d[0], d[-1])
         axis.set_xlabel("parameters N")
@@ -76,10 +84,21 @@ def contours(fit: Fit) -> Drawing:
     note = " Unseen data for every token (U = D)." if "U" in fit.law.variables else ""
     caption = f"Contours of {fit.law.formula}, and the {len(data)} runs it was fitted to.{note}"
     table = pd.DataFrame(
-        {"what": "law", "N": mesh_n.ravel(), "D": mesh_d.ravel(), target: surface.ravel(), "in_hull": inside.ravel()}
+        {
+            "what": "law",
+            "N": mesh_n.ravel(),
+            "D": mesh_d.ravel(),
+            target: surface.ravel(),
+            "in_hull": inside.ravel(),
+        }
     ).iloc[::9]
     runs = pd.DataFrame({"what": "run", "N": n_run, "D": d_run, target: loss, "in_hull": True})
-    return Drawing(figure, pd.concat([runs, table, path.assign(what="optimal")], ignore_index=True), "Loss surface", caption)
+    return Drawing(
+        figure,
+        pd.concat([runs, table, path.assign(what="optimal")], ignore_index=True),
+        "Loss surface",
+        caption,
+    )
 
 
 def _inside(x: Array, y: Array, mesh_x: Array, mesh_y: Array) -> Array:
@@ -88,7 +107,10 @@ def _inside(x: Array, y: Array, mesh_x: Array, mesh_y: Array) -> Array:
         hull = Delaunay(np.column_stack((x, y)))
     except (QhullError, ValueError):
         return np.zeros(mesh_x.shape, dtype=bool)
-    return np.asarray(hull.find_simplex(np.column_stack((mesh_x.ravel(), mesh_y.ravel())))).reshape(mesh_x.shape) >= 0
+    return (
+        np.asarray(hull.find_simplex(np.column_stack((mesh_x.ravel(), mesh_y.ravel())))).reshape(mesh_x.shape)
+        >= 0
+    )
 
 
 def _levels(surface: Array, loss: Array) -> Array:

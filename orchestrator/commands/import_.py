@@ -12,17 +12,48 @@ from orchestrator.commands.table_options import map_option, pairs, refusing
 
 @click.command("import")
 @click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="SOURCE...")
-@click.option("--to", type=click.Path(path_type=Path, file_okay=False), default=Path("imported"), show_default=True, metavar="DIR")
-@click.option("--format", "form", type=click.Choice(["auto", "csv", "wandb", "tensorboard"]), default="auto", show_default=True)
+@click.option(
+    "--to",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("imported"),
+    show_default=True,
+    metavar="DIR",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["auto", "csv", "wandb", "tensorboard"]),
+    default="auto",
+    show_default=True,
+)
 @click.option("--x", metavar="COLUMN", help="The column of steps or tokens (default: a usual name).")
 @click.option("--y", metavar="METRIC", help="The loss: a column, metric or tag (default: a usual name).")
-@click.option("--tokens-per-step", type=click.FloatRange(0, min_open=True), metavar="K", help="Tokens that one step sees.")
+@click.option(
+    "--tokens-per-step",
+    type=click.FloatRange(0, min_open=True),
+    metavar="K",
+    help="Tokens that one step sees.",
+)
 @map_option
-@click.option("--set", "facts", multiple=True, metavar="NAME=VALUE,...", help="True of every run: objective=autoregressive,U=1e9.")
+@click.option(
+    "--set",
+    "facts",
+    multiple=True,
+    metavar="NAME=VALUE,...",
+    help="True of every run: objective=autoregressive,U=1e9.",
+)
 @click.option("--from-name", "pattern", metavar="REGEX",
               help="What runs' names say: '(?P<objective>ar|mdm)-(?P<N>[0-9.]+[MB])'.")  # fmt: skip
-@click.option("--rename", "renamed", multiple=True, metavar="OLD=NEW,...", help="Objectives' names: ar=autoregressive.")
-@click.option("--runs", "about", type=click.Path(path_type=Path), metavar="FILE", help="A table of runs: objective, N, U, seed...")
+@click.option(
+    "--rename", "renamed", multiple=True, metavar="OLD=NEW,...", help="Objectives' names: ar=autoregressive."
+)
+@click.option(
+    "--runs",
+    "about",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="A table of runs: objective, N, U, seed...",
+)
 @click.option("--parquet", is_flag=True, help="Parquet instead of CSV.")
 @json_option
 @refusing

@@ -8,7 +8,14 @@ from typing import Any
 import click
 
 from orchestrator.commands.common import emit, json_option
-from orchestrator.commands.table_options import one_objective, pairs, read_rows, refusing, row_options, table_argument
+from orchestrator.commands.table_options import (
+    one_objective,
+    pairs,
+    read_rows,
+    refusing,
+    row_options,
+    table_argument,
+)
 
 
 @click.command("isoflop")
@@ -18,11 +25,17 @@ from orchestrator.commands.table_options import one_objective, pairs, read_rows,
               help="Curve through each budget in log N; law: one separable law through all.")  # fmt: skip
 @click.option("--tolerance", type=click.FloatRange(0, 1), default=0.1, show_default=True, metavar="SHARE",
               help="Budgets closer than this are one.")  # fmt: skip
-@click.option("--level", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.95, show_default=True)
-@click.option("--plain-loss", is_flag=True, help="Curves through the loss, not its logarithm; losses may be negative.")
+@click.option(
+    "--level", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.95, show_default=True
+)
+@click.option(
+    "--plain-loss", is_flag=True, help="Curves through the loss, not its logarithm; losses may be negative."
+)
 @click.option("--at", "budget", type=click.FloatRange(0, min_open=True), metavar="C",
               help="All three classic routes side by side, for this budget.")  # fmt: skip
-@click.option("--plot", type=click.Path(path_type=Path), metavar="FILE", help="Draw it (.png; .svg and .csv beside).")
+@click.option(
+    "--plot", type=click.Path(path_type=Path), metavar="FILE", help="Draw it (.png; .svg and .csv beside)."
+)
 @json_option
 @refusing
 def command(
@@ -45,7 +58,9 @@ def command(
     record: dict[str, Any] = {
         "method": found.method,
         "minima": found.minima.to_dict("records"),
-        "exponents": None if found.exponents is None else {k: e.as_dict() for k, e in found.exponents.items()},
+        "exponents": None
+        if found.exponents is None
+        else {k: e.as_dict() for k, e in found.exponents.items()},
         "coefficient": found.coefficient,
         "refused": found.refused.to_dict("records"),
         "n": len(kept.rows),
@@ -57,7 +72,10 @@ def command(
         from analysis.front import approaches
 
         routes = approaches(kept.rows, budget)
-        record["approaches"] = {"C": budget, "routes": [{"route": k, **r} for k, r in routes.table.to_dict("index").items()]}
+        record["approaches"] = {
+            "C": budget,
+            "routes": [{"route": k, **r} for k, r in routes.table.to_dict("index").items()],
+        }
         text.append(str(routes))
     if plot is not None:
         from analysis.plots.isoflop import isoflop_curves

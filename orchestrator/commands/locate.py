@@ -27,19 +27,32 @@ if TYPE_CHECKING:
 @table_argument
 @click.option("--pair", metavar="COLUMN=FIRST,SECOND",
               help="Which two to compare; SECOND is expected to pass FIRST. Default: the sweep's own.")  # fmt: skip
-@click.option("--x", default="tokens", show_default=True, metavar="COLUMN", help="Tokens, epochs or FLOPs seen.")
+@click.option(
+    "--x", default="tokens", show_default=True, metavar="COLUMN", help="Tokens, epochs or FLOPs seen."
+)
 @click.option("--y", metavar="COLUMN", help="The loss (default: val_nll, val_loss or loss).")
 @click.option("--by", metavar="COLUMN,...", help="What makes a cell: unique_tokens,size.")
 @click.option("--replicate", metavar="COLUMN", help="The column of seeds (default: seed).")
 @click.option("--run", metavar="COLUMN", help="The column of runs (default: pair, cell and seed make one).")
 @click.option("--error", metavar="COLUMN", help="Standard error of the loss.")
-@click.option("--likelihood", multiple=True, metavar="NAME=KIND,...", help="exact or upper_bound, for each of the pair.")
+@click.option(
+    "--likelihood", multiple=True, metavar="NAME=KIND,...", help="exact or upper_bound, for each of the pair."
+)
 @map_option
 @click.option("--where", metavar="EXPR", help="Keep these rows.")
-@click.option("--pair-over", metavar="COLUMN,...", help="Fields tuned for each objective: the best of them counts.")
+@click.option(
+    "--pair-over", metavar="COLUMN,...", help="Fields tuned for each objective: the best of them counts."
+)
 @click.option("--higher-is-better", is_flag=True, help="The metric is one such as accuracy.")
-@click.option("--level", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.95, show_default=True)
-@click.option("--plot", type=click.Path(path_type=Path), metavar="FILE|DIR", help="The map as FILE.png, or all figures in DIR.")
+@click.option(
+    "--level", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.95, show_default=True
+)
+@click.option(
+    "--plot",
+    type=click.Path(path_type=Path),
+    metavar="FILE|DIR",
+    help="The map as FILE.png, or all figures in DIR.",
+)
 @json_option
 @refusing
 def command(
@@ -81,8 +94,12 @@ def _locate(
     if Path(source).is_file() and source.lower().endswith(TABLE_ENDINGS):
         rows = read(source)
         if two is None:
-            raise click.UsageError("--pair: say which column tells the two apart: --pair objective=autoregressive,masked_diffusion")
-        y = options["y"] or next((c for c in ("val_nll", "val_loss", "nll_b", "nll", "loss") if c in rows), "val_nll")
+            raise click.UsageError(
+                "--pair: say which column tells the two apart: --pair objective=autoregressive,masked_diffusion"
+            )
+        y = options["y"] or next(
+            (c for c in ("val_nll", "val_loss", "nll_b", "nll", "loss") if c in rows), "val_nll"
+        )
         long = split(
             rows, column=column, pair=two, x=options["x"], y=y, by=[*_names(options["by"]), *over],
             replicate=options["replicate"], run=options["run"], columns=pairs(options["mapped"], "--map"),
@@ -93,9 +110,15 @@ def _locate(
             curves, metric = curves.assign(metric_a=curves["nll_a"], metric_b=curves["nll_b"]), "metric"
         found = locate(long.runs, curves, pair=two, axes=long.axes, metric=metric, **shared)
         return found, long.unit, long.notes
-    given = [f"--{k.replace('_', '-')}" for k in ("y", "by", "replicate", "run", "error", "where", "likelihood", "mapped") if options[k]]
+    given = [
+        f"--{k.replace('_', '-')}"
+        for k in ("y", "by", "replicate", "run", "error", "where", "likelihood", "mapped")
+        if options[k]
+    ]
     if given:
-        raise click.UsageError(f"{', '.join(given)}: for a table of evaluations; a study's tables have columns of their own")
+        raise click.UsageError(
+            f"{', '.join(given)}: for a table of evaluations; a study's tables have columns of their own"
+        )
     if column not in ("objective", None):
         raise click.UsageError(f"--pair {column}=...: a study's runs are told apart by their objective")
     runs, curves, scores = study_tables(source, folder, mlflow)
@@ -115,7 +138,9 @@ def _pair(text: str | None) -> tuple[str | None, tuple[str, str] | None]:
     column, equals, values = text.partition("=")
     two = _names(values)
     if not equals or len(two) != 2:
-        raise click.UsageError(f"--pair {text!r}: write COLUMN=FIRST,SECOND, such as objective=autoregressive,masked_diffusion")
+        raise click.UsageError(
+            f"--pair {text!r}: write COLUMN=FIRST,SECOND, such as objective=autoregressive,masked_diffusion"
+        )
     return column.strip(), (two[0], two[1])
 
 
@@ -127,17 +152,32 @@ def _page(study: Study, unit: str, notes: list[str]) -> str:
     found, v = study.found, study.verdict
     if not found.cells:
         reasons = sorted({e["reason"] for e in found.excluded})
-        raise Wrong("no two runs could be compared: " + ("; ".join(reasons) or "the pair shares no cell and replicate"))
+        raise Wrong(
+            "no two runs could be compared: "
+            + ("; ".join(reasons) or "the pair shares no cell and replicate")
+        )
     lines = [v.headline, v.scope, "", f"places in {unit}, {found.confidence:.0%} intervals"]
     rows = []
     for definition in ("raw", "best_so_far"):
         for r in found.select(definition, unit):
-            rows.append([r["cell"], definition.replace("_", " "), _place(r), f"{r['crossed']}/{r['replicates']}", _remark(r)])
+            rows.append(
+                [
+                    r["cell"],
+                    definition.replace("_", " "),
+                    _place(r),
+                    f"{r['crossed']}/{r['replicates']}",
+                    _remark(r),
+                ]
+            )
     lines.append(table(["cell", "curve", "place", "crossed", ""], rows))
     for law in study.laws.values():
         if law is not None and law.unit == unit and law.coefficients():
-            slopes = ", ".join(f"{c.name} {c.value:+.2f} [{c.low:+.2f}, {c.high:+.2f}]" for c in law.coefficients())
-            lines.append(f"law of the {law.definition.replace('_', ' ')} crossing, slopes of its logarithm: {slopes}")
+            slopes = ", ".join(
+                f"{c.name} {c.value:+.2f} [{c.low:+.2f}, {c.high:+.2f}]" for c in law.coefficients()
+            )
+            lines.append(
+                f"law of the {law.definition.replace('_', ' ')} crossing, slopes of its logarithm: {slopes}"
+            )
     lines += ["", v.evidence, v.control]
     if records := found.records:
         lines.append(f"assumes: {records[0]['assumption']}")
@@ -165,7 +205,9 @@ def _place(r: dict[str, Any]) -> str:
 def _remark(r: dict[str, Any]) -> str:
     if r["censored"] is not None:
         return "on the start-up plateau only" if r["on_plateau"] else "a bound"
-    return " ".join(w for w, said in (("not robust", not r["robust"]), ("past the minimum", r["past_minimum"])) if said)
+    return " ".join(
+        w for w, said in (("not robust", not r["robust"]), ("past the minimum", r["past_minimum"])) if said
+    )
 
 
 def _draw(study: Study, path: Path) -> list[str]:
@@ -175,7 +217,9 @@ def _draw(study: Study, path: Path) -> list[str]:
     from analysis.plots import draw
 
     if path.suffix.lower() not in (".png", ".svg"):
-        return [str(f) for p in draw(study.found, study.laws, study.ratios, path) for f in (p.png, p.svg, p.csv)]
+        return [
+            str(f) for p in draw(study.found, study.laws, study.ratios, path) for f in (p.png, p.svg, p.csv)
+        ]
     with tempfile.TemporaryDirectory() as folder:
         plots = {p.name: p for p in draw(study.found, study.laws, study.ratios, Path(folder))}
         one = plots.get("crossover_map") if len(study.found.cells) > 1 else None

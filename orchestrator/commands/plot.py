@@ -32,15 +32,21 @@ KINDS = {
 @click.command(
     "plot",
     context_settings={"max_content_width": 110},
-    epilog="Kinds: " + "; ".join(f"{k}, {v}" for k, v in KINDS.items()) + ". Crossovers: `crossover locate --plot`.",
+    epilog="Kinds: "
+    + "; ".join(f"{k}, {v}" for k, v in KINDS.items())
+    + ". Crossovers: `crossover locate --plot`.",
 )
 @click.argument("kind", type=click.Choice(list(KINDS)), metavar="KIND")
 @table_argument
 @fit_options
 @click.option("--method", type=click.Choice(["parabola", "cubic", "law"]), default="parabola", show_default=True,
               help="Of isoFLOP minima.")  # fmt: skip
-@click.option("--at", "budget", type=click.FloatRange(0, min_open=True), metavar="C", help="Budget of routes.")
-@click.option("--to", type=click.Path(path_type=Path), metavar="FILE", help="Default: KIND.png; .svg and .csv beside.")
+@click.option(
+    "--at", "budget", type=click.FloatRange(0, min_open=True), metavar="C", help="Budget of routes."
+)
+@click.option(
+    "--to", type=click.Path(path_type=Path), metavar="FILE", help="Default: KIND.png; .svg and .csv beside."
+)
 @json_option
 @refusing
 def command(
@@ -106,7 +112,11 @@ def _held_out(asked: Asked) -> Drawing:
     found.values  # noqa: B018
     where, holdout = asked.given["where"], asked.given["holdout"]
     inside = f"not ({holdout})" + (f" and ({where})" if where else "")
-    options = {k: v for k, v in asked.options(where=inside).items() if k not in ("holdout", "interval", "bootstrap", "seed")}
+    options = {
+        k: v
+        for k, v in asked.options(where=inside).items()
+        if k not in ("holdout", "interval", "bootstrap", "seed")
+    }
     try:
         back = rolling_origin(asked.rows, asked.law, **options)
     except ValueError:  # too few budgets to test back on: the law's own intervals alone

@@ -25,12 +25,32 @@ if TYPE_CHECKING:
 @fit_options
 @click.option("--for", "quantity", required=True, metavar="QUANTITY",
               help="A parameter (alpha), loss(N=7e10,D=1.4e12), N_opt(C=1e24) or D_opt(C=1e24).")  # fmt: skip
-@click.option("--budget", required=True, type=click.FloatRange(0, min_open=True), metavar="C", help="FLOPs (6ND) to spend.")
-@click.option("--count", type=click.IntRange(1), default=8, show_default=True, metavar="K", help="Runs at most.")
-@click.option("--per-run", type=click.FloatRange(0, min_open=True), metavar="C", help="FLOPs that one run may cost.")
-@click.option("--reach", type=click.FloatRange(1), default=3.0, show_default=True, help="How far beyond the data runs may lie.")
-@click.option("--ladder", metavar="NAME", help="The sizes to choose from (default: that with most sizes near the data).")
-@click.option("--base", "sweep", metavar="SWEEP", help="The runs share the base of this sweep (a file, or a name).")
+@click.option(
+    "--budget",
+    required=True,
+    type=click.FloatRange(0, min_open=True),
+    metavar="C",
+    help="FLOPs (6ND) to spend.",
+)
+@click.option(
+    "--count", type=click.IntRange(1), default=8, show_default=True, metavar="K", help="Runs at most."
+)
+@click.option(
+    "--per-run", type=click.FloatRange(0, min_open=True), metavar="C", help="FLOPs that one run may cost."
+)
+@click.option(
+    "--reach",
+    type=click.FloatRange(1),
+    default=3.0,
+    show_default=True,
+    help="How far beyond the data runs may lie.",
+)
+@click.option(
+    "--ladder", metavar="NAME", help="The sizes to choose from (default: that with most sizes near the data)."
+)
+@click.option(
+    "--base", "sweep", metavar="SWEEP", help="The runs share the base of this sweep (a file, or a name)."
+)
 @click.option("--objective", metavar="NAME", help="The runs' objective (default: the rows', or the base's).")
 @click.option("--name", default="next", show_default=True, help="The new sweep's name.")
 @json_option
@@ -54,7 +74,9 @@ def command(
     base = _base(sweep, folder, objective or _objective(asked), found.law)
     sizes = _sizes(found, ladder, base, reach)
     choices = _choices(found, sizes, per_run or budget, reach) if sizes else None
-    plan = suggest(found, quantity, budget, count=count, per_run=per_run, reach=reach, choices=choices, repeats=False)
+    plan = suggest(
+        found, quantity, budget, count=count, per_run=per_run, reach=reach, choices=choices, repeats=False
+    )
     text = to_yaml(plan, name, base, sizes)
     if as_json:
         emit(
@@ -173,7 +195,9 @@ def to_yaml(plan: Suggestion, name: str, base: dict[str, Any], sizes: dict[str, 
             point["budget.tokens"] = round(float(row["D"]))
         points.append(point)
     described = f"{len(points)} runs that narrow {plan.quantity} from {plan.before:.3g} to {plan.after:.3g} (standard error)"
-    return _dump({"name": name, "description": described, **({"base": base} if base else {}), "zip": [points]})
+    return _dump(
+        {"name": name, "description": described, **({"base": base} if base else {}), "zip": [points]}
+    )
 
 
 def _dump(sweep: dict[str, Any]) -> str:
