@@ -176,9 +176,11 @@ def assemble(
 ) -> Imported:
     """Runs and curves from long tables.
 
-    ``columns``: name here -> column there. ``facts``: what holds of every run. ``about``: a table of runs with a
+    ``columns``: name here -> column there. ``facts``: what holds of every run. ``about``: a table of
+    runs with a
     column ``run``. ``pattern``: a regular expression with named groups for what runs' names say, such as
-    ``(?P<objective>ar|mdm)-(?P<N>\\d+)``. ``renamed``: objectives' names there -> here. TableError says what is
+    ``(?P<objective>ar|mdm)-(?P<N>\\d+)``. ``renamed``: objectives' names there -> here. TableError
+    says what is
     missing and how to give it.
     """
     notes: list[str] = []
@@ -192,7 +194,8 @@ def assemble(
     if "tokens" not in long or long["tokens"].isna().all():
         if tokens_per_step is None:
             raise TableError(
-                "curves count steps, not tokens: give --tokens-per-step (batch size x sequence length), or --x"
+                "curves count steps, not tokens: give --tokens-per-step (batch size x sequence length),"
+                " or --x"
             )
         long["tokens"] = pd.to_numeric(long["step"], errors="coerce") * tokens_per_step
     loss = pd.to_numeric(long["y"], errors="coerce")
@@ -207,10 +210,11 @@ def assemble(
     curves["nll"] = loss[long.index]
     runs = pd.DataFrame({"run": curves["run"].unique()})
     constant = [
-        c for c in long.columns
+        c
+        for c in long.columns
         if c not in ("run", "step", "tokens", "y", *(columns or {}).values())
         and (long.groupby("run")[c].nunique(dropna=False) <= 1).all()
-    ]  # fmt: skip
+    ]
     if constant:
         runs = runs.merge(
             long.groupby("run", as_index=False)[constant].first().astype({"run": str}), on="run"

@@ -20,7 +20,8 @@ _FLOPS = {"c", "flops", "compute", "training_flop", "training_flops", "train_flo
 
 @dataclass(frozen=True)
 class LongForm:
-    """``runs`` and ``curves`` for `analysis.crossover.locate`; ``unit``: that of ``x``; ``axes`` of the cells."""
+    """``runs`` and ``curves`` for `analysis.crossover.locate`; ``unit``: that of ``x``; ``axes`` of
+    the cells."""
 
     runs: pd.DataFrame
     curves: pd.DataFrame
@@ -46,8 +47,10 @@ def split(
 ) -> LongForm:
     """Runs and curves from one row an evaluation.
 
-    ``column`` tells the two values of ``pair`` apart, ``x`` is a column of tokens, epochs (U must be known) or
-    FLOPs (N must be), ``y`` the metric, ``by`` the columns of a cell, ``replicate`` that of the seed (default:
+    ``column`` tells the two values of ``pair`` apart, ``x`` is a column of tokens, epochs (U must be
+    known) or
+    FLOPs (N must be), ``y`` the metric, ``by`` the columns of a cell, ``replicate`` that of the seed
+    (default:
     ``seed``, where there is one). ``likelihood``: what each of the pair's losses is (exact, upper_bound).
     TableError or FitError say which column or value is wrong, and what is allowed.
     """
@@ -136,7 +139,8 @@ def _tokens(
         if known is None:
             aliases = ", ".join(ALIASES[name])
             raise TableError(
-                f"--x {x}: {unit} need {name}; say which column with --map {name}=COLUMN (or call it {aliases})"
+                f"--x {x}: {unit} need {name}; say which column with --map {name}=COLUMN (or call it"
+                f" {aliases})"
             )
         return (value * known, unit) if unit == "epochs" else (value / (6.0 * known), unit)
     if key not in _TOKENS:

@@ -1,4 +1,5 @@
-"""The rows of a table that a route without a law uses: N, D, C and loss under those names, and what was left out."""
+"""The rows of a table that a route without a law uses: N, D, C and loss under those names, and what
+was left out."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ from analysis.laws import get_law
 
 @dataclass(frozen=True)
 class Chosen:
-    """``rows``: N, D, C, loss (and ``annealed``), indexed by the table's rows. ``excluded``: row and reason."""
+    """``rows``: N, D, C, loss (and ``annealed``), indexed by the table's rows. ``excluded``: row and
+    reason."""
 
     rows: pd.DataFrame
     excluded: list[dict[str, object]]

@@ -1,4 +1,5 @@
-"""Figures of how far a fit can be trusted: residuals, held-out runs, profile likelihoods, estimands, routes."""
+"""Figures of how far a fit can be trusted: residuals, held-out runs, profile likelihoods, estimands,
+routes."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ import math
 
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -58,8 +60,9 @@ def residuals(fit: Fit) -> Drawing:
         {"row": data.index, **{str(c): data[c].to_numpy() for c in data}, "prediction": fitted, "residual": r}
     )
     caption = (
-        f"Residuals ({unit}) of {fit.law.formula}. Lines: running medians; a p-value stands where an F test asks whether the "
-        "logarithm of a variable, and its square, would explain more. Last panel: against normal quantiles."
+        f"Residuals ({unit}) of {fit.law.formula}. Lines: running medians; a p-value stands where an F test"
+        " asks whether the logarithm of a variable, and its square, would explain more. Last panel: against"
+        " normal quantiles."
     )
     return Drawing(figure, table, "Residuals", caption)
 
@@ -95,7 +98,8 @@ def _quantiles(axis: Axes, r: Array) -> None:
 
 
 def held_out(fit: Fit, calibration: Calibration | None = None) -> Drawing:
-    """Held-out runs: predicted against observed, and the signed error against compute, with intervals for new runs.
+    """Held-out runs: predicted against observed, and the signed error against compute, with intervals
+    for new runs.
 
     ``calibration`` adds the intervals that back-tests justify.
     """
@@ -121,7 +125,7 @@ def held_out(fit: Fit, calibration: Calibration | None = None) -> Drawing:
             [min(t["observed"].min(), t["prediction"].min()), max(t["observed"].max(), t["prediction"].max())]
         )
         pad = 0.12 * (span[1] - span[0]) or 0.1
-        left.plot(span + [-pad, pad], span + [-pad, pad], color=SOFT, lw=0.8, zorder=0)
+        left.plot(span + np.array([-pad, pad]), span + np.array([-pad, pad]), color=SOFT, lw=0.8, zorder=0)
         left.set_xlim(span[0] - pad, span[1] + pad)
         left.set_ylim(span[0] - pad, span[1] + pad)
         left.set_xlabel("predicted")
@@ -141,7 +145,7 @@ def held_out(fit: Fit, calibration: Calibration | None = None) -> Drawing:
             power_ticks(right, "x")
         right.set_xlabel("compute C, FLOPs" if by == "C" else by)
         right.set_ylabel("predicted - observed, %")
-        handles = [
+        handles: list[Artist] = [
             Line2D(
                 [],
                 [],
@@ -180,7 +184,8 @@ def _errors(
 
 
 def profiles(fit: Fit) -> Drawing:
-    """The rise of the objective along each free parameter; where it stays under the line, the interval is open."""
+    """The rise of the objective along each free parameter; where it stays under the line, the interval
+    is open."""
     curves = profile_curves(fit, level=float(fit.diagnostics.get("level", 0.95)))
     columns = min(3, len(curves))
     rows = math.ceil(len(curves) / columns)
@@ -198,8 +203,9 @@ def profiles(fit: Fit) -> Drawing:
         [c.points.assign(parameter=n, threshold=c.threshold) for n, c in curves.items()], ignore_index=True
     )
     caption = (
-        f"Profile likelihoods of {fit.law.formula}: twice the rise of the objective over its dispersion, all other parameters "
-        f"refitted. Shaded: the {fit.diagnostics.get('level', 0.95):.0%} interval, up to the dashed line."
+        f"Profile likelihoods of {fit.law.formula}: twice the rise of the objective over its dispersion, all"
+        f" other parameters refitted. Shaded: the {fit.diagnostics.get('level', 0.95):.0%} interval, up to"
+        " the dashed line."
     )
     return Drawing(figure, table, "Profile likelihoods", caption)
 
@@ -228,7 +234,8 @@ def _profile(axis: Axes, curve: ProfileCurve, value: float) -> None:
 
 
 def estimands(found: EstimandTable) -> Drawing:
-    """Each parameter under each estimand beside the interval of the first: how much the choice itself moves."""
+    """Each parameter under each estimand beside the interval of the first: how much the choice itself
+    moves."""
     first = next(iter(found.fits))
     lead = found.fits[first]
     names = [n for n, e in lead.parameters.items() if n not in lead.frozen and e.value is not None]

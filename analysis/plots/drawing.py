@@ -33,14 +33,15 @@ class Drawing:
     title: str
     caption: str
 
-    def write(self, path: str | Path) -> Plot:
-        """PNG, SVG and CSV beside each other, whatever the ending of ``path``; a PDF too, if it asks for one."""
+    def write(self, path: str | Path, dpi: int | None = None) -> Plot:
+        """PNG, SVG and CSV beside each other, whatever the ending of ``path``; a PDF too, if it asks
+        for one."""
         path = Path(path)
         stem = path.with_suffix("") if path.suffix.lower() in (".png", ".svg", ".csv", ".pdf") else path
         stem.parent.mkdir(parents=True, exist_ok=True)
         png, svg, csv, pdf = (stem.with_name(f"{stem.name}.{e}") for e in ("png", "svg", "csv", "pdf"))
         with look():
-            self.figure.savefig(png, metadata={"Software": "crossover"})
+            self.figure.savefig(png, metadata={"Software": "crossover"}, **({"dpi": dpi} if dpi else {}))
             self.figure.savefig(svg, metadata={"Date": None, "Creator": "crossover"})
             if path.suffix.lower() == ".pdf":
                 self.figure.savefig(pdf, metadata={"CreationDate": None})
@@ -94,7 +95,8 @@ def power_ticks(axis: Axes, which: str) -> None:
 
 
 def loss_ticks(axis: Axes, values: np.ndarray) -> None:
-    """A vertical axis of losses: logarithmic with plain labels where they are positive and spread, else linear."""
+    """A vertical axis of losses: logarithmic with plain labels where they are positive and spread,
+    else linear."""
     good = values[np.isfinite(values)]
     low, high = (float(good.min()), float(good.max())) if len(good) else (1.0, 2.0)
     if low <= 0 or high / low < 1.25:

@@ -35,7 +35,8 @@ def isoflop_curves(
 ) -> Drawing:
     """Loss against N at each budget: the runs, the curve through them, and the minimum where it counts.
 
-    ``rows``, ``tolerance`` and ``log_loss`` as they were given to ``isoflop``; ``fit`` draws a law's curves where the
+    ``rows``, ``tolerance`` and ``log_loss`` as they were given to ``isoflop``; ``fit`` draws a law's
+    curves where the
     method was ``law``.
     """
     data, _ = end_points(rows, None, log_loss)
@@ -74,16 +75,37 @@ def isoflop_curves(
         bar(figure, axis, norm, "C, FLOPs")
         axis.legend(
             handles=[
-                Line2D([], [], color=SOFT, marker="o", ms=3.5, lw=1.0, label=f"budget and its {found.method}"),
-                Line2D([], [], ls="none", marker="D", ms=4.5, mfc="white", mec=INK, label="minimum ± standard error"),
-                Line2D([], [], ls="none", marker="o", ms=3.5, mfc="white", mec=SOFT, label="refused: no interior minimum"),
+                Line2D(
+                    [], [], color=SOFT, marker="o", ms=3.5, lw=1.0, label=f"budget and its {found.method}"
+                ),
+                Line2D(
+                    [],
+                    [],
+                    ls="none",
+                    marker="D",
+                    ms=4.5,
+                    mfc="white",
+                    mec=INK,
+                    label="minimum ± standard error",
+                ),
+                Line2D(
+                    [],
+                    [],
+                    ls="none",
+                    marker="o",
+                    ms=3.5,
+                    mfc="white",
+                    mec=SOFT,
+                    label="refused: no interior minimum",
+                ),
             ],
-            loc="lower left", fontsize=7,
-        )  # fmt: skip
+            loc="lower left",
+            fontsize=7,
+        )
     few = int((found.refused["reason"].str.contains("needs")).sum()) if len(found.refused) else 0
     caption = (
-        f"IsoFLOP curves ({found.method}): {len(found.minima)} budgets with an interior minimum; {len(found.refused)} refused "
-        f"(hollow), {few} of them for too few sizes."
+        f"IsoFLOP curves ({found.method}): {len(found.minima)} budgets with an interior minimum;"
+        f" {len(found.refused)} refused (hollow), {few} of them for too few sizes."
     )
     return Drawing(figure, pd.concat(frames, ignore_index=True), "IsoFLOP curves", caption)
 
@@ -116,7 +138,8 @@ def _budget(
 
 
 def allocation(fit: Fit, method: str = "parabola") -> Drawing:
-    """N*(C) and D*(C): the law's with its interval, isoFLOP minima with theirs, the front's bracketed points."""
+    """N*(C) and D*(C): the law's with its interval, isoFLOP minima with theirs, the front's bracketed
+    points."""
     data = data_of(fit, "N", "D")
     rows = data[["N", "D"]].assign(C=6.0 * data["N"] * data["D"], loss=data[str(fit.law.target)])
     c = rows["C"].to_numpy()
@@ -141,7 +164,7 @@ def allocation(fit: Fit, method: str = "parabola") -> Drawing:
             axis.scatter(c, rows[name], s=5, color="#c4c4c4", lw=0, zorder=1)
             if bounds is not None:
                 ends = bounds if name == "N" else tuple(path["C"].to_numpy() / 6 / b for b in bounds[::-1])
-                band(axis, path["C"].to_numpy(), *ends, SERIES[1])
+                band(axis, path["C"].to_numpy(), ends[0], ends[1], SERIES[1])
             line_beyond(
                 axis,
                 path["C"].to_numpy(),

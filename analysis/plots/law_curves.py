@@ -1,8 +1,10 @@
-"""Laws as curves: loss against compute with its envelope, against tokens by size, and along a single variable."""
+"""Laws as curves: loss against compute with its envelope, against tokens by size, and along a single
+variable."""
 
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -44,7 +46,8 @@ def data_of(fit: Fit, *needed: str) -> pd.DataFrame:
     missing = [n for n in needed if n not in fit.data.columns]
     if missing:
         raise FitError(
-            f"this figure needs {', '.join(needed)}; the law {fit.law.name} is one of {', '.join(fit.law.variables)}"
+            f"this figure needs {', '.join(needed)}; the law {fit.law.name} is one of"
+            f" {', '.join(fit.law.variables)}"
         )
     return fit.data
 
@@ -160,9 +163,9 @@ def loss_against_compute(fit: Fit) -> Drawing:
         ]
         axis.legend(handles=handles, loc="upper right", fontsize=7)
     caption = (
-        f"Loss against compute: {len(data)} runs, coloured by size, and {fit.law.formula}. Thin lines: the law at fixed "
-        "sizes; thick: its lowest loss at each budget. Rings: the lowest run of a quarter-decade of compute, where both a "
-        "smaller and a larger size were tried."
+        f"Loss against compute: {len(data)} runs, coloured by size, and {fit.law.formula}. Thin lines: the"
+        " law at fixed sizes; thick: its lowest loss at each budget. Rings: the lowest run of a"
+        " quarter-decade of compute, where both a smaller and a larger size were tried."
     )
     return Drawing(figure, pd.concat(frames, ignore_index=True), "Loss against compute", caption)
 
@@ -177,7 +180,8 @@ def _front(axis: Axes, data: pd.DataFrame, target: str) -> None:
 
 
 def loss_against_tokens(fit: Fit) -> Drawing:
-    """Loss against tokens, a curve a size; a panel an amount of unique data where the law knows it, with epochs above."""
+    """Loss against tokens, a curve a size; a panel an amount of unique data where the law knows it,
+    with epochs above."""
     data = data_of(fit, "N", "D")
     target = str(fit.law.target)
     groups: list[tuple[float | None, pd.DataFrame]] = [(None, data)]
@@ -221,8 +225,11 @@ def loss_against_tokens(fit: Fit) -> Drawing:
                 Line2D([], [], color=SOFT, ls=DASHED, label="beyond the runs near that size"),
                 Patch(color=SOFT, alpha=0.25, lw=0, label=level_of(fit)),
             ],
-            loc="lower center", ncols=3, fontsize=7.5, borderaxespad=0.2,
-        )  # fmt: skip
+            loc="lower center",
+            ncols=3,
+            fontsize=7.5,
+            borderaxespad=0.2,
+        )
     more = data["U"].nunique() - len(groups) if "U" in fit.law.variables else 0
     caption = (
         f"{target} against tokens, by size: {fit.law.formula}. Bands: {level_of(fit)}."
@@ -259,7 +266,7 @@ def _panel(
         if ends is not None:
             axis.fill_between(grid, ends["low"], ends["high"], color=colour, alpha=0.18, lw=0)
         reach = (mine["D"].min(), mine["D"].max()) if len(mine) else (low_d, high_d)
-        line_beyond(axis, grid, curve, *reach, colour, lw=1.1, zorder=2)
+        line_beyond(axis, grid, curve, reach[0], reach[1], colour, lw=1.1, zorder=2)
         frame = pd.DataFrame({"what": "law", "U": unique, "N": size, "D": grid, target: curve})
         out.append(
             frame if ends is None else frame.assign(low=ends["low"].to_numpy(), high=ends["high"].to_numpy())
@@ -273,13 +280,19 @@ def _panel(
     )
     if unique is not None:
         axis.set_title(f"U = {count(unique)} tokens", loc="left", fontsize=8, pad=24)
-        above = axis.secondary_xaxis("top", functions=(lambda d: d / unique, lambda e: e * unique))
+        above = axis.secondary_xaxis(
+            "top", functions=(partial(_scaled, 1.0 / unique), partial(_scaled, unique))
+        )
         log_axis(above, "x", [grid[0] / unique, grid[-1] / unique])  # type: ignore[arg-type]
         above.tick_params(labelsize=7, length=2, pad=1)
         above.set_xlabel("epochs", fontsize=7, color=SOFT, labelpad=2)
         above.spines["top"].set_visible(True)
         above.spines["top"].set_linewidth(0.5)
     return pd.concat(out, ignore_index=True)
+
+
+def _scaled(factor: float, values: Any) -> Any:
+    return np.asarray(values) * factor
 
 
 def along(fit: Fit) -> Drawing:

@@ -22,12 +22,14 @@ FIGURES: dict[str, tuple[Callable[[Fit], Drawing], str]] = {
     "residuals": (residuals, "residuals against everything"),
     "profiles": (profiles, "profile likelihoods of the parameters"),
 }
-"""Name -> (figure of a fit, what it shows). Figures of other things than one fit are in `analysis.plots.checks`
+"""Name -> (figure of a fit, what it shows). Figures of other things than one fit are in
+`analysis.plots.checks`
 and `analysis.plots.isoflop`."""
 
 
 def overview(fit: Fit) -> Drawing:
-    """The main figure of a law: along its variable if it has one; against tokens if it knows U, else against compute."""
+    """The main figure of a law: along its variable if it has one; against tokens if it knows U, else
+    against compute."""
     variables = set(fit.law.variables)
     if len(variables) == 1:
         return along(fit)

@@ -23,7 +23,8 @@ _GRID = 121
 
 
 def contours(fit: Fit) -> Drawing:
-    """Contours of the law over N and D: solid within the convex hull of the runs (in logarithms), dashed outside."""
+    """Contours of the law over N and D: solid within the convex hull of the runs (in logarithms),
+    dashed outside."""
     data = data_of(fit, "N", "D")
     target = str(fit.law.target)
     n_run, d_run, loss = (data[k].to_numpy() for k in ("N", "D", target))
@@ -71,7 +72,7 @@ def contours(fit: Fit) -> Drawing:
         axis.set_xlabel("parameters N")
         axis.set_ylabel("tokens seen D")
         if norm is not None:
-            _loss_bar(figure, axis, dots, target)
+            _loss_bar(figure, axis, dots, norm, target)
         axis.legend(
             handles=[
                 Line2D([], [], color=SOFT, lw=0.8, label=f"{target}, by the law"),
@@ -79,8 +80,12 @@ def contours(fit: Fit) -> Drawing:
                 Line2D([], [], color=INK, lw=1.7, label="compute-optimal"),
                 Line2D([], [], color=SOFT, lw=0.6, ls=":", label="equal FLOPs"),
             ],
-            loc="lower left", fontsize=7, frameon=True, framealpha=0.9, edgecolor="none",
-        )  # fmt: skip
+            loc="lower left",
+            fontsize=7,
+            frameon=True,
+            framealpha=0.9,
+            edgecolor="none",
+        )
     note = " Unseen data for every token (U = D)." if "U" in fit.law.variables else ""
     caption = f"Contours of {fit.law.formula}, and the {len(data)} runs it was fitted to.{note}"
     table = pd.DataFrame(
@@ -122,13 +127,13 @@ def _levels(surface: Array, loss: Array) -> Array:
     return np.arange(math.ceil(low / step), math.ceil(high / step) + 2) * step
 
 
-def _loss_bar(figure: Figure, axis: Axes, dots: PathCollection, label: str) -> None:
+def _loss_bar(figure: Figure, axis: Axes, dots: PathCollection, norm: LogNorm, label: str) -> None:
     place = axis.get_position()
     box = figure.add_axes(
         (place.x1 + 0.1 / figure.get_figwidth(), place.y0, 0.12 / figure.get_figwidth(), place.height)
     )
     made = figure.colorbar(dots, cax=box)
-    low, high = float(dots.norm.vmin or 1.0), float(dots.norm.vmax or 1.0)
+    low, high = float(norm.vmin or 1.0), float(norm.vmax or 1.0)
     ticks = [t for t in _levels(np.array([low]), np.array([high])) if low <= t <= high]
     made.set_ticks(ticks, labels=[f"{t:.3g}" for t in ticks])
     made.minorticks_off()

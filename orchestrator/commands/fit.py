@@ -41,14 +41,27 @@ if TYPE_CHECKING:
 @refusing
 @click.pass_context
 def command(
-    ctx: click.Context, source: str | None, more: tuple[str, ...], compare: tuple[str, ...], joint: bool, check: bool,
-    predict: tuple[str, ...], budgets: tuple[float, ...], plot: Path | None, listing: bool, mlflow: bool,
-    folder: str | None, as_json: bool, **options: Any,
-) -> None:  # fmt: skip
+    ctx: click.Context,
+    source: str | None,
+    more: tuple[str, ...],
+    compare: tuple[str, ...],
+    joint: bool,
+    check: bool,
+    predict: tuple[str, ...],
+    budgets: tuple[float, ...],
+    plot: Path | None,
+    listing: bool,
+    mlflow: bool,
+    folder: str | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
     """Fit a scaling law to a table, and say how far it can be trusted.
 
-    TABLE is a CSV or Parquet file, a folder with runs and curves, or a sweep (each run's last loss is a row). --law takes
-    a name (see --list) or a formula, such as "E + A/N**alpha + B/D**beta". Exit code 1: the fit did not converge.
+    TABLE is a CSV or Parquet file, a folder with runs and curves, or a sweep (each run's last loss is
+    a row). --law takes
+    a name (see --list) or a formula, such as "E + A/N**alpha + B/D**beta". Exit code 1: the fit did
+    not converge.
     """
     if listing:
         _list(as_json)

@@ -42,8 +42,12 @@ from orchestrator.commands.table_options import map_option, pairs, refusing
     metavar="NAME=VALUE,...",
     help="True of every run: objective=autoregressive,U=1e9.",
 )
-@click.option("--from-name", "pattern", metavar="REGEX",
-              help="What runs' names say: '(?P<objective>ar|mdm)-(?P<N>[0-9.]+[MB])'.")  # fmt: skip
+@click.option(
+    "--from-name",
+    "pattern",
+    metavar="REGEX",
+    help="What runs' names say: '(?P<objective>ar|mdm)-(?P<N>[0-9.]+[MB])'.",
+)
 @click.option(
     "--rename", "renamed", multiple=True, metavar="OLD=NEW,...", help="Objectives' names: ar=autoregressive."
 )
@@ -58,14 +62,26 @@ from orchestrator.commands.table_options import map_option, pairs, refusing
 @json_option
 @refusing
 def command(
-    sources: tuple[Path, ...], to: Path, form: str, x: str | None, y: str | None, tokens_per_step: float | None,
-    mapped: tuple[str, ...], facts: tuple[str, ...], pattern: str | None, renamed: tuple[str, ...], about: Path | None,
-    parquet: bool, as_json: bool,
-) -> None:  # fmt: skip
+    sources: tuple[Path, ...],
+    to: Path,
+    form: str,
+    x: str | None,
+    y: str | None,
+    tokens_per_step: float | None,
+    mapped: tuple[str, ...],
+    facts: tuple[str, ...],
+    pattern: str | None,
+    renamed: tuple[str, ...],
+    about: Path | None,
+    parquet: bool,
+    as_json: bool,
+) -> None:
     """Other people's curves as runs and curves, which `locate`, `fit`, `report --tables` and `plot` read.
 
-    SOURCE is a CSV or Parquet file with a row an evaluation, a chart or history exported from Weights & Biases, an event file
-    of TensorBoard, or a folder of those (each folder inside is a run). What each run is comes from --set, from --from-name or
+    SOURCE is a CSV or Parquet file with a row an evaluation, a chart or history exported from Weights
+    & Biases, an event file
+    of TensorBoard, or a folder of those (each folder inside is a run). What each run is comes from
+    --set, from --from-name or
     from --runs.
     """
     from analysis.imports import assemble, kind, long_table

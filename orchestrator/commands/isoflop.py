@@ -21,30 +21,58 @@ from orchestrator.commands.table_options import (
 @click.command("isoflop")
 @table_argument
 @row_options
-@click.option("--method", type=click.Choice(["parabola", "cubic", "law"]), default="parabola", show_default=True,
-              help="Curve through each budget in log N; law: one separable law through all.")  # fmt: skip
-@click.option("--tolerance", type=click.FloatRange(0, 1), default=0.1, show_default=True, metavar="SHARE",
-              help="Budgets closer than this are one.")  # fmt: skip
+@click.option(
+    "--method",
+    type=click.Choice(["parabola", "cubic", "law"]),
+    default="parabola",
+    show_default=True,
+    help="Curve through each budget in log N; law: one separable law through all.",
+)
+@click.option(
+    "--tolerance",
+    type=click.FloatRange(0, 1),
+    default=0.1,
+    show_default=True,
+    metavar="SHARE",
+    help="Budgets closer than this are one.",
+)
 @click.option(
     "--level", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.95, show_default=True
 )
 @click.option(
     "--plain-loss", is_flag=True, help="Curves through the loss, not its logarithm; losses may be negative."
 )
-@click.option("--at", "budget", type=click.FloatRange(0, min_open=True), metavar="C",
-              help="All three classic routes side by side, for this budget.")  # fmt: skip
+@click.option(
+    "--at",
+    "budget",
+    type=click.FloatRange(0, min_open=True),
+    metavar="C",
+    help="All three classic routes side by side, for this budget.",
+)
 @click.option(
     "--plot", type=click.Path(path_type=Path), metavar="FILE", help="Draw it (.png; .svg and .csv beside)."
 )
 @json_option
 @refusing
 def command(
-    table: str, folder: str | None, mlflow: bool, mapped: tuple[str, ...], where: str | None, drop_highest: int, method: str,
-    tolerance: float, level: float, plain_loss: bool, budget: float | None, plot: Path | None, as_json: bool,
-) -> None:  # fmt: skip
+    table: str,
+    folder: str | None,
+    mlflow: bool,
+    mapped: tuple[str, ...],
+    where: str | None,
+    drop_highest: int,
+    method: str,
+    tolerance: float,
+    level: float,
+    plain_loss: bool,
+    budget: float | None,
+    plot: Path | None,
+    as_json: bool,
+) -> None:
     """The best size at each compute budget of a table, where it is bracketed, and how it grows with compute.
 
-    Only annealed end points count, where the table has a column `annealed`. A budget without an interior minimum is
+    Only annealed end points count, where the table has a column `annealed`. A budget without an
+    interior minimum is
     refused, and says which sizes to add. Columns: N, loss and one of C or D.
     """
     from analysis.isoflop import isoflop
@@ -58,9 +86,9 @@ def command(
     record: dict[str, Any] = {
         "method": found.method,
         "minima": found.minima.to_dict("records"),
-        "exponents": None
-        if found.exponents is None
-        else {k: e.as_dict() for k, e in found.exponents.items()},
+        "exponents": (
+            None if found.exponents is None else {k: e.as_dict() for k, e in found.exponents.items()}
+        ),
         "coefficient": found.coefficient,
         "refused": found.refused.to_dict("records"),
         "n": len(kept.rows),

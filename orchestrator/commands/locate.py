@@ -25,8 +25,11 @@ if TYPE_CHECKING:
 
 @click.command("locate")
 @table_argument
-@click.option("--pair", metavar="COLUMN=FIRST,SECOND",
-              help="Which two to compare; SECOND is expected to pass FIRST. Default: the sweep's own.")  # fmt: skip
+@click.option(
+    "--pair",
+    metavar="COLUMN=FIRST,SECOND",
+    help="Which two to compare; SECOND is expected to pass FIRST. Default: the sweep's own.",
+)
 @click.option(
     "--x", default="tokens", show_default=True, metavar="COLUMN", help="Tokens, epochs or FLOPs seen."
 )
@@ -56,12 +59,21 @@ if TYPE_CHECKING:
 @json_option
 @refusing
 def command(
-    table: str, folder: str | None, mlflow: bool, pair: str | None, level: float, plot: Path | None, as_json: bool, **options: Any
-) -> None:  # fmt: skip
+    table: str,
+    folder: str | None,
+    mlflow: bool,
+    pair: str | None,
+    level: float,
+    plot: Path | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
     """Where the second of two objectives passes the first, same size against same size, cell by cell.
 
-    TABLE has one row an evaluation (CSV or Parquet), or is a folder with runs and curves, or a sweep. Cells in which
-    nothing crossed give bounds, not gaps. Beside every verdict stands how often replicates of one objective cross
+    TABLE has one row an evaluation (CSV or Parquet), or is a folder with runs and curves, or a sweep.
+    Cells in which
+    nothing crossed give bounds, not gaps. Beside every verdict stands how often replicates of one
+    objective cross
     each other, and what the kinds of likelihood allow one to say.
     """
     from analysis.report.study import analyse
@@ -95,16 +107,26 @@ def _locate(
         rows = read(source)
         if two is None:
             raise click.UsageError(
-                "--pair: say which column tells the two apart: --pair objective=autoregressive,masked_diffusion"
+                "--pair: say which column tells the two apart: --pair"
+                " objective=autoregressive,masked_diffusion"
             )
         y = options["y"] or next(
             (c for c in ("val_nll", "val_loss", "nll_b", "nll", "loss") if c in rows), "val_nll"
         )
         long = split(
-            rows, column=column, pair=two, x=options["x"], y=y, by=[*_names(options["by"]), *over],
-            replicate=options["replicate"], run=options["run"], columns=pairs(options["mapped"], "--map"),
-            where=options["where"], likelihood=pairs(options["likelihood"], "--likelihood"), error=options["error"],
-        )  # fmt: skip
+            rows,
+            column=str(column),
+            pair=two,
+            x=options["x"],
+            y=y,
+            by=[*_names(options["by"]), *over],
+            replicate=options["replicate"],
+            run=options["run"],
+            columns=pairs(options["mapped"], "--map"),
+            where=options["where"],
+            likelihood=pairs(options["likelihood"], "--likelihood"),
+            error=options["error"],
+        )
         curves, metric = long.curves, "nll"
         if options["higher_is_better"]:
             curves, metric = curves.assign(metric_a=curves["nll_a"], metric_b=curves["nll_b"]), "metric"

@@ -39,20 +39,34 @@ KINDS = {
 @click.argument("kind", type=click.Choice(list(KINDS)), metavar="KIND")
 @table_argument
 @fit_options
-@click.option("--method", type=click.Choice(["parabola", "cubic", "law"]), default="parabola", show_default=True,
-              help="Of isoFLOP minima.")  # fmt: skip
+@click.option(
+    "--method",
+    type=click.Choice(["parabola", "cubic", "law"]),
+    default="parabola",
+    show_default=True,
+    help="Of isoFLOP minima.",
+)
 @click.option(
     "--at", "budget", type=click.FloatRange(0, min_open=True), metavar="C", help="Budget of routes."
 )
 @click.option(
     "--to", type=click.Path(path_type=Path), metavar="FILE", help="Default: KIND.png; .svg and .csv beside."
 )
+@click.option("--dpi", type=click.IntRange(30, 1200), help="Of the PNG (default: 180).")
 @json_option
 @refusing
 def command(
-    kind: str, table: str, folder: str | None, mlflow: bool, method: str, budget: float | None, to: Path | None, as_json: bool,
+    kind: str,
+    table: str,
+    folder: str | None,
+    mlflow: bool,
+    method: str,
+    budget: float | None,
+    to: Path | None,
+    dpi: int | None,
+    as_json: bool,
     **options: Any,
-) -> None:  # fmt: skip
+) -> None:
     """Draw a law and its data: PNG, SVG, and the numbers as CSV.
 
     What lies beyond the data is dashed, intervals are shaded, and every figure reads in greyscale.
@@ -61,7 +75,7 @@ def command(
     if asked.estimand == "all" and kind != "estimands":
         raise click.UsageError("--estimand all is for `crossover plot estimands`")
     drawing = _drawing(kind, asked, method, budget)
-    plot = drawing.write(to or Path(f"{kind}.png"))
+    plot = drawing.write(to or Path(f"{kind}.png"), dpi)
     files = [str(f) for f in (plot.png, plot.svg, plot.csv)]
     if as_json:
         emit({"kind": kind, "title": plot.title, "caption": plot.caption, "files": files})

@@ -23,8 +23,13 @@ if TYPE_CHECKING:
 @click.command("suggest", context_settings={"max_content_width": 110})
 @table_argument
 @fit_options
-@click.option("--for", "quantity", required=True, metavar="QUANTITY",
-              help="A parameter (alpha), loss(N=7e10,D=1.4e12), N_opt(C=1e24) or D_opt(C=1e24).")  # fmt: skip
+@click.option(
+    "--for",
+    "quantity",
+    required=True,
+    metavar="QUANTITY",
+    help="A parameter (alpha), loss(N=7e10,D=1.4e12), N_opt(C=1e24) or D_opt(C=1e24).",
+)
 @click.option(
     "--budget",
     required=True,
@@ -56,12 +61,25 @@ if TYPE_CHECKING:
 @json_option
 @refusing
 def command(
-    table: str, folder: str | None, mlflow: bool, quantity: str, budget: float, count: int, per_run: float | None, reach: float,
-    ladder: str | None, sweep: str | None, objective: str | None, name: str, as_json: bool, **options: Any,
-) -> None:  # fmt: skip
+    table: str,
+    folder: str | None,
+    mlflow: bool,
+    quantity: str,
+    budget: float,
+    count: int,
+    per_run: float | None,
+    reach: float,
+    ladder: str | None,
+    sweep: str | None,
+    objective: str | None,
+    name: str,
+    as_json: bool,
+    **options: Any,
+) -> None:
     """Which next runs narrow a quantity of a fitted law most for their FLOPs, as a sweep that runs.
 
-    The sweep goes to stdout, what it is expected to bring to stderr: `crossover suggest runs.csv --for alpha --budget 1e17 >
+    The sweep goes to stdout, what it is expected to bring to stderr: `crossover suggest runs.csv --for
+    alpha --budget 1e17 >
     next.yaml`, then `crossover run next.yaml`.
     """
     from analysis.design import suggest
@@ -128,8 +146,8 @@ def _sizes(found: Fit, ladder: str | None, base: dict[str, Any], reach: float) -
     best = max(near, key=lambda family: len(near[family]))
     if not near[best]:
         raise click.UsageError(
-            f"no size of {ladder or 'any ladder'} lies between {low:.3g} and {high:.3g} parameters; raise --reach, or "
-            "check with --map that N is counted in ones"
+            f"no size of {ladder or 'any ladder'} lies between {low:.3g} and {high:.3g} parameters; raise"
+            " --reach, or check with --map that N is counted in ones"
         )
     return near[best]
 
@@ -153,7 +171,8 @@ def _counted(names: list[str], base: dict[str, Any]) -> dict[str, float]:
 
 
 def _choices(found: Fit, sizes: dict[str, float], cap: float, reach: float) -> pd.DataFrame:
-    """Every size at the tokens (and unique tokens, qualities) that `analysis.design.candidates` would offer."""
+    """Every size at the tokens (and unique tokens, qualities) that `analysis.design.candidates` would
+    offer."""
     import pandas as pd
 
     from analysis.design import candidates
@@ -194,7 +213,10 @@ def to_yaml(plan: Suggestion, name: str, base: dict[str, Any], sizes: dict[str, 
         if "D" in row:
             point["budget.tokens"] = round(float(row["D"]))
         points.append(point)
-    described = f"{len(points)} runs that narrow {plan.quantity} from {plan.before:.3g} to {plan.after:.3g} (standard error)"
+    described = (
+        f"{len(points)} runs that narrow {plan.quantity} from {plan.before:.3g} to {plan.after:.3g} (standard"
+        " error)"
+    )
     return _dump(
         {"name": name, "description": described, **({"base": base} if base else {}), "zip": [points]}
     )

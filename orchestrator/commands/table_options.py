@@ -149,7 +149,8 @@ def study_tables(
         raise Wrong(
             f"{table!r} is no file, and no sweep of {store.root}"
             + (f" (it has {known})" if known else "")
-            + f"; give a table ({', '.join(TABLE_ENDINGS)}), a folder with runs.csv and curves.csv, or a sweep"
+            + f"; give a table ({', '.join(TABLE_ENDINGS)}), a folder with runs.csv and curves.csv, or a"
+            " sweep"
         )
     from orchestrator.plan import plan
     from orchestrator.study import end_points

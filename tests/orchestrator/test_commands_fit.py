@@ -88,9 +88,22 @@ def test_json_carries_what_a_fit_is(crossover: Cli) -> None:
 
 def test_holdout_comparison_prediction_allocation_and_checks_stand_beside_the_fit(crossover: Cli) -> None:
     found = read(
-        crossover, "fit", *CHINCHILLA, "--interval", "t", "--holdout", "C > 1e21", "--compare", "chinchilla_tied", "coupled",
-        "--predict", "N=7e10,D=1.4e12", "--at", "5.76e23", "--check",
-    )  # fmt: skip
+        crossover,
+        "fit",
+        *CHINCHILLA,
+        "--interval",
+        "t",
+        "--holdout",
+        "C > 1e21",
+        "--compare",
+        "chinchilla_tied",
+        "coupled",
+        "--predict",
+        "N=7e10,D=1.4e12",
+        "--at",
+        "5.76e23",
+        "--check",
+    )
     assert found["holdout"]["n"] == 23 and found["n"] == 217
     assert {c["law"] for c in found["compare"]["laws"]} == {"chinchilla", "chinchilla_tied", "coupled"}
     assert (

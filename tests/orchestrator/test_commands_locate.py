@@ -186,8 +186,16 @@ def test_a_finished_sweep_by_name(crossover: Cli, finished_store: Path) -> None:
 
 # ---- import --------------------------------------------------------------------------------------------
 
-NAMES = ("--from-name", r"(?P<objective>ar|mdm)-(?P<N>[0-9.]+M)", "--rename", "ar=autoregressive,mdm=masked_diffusion",
-         "--set", "U=1e5", "--tokens-per-step", "1000")  # fmt: skip
+NAMES = (
+    "--from-name",
+    r"(?P<objective>ar|mdm)-(?P<N>[0-9.]+M)",
+    "--rename",
+    "ar=autoregressive,mdm=masked_diffusion",
+    "--set",
+    "U=1e5",
+    "--tokens-per-step",
+    "1000",
+)
 STEPS = np.arange(100, 2100, 100)
 CURVES = {"ar-1.3M": 3 - 0.1 * np.log(STEPS), "mdm-1.3M": 3.6 - 0.2 * np.log(STEPS)}
 
