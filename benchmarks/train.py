@@ -132,7 +132,7 @@ def _run_for_memory(name: str) -> tuple[int, int]:
     from trainers.config import RunConfig
     from trainers.memory import training_bytes
     from trainers.numerics import peak_memory, resolve_device
-    from trainers.train import train
+    from trainers.loop import train
 
     model, batch = MEMORY_SHAPES[name]
     with tempfile.TemporaryDirectory() as folder:

@@ -39,14 +39,14 @@ def outcome(result: dict[str, Any]) -> Outcome:
 
 def warm() -> int:
     """Import what training needs, so that a waiting worker is ready; its process id."""
-    import trainers.train  # noqa: F401
+    import trainers.loop  # noqa: F401
 
     return os.getpid()
 
 
 def _train(payload: dict[str, Any]) -> Outcome:
     from trainers.config import RunConfig
-    from trainers.train import train
+    from trainers.loop import train
 
     config = RunConfig.model_validate(payload["config"])
     if payload.get("micro_batch"):

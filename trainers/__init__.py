@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from trainers.config import RunConfig
     from trainers.folder import RunFolder
     from trainers.rescore import rescore
-    from trainers.train import Result, train
+    from trainers.loop import Result, train
 
 _HOMES = {
-    "Result": "trainers.train",
+    "Result": "trainers.loop",
     "RunConfig": "trainers.config",
     "RunFolder": "trainers.folder",
     "rescore": "trainers.rescore",
-    "train": "trainers.train",
+    "train": "trainers.loop",
 }
 __all__ = ["Result", "RunConfig", "RunFolder", "rescore", "train"]
 
@@ -31,5 +31,5 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(_HOMES[name]), name)
-    globals()[name] = value  # importing `trainers.train` has just bound that name to the module
+    globals()[name] = value
     return value

@@ -87,7 +87,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(config: RunConfig, options: argparse.Namespace) -> int:
-    from trainers.train import train
+    from trainers.loop import train
 
     folder = options.folder or Path("store/runs") / config.training_key
     interrupted = False

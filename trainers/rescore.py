@@ -18,7 +18,7 @@ from trainers.flops import training_flops
 from trainers.folder import Corrupt, Event, RunFolder, step_of
 from trainers.learner import Learner
 from trainers.numerics import describe, settle
-from trainers.train import default_data_root
+from trainers.loop import default_data_root
 
 
 class CheckpointGone(LookupError):
@@ -74,7 +74,7 @@ def rescore(
     """Evaluation events of ``steps``, in that order; what is there already is read, and never computed again.
 
     ``precise``: with as many draws as it takes for a Monte-Carlo standard error of ``evaluation.precise`` in
-    both halves; otherwise as on curves, which is for steps or an ``evaluation`` config that the run was not
+    half B; otherwise as on curves, which is for steps or an ``evaluation`` config that the run was not
     trained with (default: the one that it was). Weights come from kept checkpoints; with ``replay``, a step
     without one is reached by training again from the newest state before it, which gives the same weights:
     that is how a bracket is refined. Without it, such a step raises :class:`CheckpointGone`.
@@ -147,9 +147,8 @@ def suffices(event: Event, recorded: EvaluationConfig, wanted: EvaluationConfig,
         return True
     if not precise:
         return bool(event["draws"] == wanted.draws)
-    errors = [event[half]["mc_se"] for half in ("a", "b")]
     # The error of few draws is itself too rough to rest a verdict on.
-    return event["draws"] >= 8 and all(error is not None and error <= wanted.precise for error in errors)
+    return event["draws"] >= 8 and event["b"]["mc_se"] <= wanted.precise
 
 
 class _Reader:

@@ -11,7 +11,7 @@ from trainers.config import RunConfig
 from trainers.data import prepare
 from trainers.folder import RunFolder
 from trainers.lazy import torch
-from trainers.train import default_data_root
+from trainers.loop import default_data_root
 
 if TYPE_CHECKING:
     from trainers.data.dataset import Dataset

@@ -50,5 +50,4 @@ def _coarse(arm: Arm, step: float, precise: float) -> bool:
     k = int(np.searchsorted(arm.step, step))
     if k >= len(arm) or arm.step[k] != step:
         return False
-    errors = np.array([arm.a.mc_se[k], arm.b.mc_se[k]])
-    return bool(np.any(~(errors <= precise)))
+    return not arm.b.mc_se[k] <= precise

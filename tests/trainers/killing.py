@@ -20,7 +20,7 @@ from trainers.checkpoint import Rhythm
 from trainers.config import RunConfig
 from trainers.folder import RunFolder
 from trainers.storage import Chunks, LocalStorage
-from trainers.train import train
+from trainers.loop import train
 
 
 def die() -> None:

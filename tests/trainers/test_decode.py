@@ -11,7 +11,7 @@ from trainers.config import RunConfig
 from trainers.evaluation.evaluate import evaluate_decoding
 from trainers.folder import RunFolder
 from trainers.rescore import CheckpointGone, decode
-from trainers.train import train
+from trainers.loop import train
 from trainers.trained import Trained
 
 

@@ -14,7 +14,7 @@ import torch
 
 from trainers.config import RunConfig
 from trainers.export import export, layout, load
-from trainers.train import train
+from trainers.loop import train
 from trainers.trained import Trained
 
 Tiny = Callable[..., RunConfig]

@@ -14,7 +14,7 @@ import torch
 from trainers.checkpoint import Rhythm, read
 from trainers.config import RunConfig
 from trainers.folder import RunFolder
-from trainers.train import train
+from trainers.loop import train
 
 EVERYTHING = {
     "model": {

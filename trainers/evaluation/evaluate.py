@@ -58,18 +58,12 @@ class Half:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Both halves of one evaluation; ``kind`` is what its numbers may be called."""
+    """Both halves of one evaluation; ``kind`` is what its numbers may be called, ``draws`` those of half B."""
 
     kind: Likelihood
     draws: int
     a: Half
     b: Half
-
-    @property
-    def mc_se(self) -> float | None:
-        """The larger half's Monte-Carlo standard error."""
-        found = [half.mc_se for half in (self.a, self.b)]
-        return None if None in found else max(x for x in found if x is not None)
 
     def event(self) -> dict[str, Any]:
         """As plain JSON values, for a run's history; ``scores`` has one row a sequence."""
@@ -122,24 +116,23 @@ def to_precision(
     maximum: int = 1024,
     micro_batch: int = 64,
 ) -> Evaluation:
-    """Score with as many draws as bring both halves' Monte-Carlo error to ``standard_error`` nats at most.
+    """Score with as many draws as bring half B's Monte-Carlo error to ``standard_error`` nats at most.
 
-    Default ``config.precise``. ``minimum`` draws tell the error to about 20 %; at ``maximum`` it stops, and
-    ``mc_se`` of the result tells what it reached. Draws already made are kept, so the result is that of
-    `evaluate` with its number of draws.
+    Default ``config.precise``. Half B is what is reported; half A, which only selects, gets ``minimum`` draws. That many tell
+    the error to about 20 %; at ``maximum`` it stops, and ``b.mc_se`` tells what it reached. Draws already made are kept, so
+    the result is that of `evaluate` with its number of draws.
     """
     target = config.precise if standard_error is None else standard_error
     scores = _score(model, objective, dataset, config, range(minimum), micro_batch)
     while True:
         result = _assemble(objective, scores)
-        reached = result.mc_se
+        reached = result.b.mc_se
         if reached is None or reached <= target or result.draws >= maximum:
             return result
         needed = min(maximum, max(result.draws + 1, ceil(result.draws * (reached / target) ** 2)))
-        more = _score(model, objective, dataset, config, range(result.draws, needed), micro_batch)
-        scores = {
-            h: Scores(torch.cat([scores[h].values, more[h].values], 1), scores[h].tokens) for h in HALVES
-        }
+        more = _score(model, objective, dataset, config, range(result.draws, needed), micro_batch, ("b",))
+        values = torch.cat([scores["b"].values, more["b"].values], 1)
+        scores["b"] = Scores(values, scores["b"].tokens)
 
 
 def evaluate_decoding(
@@ -174,17 +167,18 @@ def _score(
     config: EvaluationConfig,
     draws: range,
     micro_batch: int,
+    halves: tuple[Literal["a", "b"], ...] = HALVES,
 ) -> dict[str, Scores]:
     with scoring(model) as device:
         return {
             half: objective.score(
                 model, dataset.validation(half, config.sequences).to(device), draws, micro_batch
             )
-            for half in HALVES
+            for half in halves
         }
 
 
 def _assemble(objective: Objective, scores: dict[str, Scores]) -> Evaluation:
     exact = objective.likelihood == "exact"
     a, b = (Half.of(scores[half], exact) for half in HALVES)
-    return Evaluation(objective.likelihood, a.scores.values.shape[1], a, b)
+    return Evaluation(objective.likelihood, b.scores.values.shape[1], a, b)

@@ -17,7 +17,7 @@ from trainers.models import initialise
 from trainers.models.transformer import Transformer
 from trainers.noise import Noise
 from trainers.objectives.base import Objective, objectives
-from trainers.train import train
+from trainers.loop import train
 
 NAMES = ["uniform_noise", "two_tokens", "embedding_diffusion"]
 VOCAB, LENGTH, SIZE = 7, 12, 8

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from trainers import train as train_module
+from trainers import loop as train_module
 from trainers.checkpoint import Rhythm, Snapshot, read
 from trainers.config import EvaluationConfig, Resources, RunConfig
 from trainers.data import prepare
@@ -20,7 +20,7 @@ from trainers.folder import Commit, RunFolder, WrongRun, json_line
 from trainers.learner import Learner
 from trainers.objectives.base import Term
 from trainers.rescore import CheckpointGone, rescore
-from trainers.train import MissingParent, evaluation_grid, on_curve, train
+from trainers.loop import MissingParent, evaluation_grid, on_curve, train
 
 Tiny = Callable[..., RunConfig]
 EVERY = Rhythm(0, float("inf"))
