@@ -354,30 +354,30 @@ def _exp(value: float | None) -> float | None:
 
 
 def _verdict(c: _Crossed, names: tuple[str, str]) -> tuple[float | None, str | None, str | None]:
-    """(log C or bound, side, reason of a refusal)."""
+    """(log C or bound, side, why a place is refused). A place that is refused leaves the bound that budgets
+    with both fronts bracketed give."""
     if len(c.log_c) == 0:
         return None, None, "the two fronts share no budget"
     if not c.counted.any():
         return None, None, "a front never leaves the start-up plateau"
     both = c.ok.all(axis=0) & c.counted
+    before = np.flatnonzero(both & (c.losses[1] > c.losses[0]) & (c.log_c < c.place))
+    after = np.flatnonzero(both & (c.losses[1] <= c.losses[0]) & (c.log_c > c.place))
+    reason = None
     if math.isfinite(c.place):
-        near = both[[c.k, min(c.k + 1, len(both) - 1)]].all()
-        if near:
+        if both[[c.k, min(c.k + 1, len(both) - 1)]].all():
             return c.place, None, None
         loose = [n for n, ok in zip(names, c.ok, strict=True) if not ok[c.k]] or list(names)
-        return (
-            None,
-            None,
+        reason = (
             f"not bracketed: where the envelopes cross, the best size of {' and '.join(loose)} is an extreme "
-            "of those tried, or one that still improves; add sizes or train on",
+            "of those tried, or one that still improves; add sizes or train on"
         )
-    ahead = (c.losses[1] <= c.losses[0]) & both
-    behind = (c.losses[1] > c.losses[0]) & both
-    if c.place > 0 and behind.any():
-        return float(c.log_c[np.flatnonzero(behind)[-1]]), "right", None
-    if c.place < 0 and ahead.any():
-        return float(c.log_c[np.flatnonzero(ahead)[0]]), "left", None
-    return None, None, "not bracketed: at no budget were sizes on both sides of both arms' best ones tried"
+    if len(before):
+        return float(c.log_c[before[-1]]), "right", reason
+    if len(after):
+        return float(c.log_c[after[0]]), "left", reason
+    never = "not bracketed: at no budget were sizes on both sides of both arms' best ones tried"
+    return None, None, reason or never
 
 
 def _best(front: Front, log_c: float | None) -> dict[str, Any] | None:

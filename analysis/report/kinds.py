@@ -21,7 +21,7 @@ def compute_optimal(study: Study) -> Markup:
         [
             r["cell"],
             _flops(r),
-            r["refused"] or _bound(r),
+            "; ".join(w for w in (_bound(r), r["refused"]) if w),
             *(_at(r["best"][o]) for o in study.found.pair),
             "–" if r["no_crossing"] is None else f"{r['no_crossing']:.0%}",
             r["replicates"],

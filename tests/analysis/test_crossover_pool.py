@@ -114,6 +114,26 @@ def test_a_slope_that_the_places_do_not_identify_is_dropped_and_named():
     assert law.coefficient("N") is None and law.dropped == ("N: the places seen do not identify its slope",)
 
 
+def test_cells_that_never_cross_are_told_from_cells_that_cross_late():
+    """Two of eight cells are still uncrossed a factor of four beyond where the law of the others has them."""
+    data = _places(np.random.default_rng(6), censored=False)
+    late = data["cell"].isin([0, 3])
+    data.loc[late, "y"] = data["y"].max() + 1.4
+    data.loc[late, "side"] = 1
+    plain, cured = fit_law(data), fit_law(data, cure=True)
+    assert plain.cure is None and cured.cure.called_for
+    assert cured.cure.low < 0.25 < cured.cure.high and cured.cure.fraction == pytest.approx(0.25, abs=0.03)
+    assert cured.cure.open_cells == 2 and cured.cure.cells == 8
+    # Forced to cross some day, the two cells bend the law; as cells that never do, they leave it alone.
+    assert abs(cured.coefficient("U").value - 0.6) < 0.1 < abs(plain.coefficient("U").value - 0.6)
+    assert cured.json()["cure"]["called_for"] and "may never cross" in cured.assumption
+
+
+def test_bounds_that_the_law_expects_call_for_no_cure():
+    law = fit_law(_places(np.random.default_rng(7)), cure=True)
+    assert not law.cure.called_for and law.cure.low == 0.0 and law.cure.aicc > 0
+
+
 def test_predictions_and_their_refusals():
     law = fit_law(_places(np.random.default_rng(4), replicates=5))
     value, low, high = law.predict(U=1e4, N=1.9e5)

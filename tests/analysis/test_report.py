@@ -11,6 +11,7 @@ import pytest
 
 from analysis.report import write
 from tests.analysis.synthetic import study
+from tests.analysis.test_compute_optimal import tables as fronts_study
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +68,35 @@ def test_json_is_strict_and_holds_the_records(report):
         "best_so_fartokens",
         "best_so_farepochs",
     }
+
+
+def test_kinds_of_crossover_stand_apart_each_with_what_it_needs_or_why_not(report):
+    data, text = report[0].data, report[0].html.read_text()
+    assert {r["kind"] for r in data["crossovers"]} == {"same_n"}
+    assert data["compute_optimal"] == [] and data["law_against_law"] == []
+    assert "a front needs 3 sizes; of constant-rate runs AR has 2 and MDM 2" in text
+    assert "a law of N, D and U needs at least 3 sizes" in text
+    places = [text.index(f"<h2>{h}") for h in ("Crossovers", "Compute-optimal crossovers", "Law against law")]
+    assert places == sorted(places)
+
+
+def test_the_a_a_rate_stands_beside_every_verdict(report):
+    data = report[0].data
+    for row in (*data["verdict"]["table"], *data["crossovers"]):
+        rate = row["false_crossings"]
+        assert rate["pairs"] == 8 and 0 <= rate["low"] <= rate["rate"] <= rate["high"] <= 1
+
+
+@pytest.mark.slow
+def test_a_study_of_many_sizes_shows_fronts_and_laws(tmp_path):
+    tables = fronts_study(budgets=(1e6, 4e6), replicates=2, spread=0.003, steps=40)
+    report = write(tmp_path, *tables)
+    data, text = report.data, report.html.read_text()
+    assert "compute_fronts" in {f["name"] for f in data["figures"]}
+    assert {r["kind"] for r in data["compute_optimal"]} == {"compute_optimal"}
+    assert {r["kind"] for r in data["law_against_law"]} <= {"law_against_law"}
+    assert "bootstrap frequency of no crossing" in text
+    assert data["law_against_law"] or data["law_against_law_refused"]
 
 
 def test_every_figure_has_png_svg_and_csv(report):

@@ -1,0 +1,224 @@
+"""Coverage of crossover intervals by simulation: `python -m benchmarks.coverage_crossover`.
+
+Simulated log-places, as studies give them: 8 cells (4 budgets of unique data, 2 sizes), places that scatter
+between cells and between replicates' blocks and within, and runs that end before a third of the cells have
+crossed. Counted is how often 95 % intervals hold the truth: of one cell's place (`pool.interval`, no bounds),
+of one group's place by the bootstrap of fronts (`replicates.pool`), of where two fitted laws meet, of the law
+of the crossing's slopes on U and N (`law.fit_law`, with the bounds), and of its cure fraction. Resumable: rows
+that the file holds are not run again. Seeds are fixed beforehand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+
+from analysis.crossover.compute_optimal import DRAWS
+from analysis.crossover.law import fit_law
+from analysis.crossover.law_against_law import meet
+from analysis.crossover.outcome import Outcome
+from analysis.crossover.pool import interval, pooled
+from analysis.crossover.replicates import dirichlet, pool
+from analysis.fit import fit
+
+RESULTS = Path(__file__).parent / "results" / "coverage_crossover.csv"
+COLUMNS = ["interval", "quantity", "replicates", "cell_sd", "sims", "coverage", "median_width", "cpu_s"]
+BLOCK, NOISE = 0.05, 0.08
+SLOPES = {"U": 0.6, "N": -0.4}
+SIMS = {"law": 300, "cell": 1500, "front": 1500, "meeting": 200, "cure": 60}
+
+
+def middles(budgets: int = 4) -> dict[tuple[float, float], float]:
+    """(U, N) -> log of the median place."""
+    return {
+        (u, n): 13.0 + SLOPES["U"] * math.log(u / 1e4) + SLOPES["N"] * math.log(n / 1.9e5)
+        for u in np.geomspace(5e3, 4e4, budgets)
+        for n in (4e4, 1.9e5)
+    }
+
+
+def places(
+    rng: np.random.Generator, replicates: int, cell_sd: float, censored: float = 1 / 3, budgets: int = 4
+) -> pd.DataFrame:
+    """One simulated study: columns cell, seed, U, N, y, side. Runs end where ``censored`` of the cells have
+    not crossed in the middle."""
+    middle = middles(budgets)
+    horizon = float(np.quantile(list(middle.values()), 1 - censored)) if censored else math.inf
+    blocks = rng.normal(0, BLOCK, replicates)
+    rows = []
+    for cell, ((u, n), mean) in enumerate(middle.items()):
+        scatter = rng.normal(0, cell_sd)
+        for r in range(replicates):
+            y = mean + scatter + blocks[r] + rng.normal(0, NOISE)
+            rows.append(
+                {"cell": cell, "seed": r, "U": u, "N": n, "y": min(y, horizon), "side": int(y > horizon)}
+            )
+    return pd.DataFrame(rows)
+
+
+def law_coverage(replicates: int, cell_sd: float, sims: int) -> list[dict[str, Any]]:
+    """Slopes of the law of the crossing, a third of the cells censored."""
+    hits: dict[str, list[bool]] = {k: [] for k in SLOPES}
+    widths: dict[str, list[float]] = {k: [] for k in SLOPES}
+    for sim in range(sims):
+        law = fit_law(
+            places(np.random.default_rng([2026, replicates, round(100 * cell_sd), sim]), replicates, cell_sd)
+        )
+        for name, truth in SLOPES.items():
+            c = law.coefficient(name)
+            if c is not None:
+                hits[name].append(c.low <= truth <= c.high)
+                widths[name].append(c.high - c.low)
+    return [
+        _row("law of the crossing", f"slope on {k}", replicates, cell_sd, hits[k], widths[k]) for k in SLOPES
+    ]
+
+
+def cell_coverage(replicates: int, sims: int) -> list[dict[str, Any]]:
+    """One cell's place, the variance pooled over 8 cells whose replicates correlate."""
+    hits, widths = [], []
+    for sim in range(sims):
+        rng = np.random.default_rng([2027, replicates, sim])
+        y = rng.normal(0, BLOCK, replicates) + rng.normal(0, NOISE, (8, replicates))
+        spread = pooled([{str(r): v for r, v in enumerate(row)} for row in y])
+        found = interval(_outcomes(y[0]), "tokens", spread)
+        hits.append(found.low <= 0 <= found.high)
+        widths.append(found.high - found.low)
+    return [_row("same-N, one cell", "place", replicates, math.nan, hits, widths)]
+
+
+def front_coverage(replicates: int, sims: int) -> list[dict[str, Any]]:
+    """A place that is a mean over replicates, by the bootstrap of fronts, pooled over 4 groups."""
+    hits, widths = [], []
+    for sim in range(sims):
+        rng = np.random.default_rng([2028, replicates, sim])
+        y = rng.normal(0, BLOCK, replicates) + rng.normal(0, NOISE, (4, replicates))
+        sampled = y @ dirichlet(replicates, DRAWS, sim).T
+        ends = pool(sampled, [replicates] * 4).interval(
+            float(y[0].mean()), sampled[0], replicates, 0.0, 30.0, 0.95
+        )
+        if ends.low is not None and ends.high is not None:
+            hits.append(ends.low <= 0 <= ends.high)
+            widths.append(ends.high - ends.low)
+    return [_row("compute-optimal, one group", "place", replicates, math.nan, hits, widths)]
+
+
+def cure_coverage(fraction: float, sims: int) -> list[dict[str, Any]]:
+    """The cure fraction, 10 cells of 3 replicates: its interval, and how often it is called for."""
+    hits, widths, called = [], [], []
+    for sim in range(sims):
+        rng = np.random.default_rng([2029, round(100 * fraction), sim])
+        table = places(rng, 3, 0.06, censored=0.2, budgets=5)
+        never = np.flatnonzero(rng.random(10) < fraction)
+        dead = table["cell"].isin(never)
+        table.loc[dead, ["y", "side"]] = [float(max(middles(5).values())) + 0.5, 1]
+        if table.loc[table["side"] == 0, "cell"].nunique() < 4:
+            continue
+        found = fit_law(table, cure=True).cure
+        if found is not None:
+            hits.append(found.low <= fraction <= found.high)
+            widths.append(found.high - found.low)
+            called.append(found.called_for)
+    name = f"cure fraction {fraction:g}"
+    return [
+        _row(name, "fraction", 3, 0.06, hits, widths),
+        _row(name, "called for (share)", 3, 0.06, called, widths),
+    ]
+
+
+def meeting_coverage(rows: int, sims: int) -> list[dict[str, Any]]:
+    """Where E1 + B1/D**b1 and E2 + B2/D**b2 meet, from fits to ``rows`` rows each."""
+    hits, widths = [], []
+    d = np.geomspace(1e6, 1e9, rows)
+    truth = 10.0 ** (1 / 0.15)
+    for sim in range(sims):
+        rng = np.random.default_rng([2030, rows, sim])
+        fits = []
+        for amplitude, exponent in ((30.0, 0.2), (300.0, 0.35)):
+            loss = (1.0 + amplitude / d**exponent) * np.exp(rng.normal(0, 0.003, rows))
+            table = pd.DataFrame({"D": d, "loss": loss})
+            law = "E + B/D**beta"
+            fits.append(
+                fit(table, law, estimand="log_mse", interval="bootstrap", bootstrap=200, seed=sim, starts=64)
+            )
+        found = meet(fits[0], fits[1], "D", between=(1e4, 1e10))
+        low, high = found.low or 0.0, found.high or math.inf
+        hits.append(low <= truth <= high)
+        if found.low and found.high:
+            widths.append(math.log(found.high / found.low))
+    return [_row(f"law against law, {rows} rows a fit", "place", 1, math.nan, hits, widths)]
+
+
+def _outcomes(values: np.ndarray) -> list[Outcome]:
+    """Replicates of which nothing but the place is known."""
+    return [
+        cast(
+            Outcome,
+            SimpleNamespace(
+                x={"tokens": math.exp(v)},
+                censored=None,
+                seed=i,
+                crossing=None,
+                curve=SimpleNamespace(parts=1),
+            ),
+        )
+        for i, v in enumerate(values)
+    ]
+
+
+def _row(
+    interval_name: str, quantity: str, replicates: int, cell_sd: float, hits: list[bool], widths: list[float]
+) -> dict[str, Any]:
+    return {
+        "interval": interval_name,
+        "quantity": quantity,
+        "replicates": replicates,
+        "cell_sd": cell_sd,
+        "sims": len(hits),
+        "coverage": round(float(np.mean(hits)), 4),
+        "median_width": round(float(np.median(widths)), 4),
+    }
+
+
+def main() -> None:
+    """Run what the table lacks, a configuration at a time."""
+    parser = argparse.ArgumentParser(description="Coverage of crossover intervals.")
+    parser.add_argument("--sims", type=int, help="simulations of each law configuration")
+    options = parser.parse_args()
+    table = pd.read_csv(RESULTS) if RESULTS.exists() else pd.DataFrame(columns=COLUMNS)
+    sims = options.sims or SIMS["law"]
+    jobs: list[tuple[str, int, float, Any]] = []
+    for r in (2, 3, 5):
+        jobs.append(("same-N, one cell", r, math.nan, lambda r=r: cell_coverage(r, SIMS["cell"])))
+        jobs.append(("compute-optimal, one group", r, math.nan, lambda r=r: front_coverage(r, SIMS["front"])))
+    for n in (24, 48):
+        name = f"law against law, {n} rows a fit"
+        jobs.append((name, 1, math.nan, lambda n=n: meeting_coverage(n, SIMS["meeting"])))
+    for f in (0.0, 0.2):
+        jobs.append((f"cure fraction {f:g}", 3, 0.06, lambda f=f: cure_coverage(f, SIMS["cure"])))
+    for r in (5, 3, 2):
+        for sd in (0.06, 0.15):
+            jobs.append(("law of the crossing", r, sd, lambda r=r, sd=sd: law_coverage(r, sd, sims)))
+    for name, r, sd, job in jobs:
+        done = (table["interval"] == name) & (table["replicates"] == r)
+        done &= table["cell_sd"].isna() if math.isnan(sd) else table["cell_sd"] == sd
+        if done.any():
+            continue
+        start = time.process_time()
+        rows = pd.DataFrame(job())
+        rows["cpu_s"] = round((time.process_time() - start) / len(rows), 2)
+        table = pd.concat([table, rows], ignore_index=True) if len(table) else rows
+        RESULTS.parent.mkdir(exist_ok=True)
+        table[COLUMNS].to_csv(RESULTS, index=False)
+        print(rows.to_string(index=False, header=False), flush=True)
+
+
+if __name__ == "__main__":
+    main()
