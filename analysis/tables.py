@@ -50,6 +50,7 @@ RUN_COLUMNS = frozenset(
         "likelihood",
         "unigram_entropy",
         "steps",
+        "steps_asked",
         "vocab",
         "schedule",
         "numerics",

@@ -41,6 +41,8 @@ class EndPoint:
     subset_pinned: bool = False
     """Whether replicates share one subset, so that intervals are conditional on it."""
     warnings: tuple[str, ...] = field(default=(), compare=False)
+    asked: int | None = None
+    """The steps that the sweep asks for, where its stop rule ended the run before."""
 
     @cached_property
     def run(self) -> str:
@@ -105,7 +107,15 @@ def expand(spec: SweepSpec) -> list[EndPoint]:
         issues.append(_nothing_left(spec))
     if issues:
         raise SpecError(list(dict.fromkeys(issues)))
-    return _without_horizons(found)
+    return [_limited(point, spec.limits.get(point.run)) for point in _without_horizons(found)]
+
+
+def _limited(point: EndPoint, limit: int | None) -> EndPoint:
+    """The end point, ended by the stop rule where that comes first."""
+    steps = point.config.steps
+    if limit is None or limit >= steps:
+        return point
+    return replace(point, config=point.config.model_copy(update={"steps": limit}), asked=steps)
 
 
 def _without_horizons(found: list[EndPoint]) -> list[EndPoint]:

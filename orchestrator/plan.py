@@ -47,6 +47,8 @@ class Row:
     seed: int
     objective: str
     steps: int
+    asked: int | None
+    """Steps that the sweep asks for, where its stop rule ended the run before."""
     N: int
     N_embedding: int
     D: int
@@ -245,6 +247,7 @@ def _row(
         seed=point.seed,
         objective=config.objective.name,
         steps=config.steps,
+        asked=point.asked,
         N=counted.total,
         N_embedding=counted.embedding,
         D=tokens,

@@ -9,8 +9,8 @@ once.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,8 @@ class SweepSpec:
     extend: tuple[Extension, ...]
     source: Node
     """The whole file, `extends` and `--set` applied."""
+    limits: Mapping[str, int] = field(default_factory=dict)
+    """Training key -> the step that a stop rule ended it at."""
 
     @property
     def axis_names(self) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Sequence
@@ -9,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator import refine, tables, tasks
+from orchestrator import refine, stopping, tables, tasks
 from orchestrator.backends import Backend
 from orchestrator.driver import Driver, Ending
 from orchestrator.leases import Session
@@ -112,7 +113,7 @@ def carry_out(
         with Driver(
             store, runs, backend, session, title=title, mirror=mirror, view=view, serial=serial
         ) as driver:
-            ending = driver.run(todo)
+            specs, made, ending = _train(driver, store, specs, made, todo, only_runs)
             seconds["train"] = time.monotonic() - begin - seconds["plan"]
             if not ending.interrupted and not ending.halted:
                 for spec in specs:
@@ -141,6 +142,39 @@ def carry_out(
         for spec in specs:
             write_atomic(store.sweep(spec.name) / "timing.json", json.dumps(seconds))
     return result
+
+
+def _train(
+    driver: Driver,
+    store: Store,
+    specs: Sequence[SweepSpec],
+    made: Plan,
+    todo: list[Any],
+    only_runs: set[str] | None,
+) -> tuple[Sequence[SweepSpec], Plan, Ending]:
+    """Train, in rounds where a sweep has a stop rule; the sweeps and the plan as that leaves them."""
+    from analysis.tables import TableError
+
+    if all(spec.analysis.stop is None for spec in specs):
+        return specs, made, driver.run(todo)
+    ending = Ending()
+    for share in stopping.ROUNDS:
+        part = [stopping.until(spec, share) for spec in specs]
+        made = plan(part, store)
+        todo = tasks.of_plan(made, store)
+        done = driver.run(todo if only_runs is None else _closure(todo, only_runs))
+        states, outcomes = {**ending.states, **done.states}, {**ending.outcomes, **done.outcomes}
+        ending = Ending(states, outcomes, done.interrupted, done.halted)
+        if done.interrupted or done.halted:
+            break
+        for i, (spec, shorter) in enumerate(zip(specs, part, strict=True)):
+            with contextlib.suppress(TableError):  # nothing to compare yet
+                specs = list(specs)
+                specs[i] = stopping.stopped(spec, crossovers(store, shorter, made), shorter.limits)
+                stopping.record(specs[i], store.sweep(spec.name))
+    made = plan(specs, store)
+    _record(store, made, tasks.runs_of(made))
+    return specs, made, ending
 
 
 def _take_sweep(session: Session, name: str, view: View) -> None:

@@ -18,6 +18,14 @@ Partial = dict[str, Any]
 Seed = Annotated[int, BeforeValidator(count), Field(ge=0)]
 
 
+class Stop(Frozen):
+    """When a pair's runs end before their horizon."""
+
+    after_crossing: float = Field(
+        ge=1, description="Tokens at which both stop, as a multiple of a robust raw crossing's."
+    )
+
+
 class AnalysisSpec(Frozen):
     """What the report compares."""
 
@@ -32,6 +40,9 @@ class AnalysisSpec(Frozen):
     x: tuple[Literal["tokens", "epochs", "flops"], ...] = Field(
         ("tokens", "epochs", "flops"),
         description="Units that crossovers are given in; figures use the first.",
+    )
+    stop: Stop | None = Field(
+        None, description="End runs early once they have crossed; not with a schedule that has an end."
     )
     decoding: int = Field(
         8,

@@ -84,9 +84,11 @@ def specs_of(
     them."""
     from orchestrator.extension import FILE
     from orchestrator.spec import load
+    from orchestrator.stopping import recorded
 
     specs = load([sweep_file(store, name) for name in sweeps], settings, only)
-    return [spec.with_extensions(store.sweep(spec.name) / FILE) for spec in specs]
+    specs = [spec.with_extensions(store.sweep(spec.name) / FILE) for spec in specs]
+    return [recorded(spec, store.sweep(spec.name)) for spec in specs]
 
 
 def sweep_file(store: Store, name: str) -> Path:

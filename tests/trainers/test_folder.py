@@ -168,9 +168,9 @@ def test_a_folder_holds_one_run(folder: RunFolder, tiny: Callable[..., RunConfig
 
 
 def test_added_scores_stay(folder: RunFolder) -> None:
-    assert folder.add_score("k", {"event": {"step": 3}})
-    assert not folder.add_score("k", {"event": {"step": 4}})
-    assert folder.score("k") == {"key": "k", "event": {"step": 3}}
+    assert folder.add_score("k", {"event": {"event": "evaluation", "step": 3}})
+    assert not folder.add_score("k", {"event": {"event": "evaluation", "step": 4}})
+    assert folder.score("k") == {"key": "k", "event": {"event": "evaluation", "step": 3}}
     assert folder.score("other") is None
     assert [s["key"] for s in folder.scores()] == ["k"]
 
