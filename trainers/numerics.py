@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import platform
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -89,6 +90,11 @@ def peak_memory(device: torch.device) -> int:
     """Peak resident bytes of this process; on CUDA the peak that torch has allocated on the card."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
+    try:  # Linux; its ru_maxrss starts from that of the process which started this one
+        status = Path("/proc/self/status").read_text()
+        return 1024 * int(status.partition("VmHWM:")[2].split()[0])
+    except (OSError, IndexError):
+        pass
     try:
         import resource
     except ImportError:  # Windows
