@@ -1,0 +1,95 @@
+"""docs/fitting.md: commands run, print what it shows and draw its figures; its table is the measured one."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from click.testing import Result
+
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "docs/fitting.md").read_text()
+NUMBER = re.compile(r"[-+]?\d+\.?\d*(?:e[-+]?\d+)?")
+
+
+def commands() -> list[tuple[str, tuple[str, ...]]]:
+    """(command line, the lines it is shown to print), as the page has them."""
+    found: list[tuple[str, list[str]]] = []
+    for block in re.findall(r"```console\n(.*?)```", TEXT, re.DOTALL):
+        for line in block.splitlines():
+            if line.startswith("$ "):
+                found.append((line[2:], []))
+            elif line.strip():
+                found[-1][1].append(line.strip())
+    return [(line, tuple(shown)) for line, shown in found]
+
+
+def printed(shown: str, output: str) -> bool:
+    """Whether a shown text stands in the output, its numbers within a fifth of those printed."""
+    words = [re.escape(w) for w in NUMBER.split(shown)]
+    pattern = re.compile(f"({NUMBER.pattern})".join(re.sub(r"(\\ )+", r"\\s+", w) for w in words))
+    wanted = [float(n) for n in NUMBER.findall(shown)]
+    return any(
+        all(abs(float(a) - b) <= 0.2 * abs(b) + 0.005 for a, b in zip(match.groups(), wanted, strict=True))
+        for match in pattern.finditer(output)
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("line", "shown"), commands(), ids=lambda v: v[10:40] if isinstance(v, str) else "")
+def test_commands_run_and_print_what_is_shown(
+    crossover: Callable[..., Result],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    line: str,
+    shown: tuple[str, ...],
+) -> None:
+    monkeypatch.chdir(ROOT)
+    arguments = shlex.split(line)[1:]
+    if "--to" in arguments:
+        place = arguments.index("--to") + 1
+        figure = Path(arguments[place])
+        assert (ROOT / figure).is_file() and f"]({figure.relative_to('docs')})" in TEXT
+        arguments[place] = str(tmp_path / figure.name)
+    result = crossover(*arguments)
+    assert result.exit_code == 0, result.output
+    assert shown, "a command shows what it prints"
+    for text in shown:
+        assert printed(text, result.output), f"{text!r} is not in:\n{result.output}"
+    if "--to" in arguments:
+        assert (tmp_path / figure.name).stat().st_size == pytest.approx(
+            (ROOT / figure).stat().st_size, rel=0.2
+        )
+
+
+def test_every_figure_is_shown_and_small() -> None:
+    figures = {f"figures/{p.name}" for p in (ROOT / "docs/figures").iterdir()}
+    assert set(re.findall(r"\]\((figures/[^)]+)\)", TEXT)) <= figures
+    assert all((ROOT / "docs" / f).stat().st_size < 150_000 for f in figures)
+
+
+def test_the_table_of_coverage_is_the_measured_one() -> None:
+    measured = pd.read_csv(ROOT / "benchmarks/results/coverage.csv")
+    rows = re.findall(
+        r"^\| (\w+) \| (\w+) \| (\w+) \| (\d+) \| ([\d.]+) - ([\d.]+) \| ([\d.]+) \|", TEXT, re.M
+    )
+    assert len(rows) > 20
+    for law, estimand, interval, n, low, high, width in rows:
+        found = measured[
+            (measured["law"] == law)
+            & (measured["estimand"] == estimand)
+            & (measured["interval"] == interval)
+            & (measured["n"] == int(n))
+        ]
+        assert found["coverage"].min() * 100 == pytest.approx(float(low), abs=0.06), law
+        assert found["coverage"].max() * 100 == pytest.approx(float(high), abs=0.06), law
+        assert found["width_ratio"].max() == pytest.approx(float(width), abs=0.006), law
+
+
+def test_numbers_are_compared_not_only_words() -> None:
+    assert printed("a = 0.5 [0.4, 0.6]", "x a =   0.51 [0.41, 0.62] y")
+    assert not printed("a = 0.5 [0.4, 0.6]", "a = 0.9 [0.4, 0.6]")
