@@ -4,8 +4,8 @@ Simulated log-places, as studies give them: 8 cells (4 budgets of unique data, 2
 between cells and between replicates' blocks and within, and runs that end before a third of the cells have
 crossed. Counted is how often 95 % intervals hold the truth: of one cell's place (`pool.interval`, no bounds),
 of one group's place by the bootstrap of fronts (`replicates.pool`), of where two fitted laws meet, of the law
-of the crossing's slopes on U and N (`law.fit_law`, with the bounds), and of its cure fraction. Resumable: rows
-that the file holds are not run again. Seeds are fixed beforehand.
+of the crossing's slopes on U and N (`law.fit_law`, with the bounds), and of its cure fraction. Resumable:
+rows that the file holds are not run again. Seeds are fixed beforehand.
 """
 
 from __future__ import annotations

@@ -7,6 +7,8 @@ second reaches on U, both at their best within the budget (early-stopped on half
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
+from analysis.crossover.arms import Arm, influence
+from analysis.crossover.axes import follows
 from analysis.crossover.locate import Crossovers
+from analysis.crossover.pool import pooled
 
 Array = NDArray[np.float64]
 
@@ -93,47 +98,96 @@ def data_efficiency(found: Crossovers) -> list[dict[str, Any]]:
     if table.empty or table["U"].isna().any():
         return []
     first, second = found.pair
-    free = [a for cell in found.cells[:1] for a in cell.pair.axes if not _follows_u(table, a)]
-    out: dict[str, list[dict[str, Any]]] = {}
+    free = [a for cell in found.cells[:1] for a in cell.pair.axes if not follows(table, a, "U")]
+    every = {arm.run: arm for cell in found.cells for both in cell.arms for arm in both}
+    out: dict[str, list[_Ratio]] = {}
     for _, part in table.groupby([*free, "seed"], dropna=False, sort=False):
         one = part[part["objective"] == first].sort_values("U")
         two = part[part["objective"] == second].sort_values("U")
         if one["U"].nunique() < 2:
             continue
         for row in two.to_dict("records"):
-            ratio, side = _needed(
-                np.log(one["U"].to_numpy(float)), one["best"].to_numpy(float), float(row["best"])
-            )
-            out.setdefault(str(row["cell"]), []).append(
-                {
-                    "log": ratio - math.log(float(row["U"])),
-                    "side": side,
-                    "settled": bool(row["bracketed"]),
-                    "U": float(row["U"]),
-                    "N": float(row["N"]),
-                }
-            )
+            out.setdefault(str(row["cell"]), []).append(_ratio(one, row, every))
     return _ratios(found, out)
 
 
-def _ratios(found: Crossovers, cells: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
-    """Geometric means with t intervals, the variance pooled over cells."""
-    seen = [[r["log"] for r in rows if r["side"] is None] for rows in cells.values()]
-    df = sum(len(s) - 1 for s in seen if len(s) > 1)
-    squares = sum(float(np.var(s) * len(s)) for s in seen if len(s) > 1)
+@dataclass(frozen=True)
+class _Ratio:
+    """One replicate's ratio: ``log`` of it (or of its bound), the ``side`` on which it is one, ``parts`` [n]
+    what each validation sequence adds to its error."""
+
+    log: float
+    side: str | None
+    settled: bool
+    seed: str
+    U: float
+    N: float
+    parts: Array | None
+
+
+def _ratio(one: pd.DataFrame, row: Mapping[Any, Any], every: dict[str, Arm]) -> _Ratio:
+    """How much unique data the first arm, runs ``one`` in order of U, needs for the loss of ``row``."""
+    log_u, curve = np.log(one["U"].to_numpy(float)), np.minimum.accumulate(one["best"].to_numpy(float))
+    loss, own = float(row["best"]), math.log(float(row["U"]))
+    facts = (bool(row["bracketed"]), str(row["seed"]), float(row["U"]), float(row["N"]))
+    if loss < curve[-1]:
+        return _Ratio(float(log_u[-1]) - own, "right", *facts, None)
+    if loss > curve[0]:
+        return _Ratio(float(log_u[0]) - own, "left", *facts, None)
+    k = int(np.clip(np.searchsorted(-curve, -loss), 1, len(curve) - 1))
+    drop = float(curve[k - 1] - curve[k])
+    weight = (curve[k - 1] - loss) / drop if drop > 0 else 0.0
+    needed = float(log_u[k - 1] + weight * (log_u[k] - log_u[k - 1]))
+    parts = None
+    if drop > 0:
+        low, high, other = (
+            _best(every[str(r)]) for r in (one["run"].iloc[k - 1], one["run"].iloc[k], row["run"])
+        )
+        if low is not None and high is not None and other is not None and len(low[0]) == len(other[0]):
+            apart = other[0] - ((1 - weight) * low[0] + weight * high[0])
+            parts = influence(apart, other[1]) * float(log_u[k] - log_u[k - 1]) / drop
+    return _Ratio(needed - own, None, *facts, parts)
+
+
+def _best(arm: Arm) -> tuple[Array, Array] | None:
+    """[n] each validation sequence's loss at the arm's best value, and weights; None without scores."""
+    if arm.b.sequences is None or arm.b.weights is None:
+        return None
+    values = arm.b.sequences[int(arm.best_so_far()[-1])]
+    return (values, arm.b.weights) if np.isfinite(values).all() else None
+
+
+def _ratios(found: Crossovers, cells: dict[str, list[_Ratio]]) -> list[dict[str, Any]]:
+    """Geometric means with t intervals: the variance between replicates pooled over cells, and the validation
+    text's share, which replicates have in common, added."""
+    spread = pooled([{r.seed: r.log for r in rows if r.side is None} for rows in cells.values()])
     axes = {c.pair.name: c.pair.axes for c in found.cells}
     records = []
     for cell, rows in cells.items():
-        sides = {r["side"] for r in rows}
+        sides = {r.side for r in rows}
         censored = "right" if "right" in sides else "left" if "left" in sides else None
-        value = float(np.mean([r["log"] for r in rows]))
+        value = float(np.mean([r.log for r in rows]))
+        shared = _shared(rows)
         if censored:
             low, high = (value, math.inf) if censored == "right" else (-math.inf, value)
             words = "a bound: the loss lies outside what the first arm reached in this study"
-        elif df:
-            half = float(stats.t.ppf(0.5 + found.confidence / 2, df)) * math.sqrt(squares / df / len(rows))
+        elif spread is not None:
+            between = spread.variance / len(rows)
+            variance = between + shared
+            df = spread.df
+            if variance > 0 and shared > 0:
+                df = variance**2 / (between**2 / df + shared**2 / 30.0)
+            half = float(stats.t.ppf(0.5 + found.confidence / 2, df)) * math.sqrt(variance)
             low, high = value - half, value + half
-            words = f"log-normal ratios, one variance for all cells (df {df}), Student's t"
+            words = f"log-normal ratios, one variance for all cells (df {df:.1f}), Student's t; " + (
+                f"validation text included ({math.sqrt(shared):.1%})"
+                if shared
+                else "the validation text's error left out, for there are no scores"
+            )
+        elif shared:
+            half = float(stats.t.ppf(0.5 + found.confidence / 2, 30)) * math.sqrt(shared)
+            low, high = value - half, value + half
+            words = "one replicate: the validation text's error alone, conditional on this subset and seed"
         else:
             low = high = math.nan
             words = "one replicate: no interval"
@@ -141,13 +195,13 @@ def _ratios(found: Crossovers, cells: dict[str, list[dict[str, Any]]]) -> list[d
             {
                 "cell": cell,
                 "axes": dict(axes[cell]),
-                "U": rows[0]["U"],
-                "N": rows[0]["N"],
+                "U": rows[0].U,
+                "N": rows[0].N,
                 "value": math.exp(value),
                 "low": math.exp(low) if math.isfinite(low) else None,
                 "high": math.exp(high) if math.isfinite(high) else None,
                 "censored": censored,
-                "settled": all(r["settled"] for r in rows),
+                "settled": all(r.settled for r in rows),
                 "replicates": len(rows),
                 "assumption": words,
             }
@@ -155,19 +209,10 @@ def _ratios(found: Crossovers, cells: dict[str, list[dict[str, Any]]]) -> list[d
     return records
 
 
-def _needed(log_u: Array, best: Array, loss: float) -> tuple[float, str | None]:
-    """log U at which the first arm's best loss equals ``loss``, and the side on which it lies outside."""
-    curve = np.minimum.accumulate(best)
-    if loss < curve[-1]:
-        return float(log_u[-1]), "right"
-    if loss > curve[0]:
-        return float(log_u[0]), "left"
-    return float(np.interp(-loss, -curve, log_u)), None
-
-
-def _follows_u(table: pd.DataFrame, axis: str) -> bool:
-    """Whether an axis is a budget of unique data: its values order as U does."""
-    groups = table.groupby(table[axis].astype(str))["U"]
-    spread = np.log(table["U"]).max() - np.log(table["U"]).min()
-    within = groups.agg(lambda u: float(np.log(u).max() - np.log(u).min())).max()
-    return bool(spread > 0.02 and within < 0.2 * spread)
+def _shared(rows: list[_Ratio]) -> float:
+    """Variance of the mean log ratio that the shared validation text causes; 0 where scores are missing."""
+    parts = [r.parts for r in rows if r.parts is not None]
+    if len(parts) < len(rows) or len({len(p) for p in parts}) > 1:
+        return 0.0
+    mean = np.mean(parts, axis=0)
+    return float((mean**2).sum())

@@ -23,6 +23,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import optimize, special
 
+from analysis.crossover.axes import follows
 from analysis.crossover.cure import Cure, compare, merged, posteriors
 from analysis.crossover.laplace import Rows, effects, posterior
 from analysis.crossover.locate import Crossovers
@@ -291,21 +292,10 @@ def _design(
     for axis in axes:
         labels = data[axis].astype(str)
         kinds = sorted(labels.unique())
-        if len(kinds) < 2 or len(kinds) > 6 or _follows(data, axis):
+        if len(kinds) < 2 or len(kinds) > 6 or any(follows(data, axis, v) for v in ("N", "U")):
             continue
         levels[axis] = kinds
         for kind in kinds[1:]:
             if not add(f"{axis}={kind}", (labels == kind).to_numpy(float)):
                 dropped.append(f"{axis}={kind}: the places seen do not identify its contrast")
     return np.column_stack(chosen), tuple(names), centre, levels, tuple(dropped)
-
-
-def _follows(data: pd.DataFrame, axis: str) -> bool:
-    """Whether an axis only renames N or U (``model.size``, ``data.unique_bytes``)."""
-    parts = data.groupby(data[axis].astype(str))
-    for variable in ("N", "U"):
-        spread = float(np.log(data[variable]).max() - np.log(data[variable]).min())
-        within = parts[variable].agg(lambda v: float(np.log(v).max() - np.log(v).min())).max()
-        if spread > 0.02 and within < 0.2 * spread:
-            return True
-    return False

@@ -144,6 +144,19 @@ def test_predictions_and_their_refusals():
         law.predict(Q=1.0)
 
 
+def test_data_efficiency_has_an_interval_over_replicates_that_includes_the_text():
+    tables, _ = study(sizes=(190_000,), replicates=2, sequences=12, horizon=4e6)
+    with_text = {r["cell"]: r for r in data_efficiency(locate(*tables))}
+    without = {r["cell"]: r for r in data_efficiency(locate(*tables[:2]))}
+    seen = [c for c, r in with_text.items() if r["censored"] is None]
+    assert seen and all(r["low"] < r["value"] < r["high"] for c, r in with_text.items() if c in seen)
+    assert all("validation text included" in with_text[c]["assumption"] for c in seen)
+    assert all("left out" in without[c]["assumption"] for c in seen)
+    single = study(sizes=(190_000,), replicates=1, sequences=12, horizon=4e6)[0]
+    lonely = [r for r in data_efficiency(locate(*single)) if r["censored"] is None]
+    assert lonely and all("error alone" in r["assumption"] and r["low"] < r["value"] for r in lonely)
+
+
 def test_data_efficiency_of_a_known_ratio():
     """The second arm reaches, on U, what the first needs 2 U for."""
     (runs, curves, _), _ = study(sizes=(190_000,), budgets=(5_000, 10_000, 20_000), keep_scores=False)
