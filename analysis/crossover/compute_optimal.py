@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.crossover.arms import Arm, arms, influence
+from analysis.crossover.arms import Arm, influence
 from analysis.crossover.axes import is_length, is_size
 from analysis.crossover.difference import PLATEAU
 from analysis.crossover.frontier import Curve, Front, build, shared
@@ -90,14 +90,13 @@ def compute_optimal(
     of them, else trunk points. ``tuned``: axes over whose settings a front takes the best (default: those
     that the study's pairs were tuned over). Intervals are by the bootstrap over replicates, twins together.
     """
-    every = arms(found.tables, found.metric)
     rows, _ = usable(found.tables)
     over = {f for c in found.cells for s in c.pair.tuned.values() for f in s} if tuned is None else set(tuned)
     prepared: list[_Prepared] = []
     refused: list[dict[str, str]] = []
     for axes, sides in _groups(rows, found.tables.axes, found.pair, over):
         free = [a for a in found.tables.axes if a not in axes and not is_length(a)]
-        outcome = _fronts(axes, sides, every, found.pair, entries, free)
+        outcome = _fronts(axes, sides, found.arms, found.pair, entries, free)
         if isinstance(outcome, str):
             refused.append({"cell": _name(axes), "reason": outcome})
         else:
@@ -168,7 +167,7 @@ def _grouped(rows: pd.DataFrame, keys: list[str]) -> list[tuple[dict[str, Any], 
 def _fronts(
     axes: dict[str, Any],
     sides: tuple[pd.DataFrame, pd.DataFrame],
-    every: dict[str, Arm],
+    every: Mapping[str, Arm],
     pair: tuple[str, str],
     entries: str,
     free: list[str],
@@ -198,7 +197,7 @@ def _fronts(
     return reason
 
 
-def _curves(side: pd.DataFrame, every: dict[str, Arm], kind: str, free: list[str]) -> list[Curve]:
+def _curves(side: pd.DataFrame, every: Mapping[str, Arm], kind: str, free: list[str]) -> list[Curve]:
     """One curve a size and setting (and, annealed, a length), its replicates together."""
     annealed = kind == "annealed"
     found: dict[tuple[Any, ...], dict[str, tuple[float, Arm]]] = {}

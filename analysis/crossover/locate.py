@@ -35,7 +35,8 @@ class CellOutcome:
 @dataclass(frozen=True)
 class Crossovers:
     """Every same-N crossover of a study. ``records`` follow the report's schema; ``cells`` hold the curves
-    behind them; ``excluded`` says which runs took no part, and why; ``notes`` what was assumed."""
+    behind them; ``excluded`` says which runs took no part, and why; ``notes`` what was assumed;
+    ``arms`` every run's curve, of which less is better."""
 
     pair: tuple[str, str]
     metric: str
@@ -45,6 +46,7 @@ class Crossovers:
     confidence: float
     excluded: list[dict[str, str]] = field(default_factory=list)
     notes: tuple[str, ...] = ()
+    arms: Mapping[str, Arm] = field(default_factory=dict, repr=False)
 
     @property
     def names(self) -> tuple[str, str]:
@@ -104,7 +106,7 @@ def locate(
     records = _records(cells, metric, confidence)
     excluded = [*tables.excluded, *excluded, *lonely]
     return Crossovers(
-        chosen, metric, records, tuple(cells), tables, confidence, excluded, _notes(tables, cells)
+        chosen, metric, records, tuple(cells), tables, confidence, excluded, _notes(tables, cells), every
     )
 
 

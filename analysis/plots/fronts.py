@@ -55,7 +55,9 @@ def fronts(found: Crossovers, optimal: ComputeOptimal, folder: Path) -> Plot | N
             axis.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:.0e}".replace("e+", "e")))
             axis.set_title(f"U = {count(group.U)}", loc="left")
             axis.set_xlabel("training FLOPs")
-            axis.set_ylabel("least loss, nats/token")
+            axis.set_ylabel(
+                "least loss, nats/token" if found.metric == "nll" else f"best {found.metric} (less is better)"
+            )
         for axis in list(axes.flat)[len(groups) :]:
             axis.set_visible(False)
         names = found.names
