@@ -130,9 +130,9 @@ def _run_for_memory(name: str) -> tuple[int, int]:
     import psutil
 
     from trainers.config import RunConfig
+    from trainers.loop import train
     from trainers.memory import training_bytes
     from trainers.numerics import peak_memory, resolve_device
-    from trainers.loop import train
 
     model, batch = MEMORY_SHAPES[name]
     with tempfile.TemporaryDirectory() as folder:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from trainers.config import RunConfig
     from trainers.folder import RunFolder
-    from trainers.rescore import rescore
     from trainers.loop import Result, train
+    from trainers.rescore import rescore
 
 _HOMES = {
     "Result": "trainers.loop",

@@ -17,8 +17,8 @@ from trainers.evaluation.masked import DecodingOrder, exact_under_order
 from trainers.flops import training_flops
 from trainers.folder import Corrupt, Event, RunFolder, step_of
 from trainers.learner import Learner
-from trainers.numerics import describe, settle
 from trainers.loop import default_data_root
+from trainers.numerics import describe, settle
 
 
 class CheckpointGone(LookupError):

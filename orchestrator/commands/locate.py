@@ -200,6 +200,7 @@ def _page(study: Study, unit: str, notes: list[str]) -> str:
             lines.append(
                 f"law of the {law.definition.replace('_', ' ')} crossing, slopes of its logarithm: {slopes}"
             )
+    lines += _other_kinds(study)
     lines += ["", v.evidence, v.control]
     if records := found.records:
         lines.append(f"assumes: {records[0]['assumption']}")
@@ -211,6 +212,21 @@ def _page(study: Study, unit: str, notes: list[str]) -> str:
     return "\n".join(lines)
 
 
+def _other_kinds(study: Study) -> list[str]:
+    """Compute-optimal crossings and those of fitted laws: other quantities, so in tables of their own."""
+    lines = []
+    for title, records, refused in (
+        ("compute-optimal (between fronts), in FLOPs", study.fronts.records, study.fronts.refused),
+        ("law against law, in FLOPs", [m.json() for m in study.arm_laws.meetings], ()),
+    ):
+        if records:
+            lines += ["", title, table(["cell", "place"], [[r["cell"], _place(r)] for r in records])]
+        if refused:
+            reasons = sorted({r["reason"] for r in refused})
+            lines += ["", f"{title}: none in {len(refused)} cells: {'; '.join(reasons)}"]
+    return lines
+
+
 def _place(r: dict[str, Any]) -> str:
     if r["value"] is None:
         return "-"
@@ -218,7 +234,7 @@ def _place(r: dict[str, Any]) -> str:
         return f"> {human(r['value'])}"
     if r["censored"] == "left":
         return f"< {human(r['value'])}"
-    if r["assumption"].startswith("no interval"):
+    if str(r.get("assumption", "")).startswith("no interval"):
         return f"{human(r['value'])}, no interval"
     ends = [human(r[k]) if r[k] is not None else "unbounded" for k in ("low", "high")]
     return f"{human(r['value'])} [{ends[0]}, {ends[1]}]"

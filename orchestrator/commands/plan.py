@@ -102,6 +102,7 @@ def totals(made: Plan) -> str:
     parts = [f"{human(t[f'flops_{what}'])} {what}" for what in ("saved", "paid") if t[f"flops_{what}"] > 0]
     flops = f"{human(t['flops'])} FLOPs (matmul{''.join(f', {part}' for part in parts)})"
     return (
-        f"{t['end_points']} end points of {t['runs']} runs ({states}); about {duration(t['seconds'])} of one core to go, "
-        f"{human(t['D'])} tokens, {flops}, {size(t['memory_bytes'])} memory a run, {size(t['disk_bytes'])} disk"
+        f"{t['end_points']} end points of {t['runs']} runs ({states}); "
+        f"about {duration(t['seconds'])} of one core to go, {human(t['D'])} tokens, {flops}, "
+        f"{size(t['memory_bytes'])} memory a run, {size(t['disk_bytes'])} disk"
     )

@@ -199,7 +199,8 @@ def test_failing_runs_exit_1_and_are_named(crossover: Cli, tmp_path: Path) -> No
     text = tmp_path / "text.txt"
     text.write_text("".join(f"The {i}th sentence says nothing much about {i * i}.\n\n" for i in range(4000)))
     sweep.write_text(
-        "base: {model: {width: 16, layers: 1}, steps: 5, batch_size: 4, evaluation: {sequences: 9000, first: 2},\n"
+        "base: {model: {width: 16, layers: 1}, steps: 5, batch_size: 4,\n"
+        "  evaluation: {sequences: 9000, first: 2},\n"
         f"  data: {{corpus: {{name: text, files: {text}}}, context: 32}}}}\n"
     )
     result = crossover("run", sweep, "--local", "--store", tmp_path / "s", "--no-mlflow", "--no-report")

@@ -77,7 +77,8 @@ def test_nested_and_dotted_and_human_forms_are_the_same_run(tmp_path: Path) -> N
     forms = [
         "base: {data: {unique_bytes: 10000}, optimizer: {lr: 0.001}, steps: 244}",
         "base: {data.unique_bytes: 10k, optimizer.lr: 1e-3, budget: {tokens: 1M}}",
-        "base: {data.unique_bytes: 1e4, optimizer: {name: adamw, lr: '1e-3'}, steps: 244, model.size: d64, model.rope_base: 10000}",
+        "base: {data.unique_bytes: 1e4, optimizer: {name: adamw, lr: '1e-3'}, steps: 244, model.size: d64, "
+        "model.rope_base: 10000}",
     ]
     assert len({points(tmp_path, form)[0].key for form in forms}) == 1
 

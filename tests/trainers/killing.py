@@ -19,8 +19,8 @@ import torch
 from trainers.checkpoint import Rhythm
 from trainers.config import RunConfig
 from trainers.folder import RunFolder
-from trainers.storage import Chunks, LocalStorage
 from trainers.loop import train
+from trainers.storage import Chunks, LocalStorage
 
 
 def die() -> None:

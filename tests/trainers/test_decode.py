@@ -10,8 +10,8 @@ import pytest
 from trainers.config import RunConfig
 from trainers.evaluation.evaluate import evaluate_decoding
 from trainers.folder import RunFolder
-from trainers.rescore import CheckpointGone, decode
 from trainers.loop import train
+from trainers.rescore import CheckpointGone, decode
 from trainers.trained import Trained
 
 

@@ -18,9 +18,9 @@ from trainers.config import EvaluationConfig, Resources, RunConfig
 from trainers.data import prepare
 from trainers.folder import Commit, RunFolder, WrongRun, json_line
 from trainers.learner import Learner
+from trainers.loop import MissingParent, evaluation_grid, on_curve, train
 from trainers.objectives.base import Term
 from trainers.rescore import CheckpointGone, rescore
-from trainers.loop import MissingParent, evaluation_grid, on_curve, train
 
 Tiny = Callable[..., RunConfig]
 EVERY = Rhythm(0, float("inf"))

@@ -58,7 +58,7 @@ class Half:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Both halves of one evaluation; ``kind`` is what its numbers may be called, ``draws`` those of half B."""
+    """Both halves of one evaluation. ``kind``: what its numbers may be called; ``draws``: those of half B."""
 
     kind: Likelihood
     draws: int
@@ -118,9 +118,9 @@ def to_precision(
 ) -> Evaluation:
     """Score with as many draws as bring half B's Monte-Carlo error to ``standard_error`` nats at most.
 
-    Default ``config.precise``. Half B is what is reported; half A, which only selects, gets ``minimum`` draws. That many tell
-    the error to about 20 %; at ``maximum`` it stops, and ``b.mc_se`` tells what it reached. Draws already made are kept, so
-    the result is that of `evaluate` with its number of draws.
+    Default ``config.precise``. Half B is what is reported; half A, which only selects, gets ``minimum``
+    draws. That many tell the error to about 20 %; at ``maximum`` it stops, and ``b.mc_se`` tells what it
+    reached. Draws already made are kept, so the result is that of `evaluate` with its number of draws.
     """
     target = config.precise if standard_error is None else standard_error
     scores = _score(model, objective, dataset, config, range(minimum), micro_batch)

@@ -13,11 +13,11 @@ import toys
 from trainers.batch import Batch
 from trainers.config import EvaluationConfig, RunConfig
 from trainers.evaluation.evaluate import evaluate
+from trainers.loop import train
 from trainers.models import initialise
 from trainers.models.transformer import Transformer
 from trainers.noise import Noise
 from trainers.objectives.base import Objective, objectives
-from trainers.loop import train
 
 NAMES = ["uniform_noise", "two_tokens", "embedding_diffusion"]
 VOCAB, LENGTH, SIZE = 7, 12, 8
