@@ -88,7 +88,7 @@ def _find(frame: pd.DataFrame, name: str, given: Mapping[str, str]) -> tuple[str
         near = difflib.get_close_matches(wanted, [str(c) for c in frame.columns], n=1)
         raise FitError(
             f"column map {name}={wanted}: the table has no such column"
-            + (f"; did you mean {near[0]!r}?" if near else "")
+            + (f"; did you mean {near[0]!r}?" if near else ".")
             + f" Columns: {', '.join(map(str, frame.columns))}"
         )
     if name in frame.columns:

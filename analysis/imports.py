@@ -73,7 +73,7 @@ def _pick(names: Iterable[str], wanted: str | None, usual: Sequence[str], what: 
     if len(inside) == 1:
         return inside[0]
     near = difflib.get_close_matches(wanted, names, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    hint = f"; did you mean {near[0]!r}?" if near else "."
     raise TableError(f"{where}: no {what} {wanted!r}{hint} There are: {', '.join(names)}")
 
 

@@ -69,7 +69,7 @@ def split(
             near = difflib.get_close_matches(value, values.unique(), n=1)
             raise TableError(
                 f"column {column!r} never is {value!r}"
-                + (f"; did you mean {near[0]!r}?" if near else "")
+                + (f"; did you mean {near[0]!r}?" if near else ".")
                 + f" It is: {', '.join(values.unique()[:12])}"
             )
     kinds = {o: _kind(o, likelihood or {}, pair) for o in pair}
@@ -111,7 +111,7 @@ def _need(frame: pd.DataFrame, name: str) -> None:
     if name in frame.columns:
         return
     near = difflib.get_close_matches(name, [str(c) for c in frame.columns], n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    hint = f"; did you mean {near[0]!r}?" if near else "."
     raise TableError(f"the table has no column {name!r}{hint} Columns: {', '.join(map(str, frame.columns))}")
 
 

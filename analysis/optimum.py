@@ -12,6 +12,7 @@ from analysis.laws.base import Array, Law, Named
 from analysis.result import Estimate, Fit
 
 _GRID = 241
+_FAR = np.log(1e30)
 _SPAN = (np.log(1e3), np.log(1e15))
 
 
@@ -111,7 +112,7 @@ def optimal(result: Fit, compute: float, fixed: Mapping[str, float] | None = Non
         )
 
     centre = float(np.atleast_1d(log_size({n: np.array([v]) for n, v in result.values.items()}))[0])
-    if not np.isfinite(centre):
+    if not -_FAR < centre < _FAR:  # NaN, or a parameter that ran off to its bound
         raise ValueError(
             f"{law.name} has no interior optimum at C = {compute:g}: its best N is at the edge of 1e3 to 1e15"
         )

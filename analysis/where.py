@@ -72,7 +72,7 @@ def _walk(node: ast.expr, columns: Mapping[str, pd.Series], quoted: Mapping[str,
         name = quoted.get(node.id, node.id)
         if name not in columns:
             near = difflib.get_close_matches(name, [str(c) for c in columns], n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
+            hint = f"; did you mean {near[0]!r}?" if near else "."
             raise ValueError(
                 f"filter {text!r}: no column {name!r}{hint} Columns: {', '.join(map(str, columns))}"
             )

@@ -41,7 +41,9 @@ class Drawing:
         stem.parent.mkdir(parents=True, exist_ok=True)
         png, svg, csv, pdf = (stem.with_name(f"{stem.name}.{e}") for e in ("png", "svg", "csv", "pdf"))
         with look():
-            self.figure.savefig(png, metadata={"Software": "crossover"}, **({"dpi": dpi} if dpi else {}))
+            self.figure.savefig(
+                png, metadata={"Software": "crossover"}, dpi=dpi or mpl.rcParams["savefig.dpi"]
+            )
             self.figure.savefig(svg, metadata={"Date": None, "Creator": "crossover"})
             if path.suffix.lower() == ".pdf":
                 self.figure.savefig(pdf, metadata={"CreationDate": None})

@@ -251,6 +251,13 @@ def test_isoflop_of_negative_losses_and_unannealed_rows(crossover: Cli, table: C
     assert "annealed end points" in refused(crossover, "isoflop", table(isoflops().assign(annealed=False)))
 
 
+def test_losses_that_grow_with_size_have_no_optimum(crossover: Cli, table: Callable[..., Path]) -> None:
+    path = table(rows().assign(loss=lambda f: 1 + f["N"] / 1e10))
+    routes = read(crossover, "isoflop", path, "--at", "1e22")["approaches"]["routes"]
+    assert [r["N"] for r in routes[:3]] == [None] * 3 and all(r["note"] for r in routes)
+    assert "at a bound" in routes[4]["note"]
+
+
 def test_the_three_routes_side_by_side(crossover: Cli) -> None:
     found = read(crossover, "isoflop", *CHINCHILLA, "--at", "5.76e23")
     names = [r["route"] for r in found["approaches"]["routes"]]
