@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -169,3 +170,12 @@ def test_data_efficiency_of_a_known_ratio():
     assert ratios[5000]["value"] == pytest.approx(2.0) and ratios[10000]["value"] == pytest.approx(2.0)
     assert ratios[5000]["low"] == pytest.approx(2.0) and ratios[5000]["settled"]
     assert ratios[20000]["censored"] == "right" and ratios[20000]["value"] == pytest.approx(1.0)
+
+
+def test_the_documented_coverage_is_the_measured_one():
+    root = Path(__file__).parents[2]
+    text = (root / "docs" / "crossovers.md").read_text(encoding="utf-8")
+    measured = pd.read_csv(root / "benchmarks" / "results" / "coverage_crossover.csv")
+    assert all(f"{100 * c:.1f} %" in text for c in measured["coverage"])
+    law = measured[(measured["interval"] == "law of the crossing") & (measured["replicates"] == 5)]
+    assert law["coverage"].between(0.93, 0.97).all()
