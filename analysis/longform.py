@@ -81,13 +81,19 @@ def split(
     replicate = replicate or ("seed" if "seed" in frame.columns and "seed" not in by else None)
     if replicate is None:
         notes.append("no column of replicates (--replicate): every cell is taken to have one")
+    for name in (*by, *(c for c in (replicate, run) if c)):
+        if frame[name].isna().any():
+            raise TableError(
+                f"column {name!r} is empty in {int(frame[name].isna().sum())} rows; their cell is not known: "
+                "fill it, or choose rows with --where"
+            )
     facts = {n: _known(frame, n, dict(columns or {})) for n in ("N", "U")}
     long = pd.DataFrame(
         {"objective": values, "seed": frame[replicate] if replicate else 0}, index=frame.index
     )
     long = long.assign(**{b: frame[b] for b in by}, **{n: v for n, v in facts.items() if v is not None})
     names = ["objective", "seed", *by]
-    long["run"] = frame[run].astype(str) if run else long[names].astype(str).agg("/".join, axis=1)
+    long["run"] = frame[run].astype(str) if run else long[names].map(str).agg("/".join, axis=1)
     tokens, unit = _tokens(frame, x, facts, notes)
     numbers = pd.DataFrame({"tokens": tokens, "nll_b": _numbers(frame, y)}, index=frame.index)
     numbers["nll_a"] = numbers["nll_b"]
