@@ -13,20 +13,20 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.crossover.arms import Arm, influence
-from analysis.crossover.axes import is_length, is_size
+from analysis.crossover.arms import influence
+from analysis.crossover.axes import is_length
 from analysis.crossover.difference import PLATEAU
-from analysis.crossover.frontier import Curve, Front, build, shared
+from analysis.crossover.entries import FrontEntries, fronts, groups
+from analysis.crossover.frontier import Front
 from analysis.crossover.locate import Crossovers, allows
-from analysis.crossover.pairs import curve_name, short, text, usable
+from analysis.crossover.pairs import text, usable
 from analysis.crossover.replicates import Pooled, dirichlet
 from analysis.crossover.replicates import pool as pool_draws
 
@@ -34,9 +34,6 @@ Array = NDArray[np.float64]
 
 DRAWS = 200
 """Bootstrap draws: weights of replicates."""
-
-SIZES = 3
-"""Sizes that a front needs."""
 
 _SPACING = math.log(1.02)
 _MOST = 1500
@@ -92,11 +89,11 @@ def compute_optimal(
     """
     rows, _ = usable(found.tables)
     over = {f for c in found.cells for s in c.pair.tuned.values() for f in s} if tuned is None else set(tuned)
-    prepared: list[_Prepared] = []
+    prepared: list[FrontEntries] = []
     refused: list[dict[str, str]] = []
-    for axes, sides in _groups(rows, found.tables.axes, found.pair, over):
+    for axes, sides in groups(rows, found.tables.axes, found.pair, over):
         free = [a for a in found.tables.axes if a not in axes and not is_length(a)]
-        outcome = _fronts(axes, sides, found.arms, found.pair, entries, free)
+        outcome = fronts(axes, sides, found.arms, found.pair, entries, free)
         if isinstance(outcome, str):
             refused.append({"cell": _name(axes), "reason": outcome})
         else:
@@ -110,121 +107,14 @@ def compute_optimal(
         [[_place(p, c, seeds, w) for w in weights] for p, c in zip(prepared, crossed, strict=True)]
     )
     scatter = pool_draws(sampled, [p.replicates for p in prepared])
-    groups = tuple(_pair(p, c, found, d, scatter) for p, c, d in zip(prepared, crossed, sampled, strict=True))
-    return ComputeOptimal(found.pair, groups, tuple(refused))
+    compared = tuple(
+        _pair(p, c, found, d, scatter) for p, c, d in zip(prepared, crossed, sampled, strict=True)
+    )
+    return ComputeOptimal(found.pair, compared, tuple(refused))
 
 
 def _name(axes: dict[str, Any]) -> str:
     return ", ".join(f"{k}={text(v)}" for k, v in axes.items()) or "all"
-
-
-# ---- what enters a front -------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Prepared:
-    """Two fronts of a group, not yet compared."""
-
-    axes: dict[str, Any]
-    U: float
-    entropy: float
-    entries: str
-    fronts: tuple[Front, Front]
-    likelihoods: tuple[str, str]
-
-    @property
-    def replicates(self) -> int:
-        """Replicates that both fronts have."""
-        return len(set(self.fronts[0].seeds) & set(self.fronts[1].seeds))
-
-
-def _groups(
-    rows: pd.DataFrame, axes: Sequence[str], pair: tuple[str, str], tuned: set[str]
-) -> list[tuple[dict[str, Any], tuple[pd.DataFrame, pd.DataFrame]]]:
-    """The study in parts that a front may mix: all sizes, lengths and tuned settings of one U and data."""
-    one, two = (rows[rows["objective"] == o] for o in pair)
-    if one.empty or two.empty:
-        return []
-    fixed = [a for a in axes if a not in tuned and not is_length(a) and not is_size(rows, a)]
-    out: list[tuple[dict[str, Any], tuple[pd.DataFrame, pd.DataFrame]]] = []
-    # An axis that one objective does not have (its own options) splits the other's front only.
-    keys = [[a for a in fixed if not side[a].isna().all()] for side in (one, two)]
-    for (a, left), (b, right) in itertools.product(_grouped(one, keys[0]), _grouped(two, keys[1])):
-        if all(str(a[k]) == str(b[k]) for k in a.keys() & b.keys()):
-            out.append(({k: {**a, **b}[k] for k in fixed if k in a or k in b}, (left, right)))
-    return out
-
-
-def _grouped(rows: pd.DataFrame, keys: list[str]) -> list[tuple[dict[str, Any], pd.DataFrame]]:
-    if not keys:
-        return [({}, rows)]
-    return [
-        (dict(zip(keys, key if isinstance(key, tuple) else (key,), strict=True)), part)
-        for key, part in rows.groupby(keys, dropna=False, sort=True)
-    ]
-
-
-def _fronts(
-    axes: dict[str, Any],
-    sides: tuple[pd.DataFrame, pd.DataFrame],
-    every: Mapping[str, Arm],
-    pair: tuple[str, str],
-    entries: str,
-    free: list[str],
-) -> _Prepared | str:
-    """Both fronts of a group, or why there are none."""
-    names = [short(o) for o in pair]
-    tried = ("annealed", "trunk") if entries == "auto" else (entries,)
-    reason = ""
-    for kind in tried:
-        curves = [_curves(side, every, kind, free) for side in sides]
-        sizes = [len({c.N for c in part}) for part in curves]
-        if min(sizes) >= SIZES:
-            built = [build(part) for part in curves]
-            if built[0] is None or built[1] is None:
-                continue
-            both = pd.concat(sides)
-            return _Prepared(
-                axes,
-                float(np.exp(np.log(both["U"].to_numpy(float)).mean())),
-                float(both["unigram_entropy"].max()),
-                kind,
-                (built[0], built[1]),
-                (str(sides[0]["likelihood"].iloc[0]), str(sides[1]["likelihood"].iloc[0])),
-            )
-        what = {"annealed": "annealed end points", "trunk": "constant-rate runs"}[kind]
-        reason = f"a front needs {SIZES} sizes; of {what} {names[0]} has {sizes[0]} and {names[1]} {sizes[1]}"
-    return reason
-
-
-def _curves(side: pd.DataFrame, every: Mapping[str, Arm], kind: str, free: list[str]) -> list[Curve]:
-    """One curve a size and setting (and, annealed, a length), its replicates together."""
-    annealed = kind == "annealed"
-    found: dict[tuple[Any, ...], dict[str, tuple[float, Arm]]] = {}
-    for _, row in side.iterrows():
-        constant = str(row.get("schedule", "constant")).lower() in ("constant", "nan", "none")
-        name = str(row["run"]) if annealed else curve_name(row, every)
-        if annealed == constant and name == str(row["run"]):
-            continue
-        limit = float(row["steps"]) if math.isfinite(row["steps"]) else math.inf
-        arm = every[name].until(limit) if name in every else None
-        if arm is None or not len(arm) or not np.isfinite(arm.x["flops"]).all():
-            continue
-        setting = tuple(str(row[a]) for a in free)
-        key = (round(math.log(row["N"]), 2), *setting, *((limit,) if annealed else ()))
-        kept = found.setdefault(key, {})
-        seed = str(row["seed"])
-        if seed not in kept or len(kept[seed][1]) < len(arm):
-            kept[seed] = (float(row["N"]), arm)
-    out = []
-    for key, kept in found.items():
-        members = [arm for _, arm in kept.values()]
-        index, cost = shared(members, annealed)
-        n = float(np.exp(np.mean([math.log(n) for n, _ in kept.values()])))
-        final = not annealed and all(a.bracketed() for a in members)
-        name = " ".join(map(str, key))
-        out.append(Curve(float(f"{n:.4g}"), name, tuple(kept), tuple(members), index, cost, final))
-    return out
 
 
 # ---- where they cross ----------------------------------------------------------------------------------
@@ -245,7 +135,7 @@ class _Crossed:
     others: tuple[tuple[str, float], ...]
 
     @classmethod
-    def of(cls, p: _Prepared, metric: str) -> _Crossed:
+    def of(cls, p: FrontEntries, metric: str) -> _Crossed:
         first, second = p.fronts
         low = math.log(max(first.reach[0], second.reach[0]))
         high = math.log(min(first.reach[1], second.reach[1]))
@@ -284,7 +174,7 @@ def _cross(
     return place, k, tuple((w, c) for w, c, _ in earlier)
 
 
-def _place(p: _Prepared, c: _Crossed, seeds: list[str], weights: Array) -> float:
+def _place(p: FrontEntries, c: _Crossed, seeds: list[str], weights: Array) -> float:
     """log C of the crossing under weights [R] of the study's replicates."""
     if len(c.log_c) == 0:
         return math.inf
@@ -295,7 +185,7 @@ def _place(p: _Prepared, c: _Crossed, seeds: list[str], weights: Array) -> float
     return _cross(sides[1] - sides[0], c.log_c, c.counted)[0]
 
 
-def _pair(p: _Prepared, c: _Crossed, found: Crossovers, sampled: Array, scatter: Pooled) -> FrontPair:
+def _pair(p: FrontEntries, c: _Crossed, found: Crossovers, sampled: Array, scatter: Pooled) -> FrontPair:
     names = found.names
     value, censored, reason = _verdict(c, names)
     low = high = None
@@ -399,7 +289,7 @@ def _best(front: Front, log_c: float | None) -> dict[str, Any] | None:
     }
 
 
-def _text_variance(p: _Prepared, c: _Crossed) -> float:
+def _text_variance(p: FrontEntries, c: _Crossed) -> float:
     """Variance of log C that the shared validation text and mask draws cause: that of the fronts' paired
     difference at the crossing, over its squared slope."""
     near = np.abs(c.log_c - c.place) <= math.log(1.3)

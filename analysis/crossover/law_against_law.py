@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from scipy import optimize, stats
 
+from analysis.crossover.surfaces import surface, tried_sizes
 from analysis.laws.base import Array, Law
 from analysis.result import Fit
 from analysis.uncertainty import MIN_UNITS, PERCENTILE_UNITS
@@ -24,8 +25,6 @@ AXES = ("D", "epochs", "C", "N", "U")
 """Axes that are not variables of a law are made from them: epochs = D / U, C = 6 N D."""
 
 POINTS = 161
-SIZES = 49
-_CHUNK = 3_000_000
 
 
 class MeetingError(ValueError):
@@ -134,10 +133,10 @@ def meet(
     if not 0 < low < high:
         raise MeetingError(f"between: needs 0 < low < high, got {low:g} and {high:g}")
     grid = np.linspace(math.log(low), math.log(high), POINTS)
-    sizes = _sizes(first, second) if free_size else None
+    sizes = tried_sizes(first, second) if free_size else None
     natural = [np.array([[f.values[n] for n in f.law.parameter_names]]) for f in (first, second)]
     surfaces = [
-        _surface(f.law, v, along, grid, fixed, sizes) for f, v in zip((first, second), natural, strict=True)
+        surface(f.law, v, along, grid, fixed, sizes) for f, v in zip((first, second), natural, strict=True)
     ]
     places = _places(surfaces[1][0] - surfaces[0][0], grid)
     place, others = places[0]
@@ -234,76 +233,6 @@ def _largest(fits: tuple[Fit, Fit], along: str, fixed: Mapping[str, float]) -> f
     return float(min(c.max() for c in columns)) if columns else None
 
 
-def _sizes(first: Fit, second: Fit) -> Array:
-    """[M] log N searched: thirtyfold beyond the sizes of both fits, or 1e4 to 1e13."""
-    columns = [f.data["N"].to_numpy(float) for f in (first, second) if f.data is not None and "N" in f.data]
-    if not columns:
-        return np.linspace(math.log(1e4), math.log(1e13), 2 * SIZES)
-    every = np.concatenate(columns)
-    return np.linspace(math.log(every.min() / 30), math.log(every.max() * 30), SIZES)
-
-
-# ---- the surfaces --------------------------------------------------------------------------------------
-
-
-def _surface(
-    law: Law, natural: Array, along: str, grid: Array, fixed: Mapping[str, float], sizes: Array | None
-) -> tuple[Array, Array | None]:
-    """[S, K] values of a law along the axis, and [S, K] log N of the best size where N is free."""
-    theta = law.to_internal(natural)
-    if sizes is None:
-        return _evaluate(law, theta, along, grid, fixed, None), None
-    m = len(sizes)
-    rows = max(1, _CHUNK // (m * len(grid)))
-    values, best = [], []
-    for start in range(0, len(theta), rows):
-        part = theta[start : start + rows]
-        c, n = np.repeat(grid, m), np.tile(sizes, len(grid))
-        table = _evaluate(law, part, along, c, fixed, n).reshape(len(part), len(grid), m)
-        table = np.where(np.isfinite(table), table, np.inf)
-        least, at = _vertex(table, sizes)
-        values.append(least)
-        best.append(at)
-    value = np.concatenate(values)
-    return np.minimum.accumulate(value, axis=1), np.concatenate(best)
-
-
-def _vertex(table: Array, sizes: Array) -> tuple[Array, Array]:
-    """Least value and its place over the last axis, by the parabola through the least grid value and its
-    neighbours."""
-    k = np.clip(np.argmin(table, axis=-1), 1, len(sizes) - 2)
-    left, mid, right = (np.take_along_axis(table, (k + s)[..., None], -1)[..., 0] for s in (-1, 0, 1))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        bend = left - 2 * mid + right
-        shift = np.where(bend > 0, 0.5 * (left - right) / bend, 0.0)
-        shift = np.clip(np.nan_to_num(shift), -1.0, 1.0)
-        value = mid + 0.5 * shift * (right - left) + 0.5 * shift**2 * bend
-    edge = np.argmin(table, axis=-1) != k
-    least = table.min(axis=-1)
-    step = sizes[1] - sizes[0]
-    place = np.where(edge, sizes[np.argmin(table, axis=-1)], sizes[k] + shift * step)
-    return np.where(edge | ~np.isfinite(value), least, value), place
-
-
-def _evaluate(
-    law: Law, theta: Array, along: str, at: Array, fixed: Mapping[str, float], log_n: Array | None
-) -> Array:
-    """[S, n] the law at log axis values [n]."""
-    x: dict[str, Array] = {k: np.full_like(at, math.log(v)) for k, v in fixed.items()}
-    if log_n is not None:
-        x["N"] = log_n
-    x[along] = at
-    if along == "C" and "D" not in fixed:
-        x["D"] = at - math.log(6.0) - x["N"]
-    elif along == "epochs":
-        x["D"] = at + x["U"]
-    if "C" in law.variables and "C" not in x:
-        x["C"] = math.log(6.0) + x["N"] + x["D"]
-    columns = {v: np.exp(x[v]) if v in law.raw_variables else x[v] for v in law.variables}
-    with np.errstate(all="ignore"):
-        return np.asarray(law.evaluate(theta, columns, jac=False)[0], dtype=float)
-
-
 # ---- where they meet -----------------------------------------------------------------------------------
 
 
@@ -354,7 +283,7 @@ def _polished(
     def gap(at: float) -> float:
         point = np.array([at])
         values = [
-            _surface(law, v, along, point, fixed, None)[0][0, 0]
+            surface(law, v, along, point, fixed, None)[0][0, 0]
             for law, v in zip((first, second), natural, strict=True)
         ]
         return float(values[1] - values[0])
@@ -387,7 +316,7 @@ def _sampled(
     )
     count = min(len(d) for d in draws)
     both = [
-        _surface(f.law, d[:count], along, grid, fixed, sizes)[0]
+        surface(f.law, d[:count], along, grid, fixed, sizes)[0]
         for f, d in zip((first, second), draws, strict=True)
     ]
     found = np.array([p for p, _ in _places(both[1] - both[0], grid)])
@@ -455,7 +384,7 @@ def _at_best(
     """Each law's N and D at the crossing, and why the place is refused if a best N is no interior one."""
     found, loose = [], []
     for fit, values in zip((first, second), natural, strict=True):
-        at = _surface(fit.law, values, "C", np.array([place]), fixed, sizes)[1]
+        at = surface(fit.law, values, "C", np.array([place]), fixed, sizes)[1]
         log_n = float(at[0, 0]) if at is not None else math.nan
         found.append({"N": math.exp(log_n), "D": math.exp(place - log_n) / 6.0})
         if not sizes[0] + 1e-9 < log_n < sizes[-1] - 1e-9:
