@@ -89,7 +89,7 @@ def expand(spec: SweepSpec) -> list[EndPoint]:
             continue
         before = len(issues)
         config = resolve(cell.run, issues)
-        if config is not None:
+        if config is not None and _has_content(config, cell.run, issues):
             config = extended(config, spec.extend, partial(matches, cell=cell, skip="seed"), issues)
         if config is None or len(issues) > before:
             if len(issues) > MOST_ISSUES:
@@ -130,6 +130,18 @@ def _without_horizons(found: list[EndPoint]) -> list[EndPoint]:
         for point in found
     ]
     return bare if len({(point.cell, point.seed) for point in bare}) == len(found) else found
+
+
+def _has_content(config: RunConfig, run: Node, issues: list[Issue]) -> bool:
+    """Whether the corpus is there to be told by its content, which keys need; an issue where it is not."""
+    try:
+        config.data.corpus.digest()
+    except (ValueError, OSError) as error:
+        field, colon, message = str(error).removeprefix("data.corpus.").partition(": ")
+        node = run.at(("data", "corpus", field))
+        issues.append(node.issue(message if colon and node.path[-1:] == (field,) else str(error)))
+        return False
+    return True
 
 
 def _replicate(config: RunConfig, seed: int, pinned: bool) -> RunConfig:

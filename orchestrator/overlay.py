@@ -11,7 +11,7 @@ from orchestrator.source import Issue, Node, parse, read
 
 def extended(path: Path, above: tuple[Path, ...], issues: list[Issue]) -> Node:
     """A file laid over those it extends."""
-    node = read(path)
+    node = read(path, issues)
     extends = node.get("extends")
     if extends is None:
         return node

@@ -11,10 +11,10 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, ValidationError
 
 from orchestrator.numbers import number
-from trainers.component import Component, Registry
+from trainers.component import Component, Registry, problems
 
 Quantity = Literal["N", "N_non_embedding", "U", "U_bytes", "D", "width", "layers"]
 Number = Annotated[float, BeforeValidator(number)]
@@ -76,10 +76,13 @@ for _rule in (Power, Width, StepLaw):
 
 
 def rule(written: Mapping[str, Any]) -> Rule:
-    """The rule that a mapping with ``rule: NAME`` and options writes. Raises ValueError (pydantic's is one)
-    where it is wrong."""
+    """The rule that a mapping with ``rule: NAME`` and options writes. Raises ValueError with all that is
+    wrong."""
     try:
         cls = rules[str(written["rule"])]
     except KeyError as error:
         raise ValueError(error.args[0]) from None
-    return cls.model_validate({key: value for key, value in written.items() if key != "rule"})
+    try:
+        return cls.model_validate({key: value for key, value in written.items() if key != "rule"})
+    except ValidationError as error:
+        raise ValueError("; ".join(map(str, problems(error, cls)))) from None

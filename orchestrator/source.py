@@ -65,9 +65,9 @@ class Node:
         return "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in self.path).removeprefix(".")
 
     def issue(self, message: str) -> Issue:
-        """An issue at this place; a scalar value is shown."""
-        shown = "" if isinstance(self.value, dict | list) else f" (found {self.value!r})"
-        return Issue(self.file, self.line, self.key, message + shown)
+        """An issue at this place; a scalar or a short list is shown."""
+        short = not isinstance(self.value, dict) and len(repr(self.plain)) <= 80
+        return Issue(self.file, self.line, self.key, message + (f" (found {self.plain!r})" if short else ""))
 
     def at(self, path: Sequence[str | int]) -> Node:
         """The deepest node that exists along ``path``."""
@@ -93,22 +93,23 @@ class Node:
         return replace(self, value={**self.value, name: child})
 
 
-def read(file: Path | str) -> Node:
-    """The mapping in a YAML file. Raises SpecError (also where the file is missing or no mapping)."""
+def read(file: Path | str, issues: list[Issue] | None = None) -> Node:
+    """The mapping in a YAML file. Raises SpecError (also where the file is missing or no mapping); YAML's
+    traps go to ``issues`` instead, if given."""
     try:
         text = Path(file).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise SpecError([Issue(str(file), 0, "", f"cannot be read: {reason}")]) from None
-    node = parse(text, str(file))
+    node = parse(text, str(file), issues)
     if not isinstance(node.value, dict):
         raise SpecError([Issue(str(file), 1, "", "a sweep is a mapping of keys to values")])
     return node
 
 
-def parse(text: str, file: str) -> Node:
+def parse(text: str, file: str, issues: list[Issue] | None = None) -> Node:
     """The value that YAML ``text`` holds, with ``file`` as the name in messages. Raises SpecError with every
-    error found."""
+    error found; those that leave a value to go on with (traps) go to ``issues`` instead, if given."""
     try:
         found = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
@@ -116,10 +117,12 @@ def parse(text: str, file: str) -> Node:
         raise SpecError([Issue(file, line, "", f"no valid YAML: {error.problem or error.context}")]) from None
     except yaml.YAMLError as error:
         raise SpecError([Issue(file, 1, "", f"no valid YAML: {error}")]) from None
-    issues: list[Issue] = []
-    node = Node(None, file, 1) if found is None else _convert(found, file, (), issues, ())
-    if issues:
-        raise SpecError(issues)
+    traps: list[Issue] = []
+    node = Node(None, file, 1) if found is None else _convert(found, file, (), traps, ())
+    if issues is not None:
+        issues += traps
+    elif traps:
+        raise SpecError(traps)
     return node
 
 
@@ -169,7 +172,8 @@ def _convert(found: yaml.Node, file: str, path: KeyPath, issues: list[Issue], ab
     try:
         return replace(place, value=scalar(found.value))
     except ValueError as error:
-        issues.append(replace(place, value=found.value).issue(str(error)))
+        place = replace(place, value=found.value)
+        issues.append(place.issue(str(error)))
         return place
 
 

@@ -18,11 +18,13 @@ from pydantic import ValidationError
 
 from orchestrator import fields, layers
 from orchestrator.extension import Extension
-from orchestrator.numbers import count
+from orchestrator.ladders import size
+from orchestrator.numbers import count, number
 from orchestrator.overlay import extended, overlay, setting
 from orchestrator.source import Issue, KeyPath, Node, SpecError, parse, read
 from orchestrator.sweepfile import AnalysisSpec, SweepFile
 from trainers.component import problems, unknown
+from trainers.objectives.base import objectives
 
 
 @dataclass(frozen=True)
@@ -96,16 +98,17 @@ def load(paths: Sequence[str | Path], set: Sequence[str] = (), only: Sequence[st
     issues: list[Issue] = []
     for path in paths:
         try:
-            spec, found = _one(Path(path), set, only)
+            spec, found, traps = _one(Path(path), set, only)
         except SpecError as error:
             issues += error.issues
             continue
         if found:
-            issues += found
             try:
                 expand(spec)
             except SpecError as error:
-                issues += error.issues
+                found += error.issues
+            said = {(trap.file, trap.key) for trap in traps}
+            issues += traps + [issue for issue in found if (issue.file, issue.key) not in said]
         specs.append(spec)
     names = [spec.name for spec in specs]
     for spec in specs:
@@ -118,10 +121,13 @@ def load(paths: Sequence[str | Path], set: Sequence[str] = (), only: Sequence[st
     return specs
 
 
-def _one(path: Path, settings: Sequence[str], only: Sequence[str]) -> tuple[SweepSpec, list[Issue]]:
-    """A file's spec without what is wrong in it, and what is wrong."""
+def _one(
+    path: Path, settings: Sequence[str], only: Sequence[str]
+) -> tuple[SweepSpec, list[Issue], list[Issue]]:
+    """A file's spec without what is wrong in it, what is wrong, and what of that was wrong on reading."""
     issues: list[Issue] = []
     source = extended(path, (), issues)
+    traps = list(issues)
     for text in settings:
         source = overlay(source, setting(text, issues), issues)
     source = _structure(source, issues)
@@ -141,7 +147,7 @@ def _one(path: Path, settings: Sequence[str], only: Sequence[str]) -> tuple[Swee
     when = []
     for node in part("when", []).value:
         written = node.get("match") or Node({})
-        match = _known(written, issues, conditions=True)
+        match = _condition(written, issues)
         over = layers.undot(
             _known(node.get("set") or Node({}, node.file, node.line, node.path), issues), issues
         )
@@ -166,7 +172,7 @@ def _one(path: Path, settings: Sequence[str], only: Sequence[str]) -> tuple[Swee
         exclude=[
             known
             for node in part("exclude", []).value
-            if len((known := _known(node, issues, conditions=True)).value) == len(node.value)
+            if len((known := _condition(node, issues)).value) == len(node.value)
         ],
         when=when,
         seeds=numbers,
@@ -176,7 +182,20 @@ def _one(path: Path, settings: Sequence[str], only: Sequence[str]) -> tuple[Swee
         source=source,
     )
     _clashes(spec, issues)
-    return spec, issues
+    _comparison(spec.analysis, source.get("analysis"), issues)
+    return spec, issues, traps
+
+
+def _comparison(analysis: AnalysisSpec, node: Node | None, issues: list[Issue]) -> None:
+    """Objectives of ``pair`` and fields of ``pair_over`` that there are not."""
+    if node is None:
+        return
+    known = {"pair": ("objective", objectives.names()), "pair_over": ("field", sorted(fields.table()))}
+    for key, (kind, names) in known.items():
+        for i, name in enumerate(getattr(analysis, key)):
+            if name not in names:
+                text = unknown(kind, name, list(names))
+                issues.append(node.at((key, i)).issue(text if len(names) < 25 else text.split(" Known:")[0]))
 
 
 def _extensions(nodes: Sequence[Node], issues: list[Issue]) -> tuple[Extension, ...]:
@@ -184,7 +203,7 @@ def _extensions(nodes: Sequence[Node], issues: list[Issue]) -> tuple[Extension, 
     found = []
     for node in nodes:
         written = node.get("match") or Node({}, node.file, node.line, node.path)
-        match = _known(written, issues, conditions=True)
+        match = _condition(written, issues)
         if len(match.value) == len(written.value):
             found.append(Extension(match, node.at(("to",))))
     return tuple(found)
@@ -199,10 +218,14 @@ def _structure(source: Node, issues: list[Issue]) -> Node:
         for problem in problems(error, SweepFile):
             node = whole.at(problem.path)
             message = problem.message
+            if message == "Field required":
+                message = f"{problem.path[-1]!r} is required"
             if message.startswith("unknown field"):
                 message = message.replace("unknown field", "unknown key")
-            if problem.path[0] in ("axes", "zip") and "list" in message:
-                message = "an axis is a list of values" if problem.path[0] == "axes" else _ZIP
+            if problem.path[0] == "axes" and "list" in message:
+                message = "an axis is a list of values"
+            if problem.path[0] == "zip":
+                message = _ZIP
             issues.append(node.issue(message))
             source = _prune(source, problem.path)
     return source
@@ -232,6 +255,33 @@ def _only(text: str, issues: list[Issue]) -> Node | None:
     values = parse(f"[{value}]", place.file)
     node = Node({key.strip(): replace(values, line=0)}, place.file, 0)
     return node if _known(node, issues, conditions=True).value else None
+
+
+def _condition(node: Node, issues: list[Issue]) -> Node:
+    """A condition less unknown fields; a value that its field can never have is an issue too, for it would
+    silently match nothing."""
+    node = _known(node, issues, conditions=True)
+    for name, child in node.items():
+        for option in child.value if isinstance(child.value, list) else [child]:
+            try:
+                _possible(name, option.value)
+            except ValueError as error:
+                issues.append(option.issue(str(error)))
+    return node
+
+
+def _possible(name: str, value: Any) -> None:
+    """ValueError where ``value`` names no component, size or number that the field ``name`` can have."""
+    info = fields.field(name)
+    registry = fields.registry_of(info) if info is not None else None
+    if not isinstance(value, str):
+        return
+    if registry is not None and value not in registry.names():
+        raise ValueError(unknown(registry.kind, value, registry.names()))
+    if name == "model.size":
+        size(value)
+    elif info is not None and fields.scalars(info.annotation) <= {int, float} and fields.numeric(name):
+        number(value)
 
 
 def _known(node: Node, issues: list[Issue], conditions: bool = False, prefix: str = "") -> Node:

@@ -14,6 +14,9 @@ from orchestrator.extension import Extent
 from orchestrator.numbers import count
 from trainers.component import Frozen
 
+MOST_SEEDS = 10_000
+"""More replicates than that are a slip of the suffix."""
+
 Partial = dict[str, Any]
 Seed = Annotated[int, BeforeValidator(count), Field(ge=0)]
 
@@ -104,7 +107,7 @@ class SweepFile(Frozen):
     extend: list[Extend] = Field(
         default_factory=list, description="Cells that train on beyond their horizon, to 4x or 2.4M."
     )
-    seeds: Annotated[int, BeforeValidator(count), Field(ge=1)] | list[Seed] = Field(
+    seeds: Annotated[int, BeforeValidator(count), Field(ge=1, le=MOST_SEEDS)] | list[Seed] = Field(
         default_factory=lambda: [0],
         description="Replicates, or their number: each moves seed and data.subset_seed together.",
     )

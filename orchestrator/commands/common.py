@@ -40,6 +40,10 @@ def guarded(function: F) -> F:
             return function(*args, **kwargs)
         except SpecError as error:
             raise Wrong(str(error)) from error
+        except (NotADirectoryError, FileExistsError, PermissionError) as error:
+            if error.filename is None:
+                raise
+            raise Wrong(f"{error.filename}: {error.strerror}") from error
         except KeyError as error:
             if error.args and isinstance(error.args[0], str) and error.args[0].startswith(("run ", "sweep ")):
                 raise Wrong(error.args[0]) from error

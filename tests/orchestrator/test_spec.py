@@ -150,6 +150,61 @@ def test_mistakes_are_named(tmp_path: Path, text: str, why: str) -> None:
     assert len(found) == 1 and why in found[0], found
 
 
+def test_traps_of_yaml_do_not_hide_other_errors(tmp_path: Path) -> None:
+    found = errors(write(tmp_path, "base: {optimizer.lr: on}\naxes: {objectiv: [x]}\nseeds: off"))
+    assert [e.split(": ")[:2] for e in found] == [
+        ["F:1", "base.optimizer.lr"],
+        ["F:2", "axes.objectiv"],
+        ["F:3", "seeds"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (
+            "exclude: [{objective: masked_difusion}]",
+            r"exclude\[0\].objective: .*did you mean 'masked_diffusion'",
+        ),
+        ("exclude: [{model.size: [d32, d65]}]", r"exclude\[0\].model.size\[1\]: .*did you mean"),
+        ("exclude: [{data.unique_bytes: 10q}]", r"exclude\[0\].data.unique_bytes: expected a number"),
+        (
+            "when: [{match: {data.quality: cleen}, set: {steps: 3}}]",
+            r"when\[0\].match.data.quality: .*'clean'",
+        ),
+    ],
+)
+def test_a_condition_that_no_cell_could_meet_is_an_error(tmp_path: Path, text: str, why: str) -> None:
+    (found,) = errors(write(tmp_path, text))
+    assert re.search(why, found)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("analysis: {pair_over: [optimizer.weight_deacy]}", "did you mean 'optimizer.weight_decay'"),
+        ("analysis: {pair: [autoregresive, masked_diffusion]}", "did you mean 'autoregressive'"),
+        ("when: [{set: {steps: 3}}]", "when\\[0\\]: 'match' is required"),
+        ("base: {optimizer.betas: [1, 2, 3]}", "found \\[1, 2, 3\\]"),
+        (
+            "base: {budget.tokens: {rule: power, base: 1M, of: Q, at: 1k, exponent: 1}}",
+            "of: Input .*'width'.*found 'Q'",
+        ),
+        (
+            "base: {data.corpus: {name: text, files: nowhere.txt}}",
+            "data.corpus.files: no file matches '.*nowhere.txt'",
+        ),
+    ],
+)
+def test_what_is_wrong_inside_a_value_is_named_in_one_line(tmp_path: Path, text: str, why: str) -> None:
+    (found,) = errors(write(tmp_path, text))
+    assert re.search(why, found) and "\n" not in found
+
+
+def test_a_slip_of_the_suffix_does_not_list_a_billion_seeds(tmp_path: Path) -> None:
+    assert any("less than or equal to" in e for e in errors(write(tmp_path, "seeds: 1e9")))
+
+
 def test_errors_of_an_axis_are_said_once_though_many_cells_have_them(tmp_path: Path) -> None:
     path = write(tmp_path, "axes:\n  optimizer.lr: [1e-3, -1]\n  batch_size: [1, 2, 4]\nseeds: 3")
     assert errors(path) == ["F:2: axes.optimizer.lr[1]: Input should be greater than 0 (found -1)"]
