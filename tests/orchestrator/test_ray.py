@@ -20,8 +20,6 @@ from orchestrator.failures import Failure, Outcome
 from orchestrator.scheduler import Resources, Task
 from orchestrator.store import Store
 
-pytestmark = pytest.mark.slow
-
 
 def act(payload: dict[str, Any]) -> dict[str, Any]:
     """What the test's workers do: as the payload says."""
