@@ -248,6 +248,9 @@ def _nothing_left(spec: SweepSpec) -> Issue:
     for condition in spec.only:
         for name, wanted in condition.items():
             if name == "seed":
+                if not any(_seed_matches(condition, seed) for seed in spec.seeds):
+                    text = unknown("value", str(wanted.plain), [str(seed) for seed in spec.seeds])
+                    return Issue(condition.file, 0, name, text)
                 continue
             if not any(_matches(name, wanted, cell) for cell in everything):
                 values = sorted({_text(label(name, written(cell, name).plain)) for cell in everything})

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from orchestrator import layers
-from orchestrator.source import Issue, Node, parse, read
+from orchestrator.source import Issue, KeyPath, Node, parse, read
 
 
 def extended(path: Path, above: tuple[Path, ...], issues: list[Issue]) -> Node:
@@ -49,6 +49,16 @@ def overlay(lower: Node, upper: Node, issues: list[Issue]) -> Node:
     return replace(upper, value=done)
 
 
+def _placed(node: Node, path: KeyPath) -> Node:
+    """``node`` and all in it under a key path of the command line, which has no lines."""
+    value = node.value
+    if isinstance(value, dict):
+        value = {name: _placed(child, (*path, name)) for name, child in value.items()}
+    elif isinstance(value, list):
+        value = [_placed(child, (*path, i)) for i, child in enumerate(value)]
+    return replace(node, value=value, line=0, path=path)
+
+
 def setting(text: str, issues: list[Issue]) -> Node:
     """``KEY.PATH=VALUE`` of ``--set`` as a one-value file; the value is YAML."""
     key, equals, value = text.partition("=")
@@ -58,7 +68,7 @@ def setting(text: str, issues: list[Issue]) -> Node:
         return replace(place, value={})
     top, _, rest = key.strip().partition(".")
     node = parse(value, place.file)
-    node = replace(node, line=0, path=tuple(key.strip().split(".")))
+    node = _placed(node, tuple(key.strip().split(".")))
     if rest and top == "axes":
         node = Node({rest: node}, place.file, 0, (top,))
     else:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from pydantic import ValidationError
@@ -46,6 +47,8 @@ class SweepSpec:
     extend: tuple[Extension, ...]
     source: Node
     """The whole file, `extends` and `--set` applied."""
+    command: str = ""
+    """What follows `crossover run` for this sweep: the file and its `--set` and `--only`."""
     limits: Mapping[str, int] = field(default_factory=dict)
     """Training key -> the step that a stop rule ended it at."""
 
@@ -127,6 +130,7 @@ def _one(
     """A file's spec without what is wrong in it, what is wrong, and what of that was wrong on reading."""
     issues: list[Issue] = []
     source = extended(path, (), issues)
+    options = [*(f"--set {quote(s)}" for s in settings), *(f"--only {quote(s)}" for s in only)]
     traps = list(issues)
     for text in settings:
         source = overlay(source, setting(text, issues), issues)
@@ -180,6 +184,7 @@ def _one(
         only=tuple(conditions),
         extend=_extensions(part("extend", []).value, issues),
         source=source,
+        command=" ".join([quote(str(path)), *options]),
     )
     _clashes(spec, issues)
     _comparison(spec.analysis, source.get("analysis"), issues)
@@ -218,8 +223,6 @@ def _structure(source: Node, issues: list[Issue]) -> Node:
         for problem in problems(error, SweepFile):
             node = whole.at(problem.path)
             message = problem.message
-            if message == "Field required":
-                message = f"{problem.path[-1]!r} is required"
             if message.startswith("unknown field"):
                 message = message.replace("unknown field", "unknown key")
             if problem.path[0] == "axes" and "list" in message:
@@ -324,12 +327,20 @@ def _axes(node: Node | None, issues: list[Issue]) -> dict[str, list[Node]]:
         elif not child.value:
             issues.append(child.issue("an axis needs at least one value"))
         else:
-            plain = [item.plain for item in child.value]
+            meant = [_meant(name, item.plain) for item in child.value]
             for i, item in enumerate(child.value):
-                if item.plain in plain[:i]:
+                if meant[i] in meant[:i]:
                     issues.append(item.issue("this value is listed twice"))
             done[name] = list(child.value)
     return done
+
+
+def _meant(name: str, value: Any) -> Any:
+    """An axis's value as it is compared: ``10k`` and 10000 are one."""
+    try:
+        return number(value) if fields.numeric(name) else value
+    except ValueError:
+        return value
 
 
 def _points(group: Node, issues: list[Issue]) -> list[dict[str, Node]]:

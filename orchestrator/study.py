@@ -311,7 +311,7 @@ def write_report(store: Store, spec: SweepSpec, made: Plan, folder: Path | None 
         decoding=tables.decoding(store, keys),
         spec={**spec.snapshot(), "question": spec.description},
         provenance=flat(provenance()),
-        command=f"crossover run {spec.file}",
+        command=f"crossover run {spec.command or spec.file}",
     )
 
 

@@ -226,6 +226,8 @@ def problems(error: ValidationError, model: type[BaseModel] | None = None) -> li
         message = item["msg"].removeprefix("Value error, ")
         if item["type"] == "extra_forbidden":
             message = unknown("field", str(item["loc"][-1]), _fields_at(model, item["loc"][:-1]))
+        if item["type"] == "missing":
+            message = f"{item['loc'][-1]!r} is required"
         found.append(Problem(tuple(item["loc"]), item.get("input"), message))
     return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import functools
 import json
 import sys
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from orchestrator.spec import SweepSpec
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+UNUSABLE = {errno.ENOTDIR, errno.EEXIST, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC}
+"""What the system says of a store or file that cannot be used as given; no fault of the code."""
 
 
 class Wrong(click.ClickException):
@@ -40,8 +45,8 @@ def guarded(function: F) -> F:
             return function(*args, **kwargs)
         except SpecError as error:
             raise Wrong(str(error)) from error
-        except (NotADirectoryError, FileExistsError, PermissionError) as error:
-            if error.filename is None:
+        except OSError as error:
+            if error.filename is None or error.errno not in UNUSABLE:
                 raise
             raise Wrong(f"{error.filename}: {error.strerror}") from error
         except KeyError as error:

@@ -110,7 +110,7 @@ def execute(
         click.echo(f"{name}: {headline}")
         click.echo(f"  report: {result.reports[name]}")
     if result.reports and not no_mlflow:
-        where = f" --store {store.root}" if store.root.name != "store" else ""
+        where = f" --store {store.root}" if store != Store.at() else ""
         click.echo(f"  curves: crossover ui{where}")
     sys.stdout.flush()
     return result.exit_code

@@ -184,6 +184,7 @@ def test_a_condition_that_no_cell_could_meet_is_an_error(tmp_path: Path, text: s
     [
         ("analysis: {pair_over: [optimizer.weight_deacy]}", "did you mean 'optimizer.weight_decay'"),
         ("analysis: {pair: [autoregresive, masked_diffusion]}", "did you mean 'autoregressive'"),
+        ("axes: {data.unique_bytes: [10k, 10000]}", "listed twice .found 10000"),
         ("when: [{set: {steps: 3}}]", "when\\[0\\]: 'match' is required"),
         ("base: {optimizer.betas: [1, 2, 3]}", "found \\[1, 2, 3\\]"),
         (
@@ -267,6 +268,9 @@ def test_set_and_only(tmp_path: Path) -> None:
         ({"only": ["model.size=d48"]}, "unknown value 'd48'; did you mean .* Known: d32, d64"),
         ({"only": ["model.sice=d48"]}, "did you mean 'model.size'"),
         ({"only": ["d48"]}, "write --only AXIS=VALUE"),
+        ({"only": ["seed=7"]}, "seed: unknown value .*7.* Known: 0"),
+        ({"set": ["analysis.pair_over=[foo]"]}, r"--set [^ ]+: analysis.pair_over\[0\]: unknown field 'foo'"),
+        ({"set": ["base.init.run=abc"]}, "'step' is required"),
     ],
 )
 def test_mistakes_of_the_command_line_are_named(
@@ -274,6 +278,12 @@ def test_mistakes_of_the_command_line_are_named(
 ) -> None:
     path = write(tmp_path, "axes: {model.size: [d32, d64]}")
     assert re.search(why, "\n".join(errors(path, **options)))
+
+
+def test_the_command_that_repeats_a_sweep_has_its_options(tmp_path: Path) -> None:
+    path = write(tmp_path, "axes: {model.size: [d32, d64]}")
+    (spec,) = load([path], set=["base.data={repack: true}"], only=["model.size=d32"])
+    assert spec.command == f"{path} --set 'base.data={{repack: true}}' --only model.size=d32"
 
 
 def test_two_sweeps_of_one_name_are_an_error(tmp_path: Path) -> None:
