@@ -155,6 +155,8 @@ def _one(
         over = layers.undot(
             _known(node.get("set") or Node({}, node.file, node.line, node.path), issues), issues
         )
+        if (own := over.get("seed")) is not None:
+            _is_seed("seed", own, issues)
         axes = _axes(node.get("axes"), issues)
         if len(match.value) == len(written.value):
             when.append((match, over, axes))
@@ -265,6 +267,8 @@ def _condition(node: Node, issues: list[Issue]) -> Node:
     silently match nothing."""
     node = _known(node, issues, conditions=True)
     for name, child in node.items():
+        if _is_seed(name, child, issues):
+            continue
         for option in child.value if isinstance(child.value, list) else [child]:
             try:
                 _possible(name, option.value)
@@ -322,9 +326,9 @@ def _axes(node: Node | None, issues: list[Issue]) -> dict[str, list[Node]]:
     for name, child in _known(node, issues).items():
         if child.value is None:
             continue
-        if name in ("seed", "data.subset_seed"):
-            issues.append(child.issue(f"{name} is no axis: use `seeds`, which moves it for replicates"))
-        elif not child.value:
+        if _is_seed(name, child, issues):
+            continue
+        if not child.value:
             issues.append(child.issue("an axis needs at least one value"))
         else:
             meant = [_meant(name, item.plain) for item in child.value]
@@ -333,6 +337,14 @@ def _axes(node: Node | None, issues: list[Issue]) -> dict[str, list[Node]]:
                     issues.append(item.issue("this value is listed twice"))
             done[name] = list(child.value)
     return done
+
+
+def _is_seed(name: str, child: Node, issues: list[Issue]) -> bool:
+    """Whether a cell would set a seed of its own, which replicates would overwrite; recorded as an issue."""
+    if name not in ("seed", "data.subset_seed"):
+        return False
+    issues.append(child.issue(f"{name} is no axis: use `seeds`, which moves it for replicates"))
+    return True
 
 
 def _meant(name: str, value: Any) -> Any:
@@ -346,7 +358,10 @@ def _meant(name: str, value: Any) -> Any:
 def _points(group: Node, issues: list[Issue]) -> list[dict[str, Node]]:
     """The points of a zip group, each field -> value."""
     if isinstance(group.value, list):
-        return [dict(_known(point, issues, conditions=True).items()) for point in group.value]
+        return [
+            {n: v for n, v in _known(point, issues, conditions=True).items() if not _is_seed(n, v, issues)}
+            for point in group.value
+        ]
     axes = _axes(group, issues)
     lengths = {name: len(values) for name, values in axes.items()}
     if len({*lengths.values()}) > 1:

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.expand import EndPoint, expand
+from orchestrator.source import SpecError
 from orchestrator.spec import load
 
 SWEEP: dict[str, Any] = {
@@ -174,3 +175,16 @@ exclude: [{data.quality: replace_words, data.unique_bytes: 1e4}]
         ("clean", 10000),
         ("replace_words(fraction=0.2)", 5000),
     ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "zip: [[{data.unique_bytes: 5k, seed: 3}, {data.unique_bytes: 6k, seed: 4}]]",
+        "when: [{match: {objective: autoregressive}, set: {seed: 7}}]",
+        "exclude: [{seed: 0}]",
+    ],
+)
+def test_no_cell_sets_a_seed_that_replicates_would_overwrite(tmp_path: Path, text: str) -> None:
+    with pytest.raises(SpecError, match="seed is no axis"):
+        points(tmp_path, text)
