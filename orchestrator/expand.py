@@ -150,11 +150,14 @@ def _replicate(config: RunConfig, seed: int, pinned: bool) -> RunConfig:
 
 
 def _warnings(config: RunConfig) -> tuple[str, ...]:
+    found = []
     if config.schedule.name == "cosine":
-        return (
-            "a cosine run cannot be extended, and where it crosses depends on its horizon (measured: +18 %)",
+        found.append(
+            "a cosine run cannot be extended, and where it crosses depends on its horizon (measured: +18 %)"
         )
-    return ()
+    if "steps" not in config.model_fields_set:
+        found.append(f"no budget is given: runs end at {config.steps} steps; write `budget: {{tokens: 1M}}`")
+    return tuple(found)
 
 
 def _cells(spec: SweepSpec) -> Iterator[_Cell]:

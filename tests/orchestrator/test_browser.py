@@ -16,7 +16,6 @@ from orchestrator.commands import ui
 from orchestrator.store import Store
 from trainers.folder import RunFolder
 
-
 CHROMIUM = next(
     (p for name in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(name))), None
 )
