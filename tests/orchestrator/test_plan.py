@@ -176,7 +176,7 @@ def test_children_wait_for_their_parent_or_are_blocked(tmp_path: Path) -> None:
     tasks = {task.run: task for task in family.tasks if task.kind == "train"}
     assert tasks[key].branch_steps == (40,) and tasks[key].key in tasks[family.rows[1].run].needs
     trained(tmp_path, expand(parent)[0].config, 50, {50: True}, "done")
-    assert "no checkpoint at step 40" in plan([child], tmp_path, **FIXED).warnings[0]
+    assert any("no checkpoint at step 40" in w for w in plan([child], tmp_path, **FIXED).warnings)
 
 
 def test_speed_comes_from_telemetry_of_that_shape_else_of_a_near_one_else_from_the_machine() -> None:
