@@ -118,12 +118,13 @@ def to_precision(
 ) -> Evaluation:
     """Score with as many draws as bring half B's Monte-Carlo error to ``standard_error`` nats at most.
 
-    Default ``config.precise``. Half B is what is reported; half A, which only selects, gets ``minimum``
-    draws. That many tell the error to about 20 %; at ``maximum`` it stops, and ``b.mc_se`` tells what it
-    reached. Draws already made are kept, so the result is that of `evaluate` with its number of draws.
+    Default ``config.precise``. Half B is what is reported; half A, which only selects, gets the draws of
+    a curve. ``minimum`` draws tell the error to about 20 %; at ``maximum`` it stops, and ``b.mc_se`` tells
+    what it reached. Draws already made are kept, so B is that of `evaluate` with its number of draws.
     """
     target = config.precise if standard_error is None else standard_error
-    scores = _score(model, objective, dataset, config, range(minimum), micro_batch)
+    scores = _score(model, objective, dataset, config, range(config.draws), micro_batch, ("a",))
+    scores |= _score(model, objective, dataset, config, range(minimum), micro_batch, ("b",))
     while True:
         result = _assemble(objective, scores)
         reached = result.b.mc_se
