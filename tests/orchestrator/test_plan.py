@@ -61,7 +61,7 @@ def test_every_sweep_of_the_project_plans() -> None:
     totals = {path.stem: plan(load([path]), **FIXED).totals for path in SWEEPS}
     assert {name: t["end_points"] for name, t in totals.items()} == {
         "diffusion_data_constrained": 210,
-        "four_axes": 32,
+        "four_axes": 24,
         "quickstart": 24,
         "quokka_isoflop": 51,
         "quokka_multi_epoch": 144,
