@@ -46,7 +46,7 @@ def measure() -> dict[str, dict[str, Any]]:
 
 def pair(name: str, seed: int) -> list[dict[str, Any]]:
     """One row an evaluation: half B's loss in both dtypes."""
-    from trainers.loop import train
+    from trainers.run.loop import train
 
     curves = []
     for dtype in DTYPES:

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis.fit import fit
-from analysis.holdout import rolling_origin
+from analysis.fitting.fitting import fit
 from analysis.laws import get_law
+from analysis.questions.holdout import rolling_origin
 
 RESULTS = Path(__file__).parent / "results" / "calibration.csv"
 TRUTHS = {

@@ -53,8 +53,8 @@ def training_rate(
     """FLOP/s (`matmul`) of whole updates."""
     from trainers.config import RunConfig
     from trainers.flops import matmul_flops
-    from trainers.learner import Learner
-    from trainers.numerics import settle
+    from trainers.machine.numerics import settle
+    from trainers.run.learner import Learner
 
     config = RunConfig.model_validate(
         {

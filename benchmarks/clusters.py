@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis.fit import fit
+from analysis.fitting.fitting import fit
 from analysis.laws import get_law
 from analysis.plots.drawing import Drawing
 from analysis.plots.style import MARKERS, SERIES, SOFT, log_axis, look, panels

@@ -21,15 +21,15 @@ import pandas as pd
 from scipy.stats import f as f_distribution
 from scipy.stats import norm
 
-from analysis.descend import Batch, Pull, descend
-from analysis.estimands import get_estimand
-from analysis.fit import fit
-from analysis.frame import prepare
-from analysis.intervals import parameter_targets
-from analysis.problem import Problem
-from analysis.profile import with_slopes
-from analysis.starts import make_problem
-from analysis.uncertainty import dispersion, residuals_and_slopes, safe_inverse
+from analysis.fitting.estimands import get_estimand
+from analysis.fitting.fitting import fit
+from analysis.fitting.problem import Problem
+from analysis.fitting.solver.descent import Batch, Pull, descend
+from analysis.fitting.starts import make_problem
+from analysis.fitting.uncertainty.intervals import parameter_targets
+from analysis.fitting.uncertainty.profiles import with_slopes
+from analysis.fitting.uncertainty.resampling import dispersion, residuals_and_slopes, safe_inverse
+from analysis.tables.frame import prepare
 from benchmarks.designs import DESIGNS, UNIDENTIFIED, Design
 
 RESULTS = Path(__file__).parent / "results" / "coverage.csv"

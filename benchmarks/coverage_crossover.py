@@ -21,14 +21,14 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 
-from analysis.crossover.compute_optimal import DRAWS, compute_optimal
-from analysis.crossover.law import fit_law
-from analysis.crossover.law_against_law import meet
-from analysis.crossover.locate import PAIR, locate
-from analysis.crossover.outcome import Outcome
-from analysis.crossover.pool import interval, pooled
-from analysis.crossover.replicates import dirichlet, pool
-from analysis.fit import fit
+from analysis.crossover.fronts.meeting import DRAWS, compute_optimal
+from analysis.crossover.fronts.replicates import dirichlet, pool
+from analysis.crossover.places.law import fit_law
+from analysis.crossover.same_n.location import PAIR, locate
+from analysis.crossover.same_n.outcome import Outcome
+from analysis.crossover.same_n.pool import interval, pooled
+from analysis.crossover.surfaces.law_against_law import meet
+from analysis.fitting.fitting import fit
 
 RESULTS = Path(__file__).parent / "results" / "coverage_crossover.csv"
 COLUMNS = ["interval", "quantity", "replicates", "cell_sd", "sims", "coverage", "median_width", "cpu_s"]

@@ -31,7 +31,7 @@ def measure() -> dict[str, dict[str, Any]]:
         again = time.monotonic() - begin
         parts = _parts(store)
         stages = json.loads(next((store / "sweeps").glob("*/timing.json.first"), store / "none").read_text())
-    from orchestrator.backends.base import usable_cores
+    from trainers.machine.cores import usable_cores
 
     available = seconds * usable_cores()
     return {
@@ -79,8 +79,8 @@ def _progress(store: Path) -> Iterator[dict[str, Any]]:
 
 def _parts(store: Path) -> dict[str, float]:
     """Seconds of all runs together, by what they were spent on, from telemetry."""
-    from orchestrator.store import Store
-    from trainers.folder import RunFolder
+    from orchestrator.store.store import Store
+    from trainers.state.folder import RunFolder
 
     opened = Store(store)
     runs = [spent(RunFolder(opened.run(key))) for key in opened.run_keys()]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from trainers.folder import RunFolder
+    from trainers.state.folder import RunFolder
 
 
 def figure(

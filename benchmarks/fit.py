@@ -9,10 +9,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from analysis.fit import fit
+from analysis.fitting.fitting import fit
+from analysis.fitting.starts import rebuild
+from analysis.fitting.uncertainty.resampling import bootstrap
 from analysis.laws.chinchilla import hoffmann_grid
-from analysis.starts import rebuild
-from analysis.uncertainty import bootstrap
 
 TABLE = Path(__file__).parents[1] / "tests" / "data" / "published" / "chinchilla_fig4.csv"
 COLUMNS = {"N": "Model Size", "C": "Training FLOP"}

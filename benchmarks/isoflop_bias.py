@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis.isoflop import isoflop
 from analysis.laws import get_law
-from analysis.optimum import best_size
 from analysis.plots.drawing import Drawing
 from analysis.plots.style import MARKERS, SERIES, SOFT, log_axis, look, panels
+from analysis.questions.isoflop_curves import isoflop
+from analysis.questions.optimum import best_size
 
 EXPONENTS = ((0.35, 0.35), (0.25, 0.45))
 CENTRES = np.geomspace(1 / 8, 8, 13)

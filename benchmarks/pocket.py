@@ -29,8 +29,8 @@ COLD_STARTS = 3
 def measure() -> dict[str, dict[str, Any]]:
     """Trains one replicate of the quickstart's least text: two sizes, both objectives. The worst run
     counts."""
-    from orchestrator.expand import expand
-    from orchestrator.spec import load
+    from orchestrator.language.expansion import expand
+    from orchestrator.language.loading import load
 
     (spec,) = load([SWEEP])
     configs = [
@@ -58,8 +58,8 @@ def shares(config: RunConfig, store: Path) -> dict[str, float]:
     import torch
 
     from trainers.data import prepare
-    from trainers.learner import Learner
-    from trainers.loop import train
+    from trainers.run.learner import Learner
+    from trainers.run.loop import train
 
     result = train(config, store / "runs" / config.training_key, data_root=store / "data")
     took = spent(result.folder)

@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis.design import candidates, suggest
-from analysis.fit import fit
+from analysis.fitting.fitting import fit
+from analysis.fitting.result import Fit
 from analysis.laws import get_law
-from analysis.optimum import best_size, optimal
-from analysis.result import Fit
+from analysis.questions.design import candidates, suggest
+from analysis.questions.optimum import best_size, optimal
 
 RESULTS = Path(__file__).parent / "results" / "suggest.csv"
 ROWS = Path(__file__).parent.parent / "build" / "suggest.csv"

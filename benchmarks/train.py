@@ -1,7 +1,7 @@
 """Figures of the trainer: speed as a share of this machine's matrix products, and memory against its
 prediction.
 
-Speed is of whole updates (noise, forward, backward, clipping, AdamW) of `trainers.learner.Learner` on one
+Speed is of whole updates (noise, forward, backward, clipping, AdamW) of `trainers.run.learner.Learner` on one
 thread, in CPU time, in rounds that alternate with the matrix product that they are a share of: 4096 x d by d
 x 4 d in float32.
 """
@@ -81,8 +81,8 @@ def updates(objective: str, shape: str, dtype: str = "float32") -> tuple[Callabl
     """An update to be called again and again, and its FLOPs by the ``matmul`` convention."""
     from trainers.config import RunConfig
     from trainers.flops import matmul_flops
-    from trainers.learner import Learner
-    from trainers.numerics import settle
+    from trainers.machine.numerics import settle
+    from trainers.run.learner import Learner
 
     model = {"name": "transformer", **SHAPES[shape]}
     config = RunConfig(model=model, objective=objective, batch_size=BATCH, dtype=dtype)
@@ -132,9 +132,9 @@ def _run_for_memory(name: str) -> tuple[int, int]:
     import psutil
 
     from trainers.config import RunConfig
-    from trainers.loop import train
-    from trainers.memory import training_bytes
-    from trainers.numerics import peak_memory, resolve_device
+    from trainers.machine.memory import training_bytes
+    from trainers.machine.numerics import peak_memory, resolve_device
+    from trainers.run.loop import train
 
     model, batch = MEMORY_SHAPES[name]
     with tempfile.TemporaryDirectory() as folder:

@@ -41,7 +41,7 @@ def test_orchestrator_imports_heavy_packages_only_inside_functions() -> None:
         assert not imports(path, top_level_only=True) & DEFERRED, path
 
 
-@pytest.mark.parametrize("module", ["trainers.config", "orchestrator.cli", "orchestrator.plan"])
+@pytest.mark.parametrize("module", ["trainers.config", "orchestrator.cli", "orchestrator.planning.plans"])
 def test_planning_loads_neither_torch_nor_ray_nor_mlflow(module: str) -> None:
     probe = f"import {module}, sys; print(sorted({DEFERRED!r} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, cwd=ROOT, check=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 OBJECTIVE = '''
 from typing import ClassVar
-from trainers.objectives.autoregressive import Autoregressive
+from trainers.objectives.autoregressive.objective import Autoregressive
 from trainers.objectives.base import objectives
 
 @objectives.register
@@ -64,8 +64,8 @@ mine = plugin_law
 """
 USE = """
 import sys
-from orchestrator.expand import expand
-from orchestrator.spec import load
+from orchestrator.language.expansion import expand
+from orchestrator.language.loading import load
 points = expand(*load([sys.argv[1]]))
 assert {p.config.objective.name for p in points} == {"mine"}
 assert points[0].config.data.corpus.name == "counting"

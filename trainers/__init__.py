@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from trainers.config import RunConfig
-    from trainers.folder import RunFolder
-    from trainers.loop import Result, train
-    from trainers.rescore import rescore
+    from trainers.run.loop import Result, train
+    from trainers.run.rescoring import rescore
+    from trainers.state.folder import RunFolder
 
 _HOMES = {
-    "Result": "trainers.loop",
+    "Result": "trainers.run.loop",
     "RunConfig": "trainers.config",
-    "RunFolder": "trainers.folder",
-    "rescore": "trainers.rescore",
-    "train": "trainers.loop",
+    "RunFolder": "trainers.state.folder",
+    "rescore": "trainers.run.rescoring",
+    "train": "trainers.run.loop",
 }
 __all__ = ["Result", "RunConfig", "RunFolder", "rescore", "train"]
 

@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from trainers.coerce import anchored, locations, validated
+from trainers.components.coercion import anchored, locations, validated
+from trainers.components.source import Issue, SpecError, read
 from trainers.config import RunConfig
-from trainers.source import Issue, SpecError, read
 
 EXIT_DIVERGED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
@@ -79,8 +79,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(config: RunConfig, options: argparse.Namespace) -> int:
-    from trainers.loop import train
-    from trainers.parallel import launched
+    from trainers.machine.workers import launched
+    from trainers.run.loop import train
 
     interrupted = False
 

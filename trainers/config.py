@@ -15,13 +15,12 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from trainers.component import COSMETIC, Choice, Frozen, Later, digest
+from trainers.components.component import COSMETIC, Choice, Frozen, Later, digest
+from trainers.components.optimizer import Optimizer, optimizers
+from trainers.components.schedule import WSD, Constant, Schedule, schedules
 from trainers.data.base import Corpus, Order, Quality, Tokenizer, corpora, orders, qualities, tokenizers
 from trainers.models.base import Model, models
 from trainers.objectives.base import Objective, objectives
-from trainers.optimizer import Optimizer, optimizers
-from trainers.parallel import even_share
-from trainers.schedule import WSD, Constant, Schedule, schedules
 
 
 class DataConfig(Frozen):
@@ -241,3 +240,10 @@ class RunConfig(Frozen):
     def tokens_per_step(self) -> int:
         """Positions fed a step, padding included."""
         return self.batch_size * self.data.context
+
+
+def even_share(batch_size: int, workers: int) -> int:
+    """Sequences of each worker a step; ``ValueError`` where the batch cannot be shared evenly."""
+    if batch_size % workers:
+        raise ValueError(f"resources.workers: {workers} do not divide batch_size {batch_size}")
+    return batch_size // workers

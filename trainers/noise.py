@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 
-from trainers.lazy import torch
+from trainers.components.lazy import torch
 
 
 def _signed(value: int) -> int:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from analysis.crossover.compute_optimal import ComputeOptimal
-from analysis.crossover.law import CrossingLaw
-from analysis.crossover.locate import Crossovers
+from analysis.crossover.fronts.meeting import ComputeOptimal
+from analysis.crossover.places.law import CrossingLaw
+from analysis.crossover.same_n.location import Crossovers
 from analysis.plots.style import Plot
 
 __all__ = ["Plot", "draw"]
@@ -25,7 +25,7 @@ def draw(
         return []
     from analysis.plots.curves import loss_curves
     from analysis.plots.data_value import efficiency, loss_against_unique
-    from analysis.plots.fronts import fronts
+    from analysis.plots.pareto import fronts
     from analysis.plots.places import against_unique, crossover_map
 
     plots: list[Plot | None] = [

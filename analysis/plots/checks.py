@@ -14,17 +14,17 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator
 from scipy import stats
 
-from analysis.criticism import lack_of_fit
-from analysis.curves import ProfileCurve, profile_curves
-from analysis.estimand_table import EstimandTable
-from analysis.frame import FitError
-from analysis.front import Approaches
-from analysis.holdout import Calibration, score
+from analysis.fitting.result import Fit
 from analysis.laws.base import Array
 from analysis.plots.drawing import DASHED, Drawing, nothing, power_ticks
 from analysis.plots.law_curves import data_of
 from analysis.plots.style import FIRST, INK, SECOND, SERIES, SOFT, log_axis, look, panels
-from analysis.result import Fit
+from analysis.questions.approaches import Approaches
+from analysis.questions.criticism import lack_of_fit
+from analysis.questions.estimand_table import EstimandTable
+from analysis.questions.holdout import Calibration, score
+from analysis.questions.profile_curves import ProfileCurve, profile_curves
+from analysis.tables.frame import FitError
 
 _BINS = 12
 

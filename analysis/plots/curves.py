@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from analysis.crossover.arms import Arm
-from analysis.crossover.locate import CellOutcome, Crossovers
+from analysis.crossover.same_n.arm import Arm
+from analysis.crossover.same_n.location import CellOutcome, Crossovers
 from analysis.plots.style import (
     FIRST,
     GRID,
@@ -22,15 +22,14 @@ from analysis.plots.style import (
     SECOND,
     SOFT,
     Plot,
-    count,
     legend_above,
     lines_of,
     log_axis,
     look,
     panels,
     save,
-    words,
 )
+from analysis.tables.wording import count, words
 
 PER_FIGURE = 20
 """Panels a figure; a larger study goes over several."""

@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 from matplotlib.lines import Line2D
 
-from analysis.crossover.efficiency import by_cell, losses
-from analysis.crossover.locate import Crossovers
+from analysis.crossover.same_n.efficiency import by_cell, losses
+from analysis.crossover.same_n.location import Crossovers
 from analysis.plots.places import levels, series_name, varying_axes
 from analysis.plots.style import (
     FIRST,

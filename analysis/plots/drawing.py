@@ -13,7 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, LinearSegmentedColormap, LogNorm
 from matplotlib.figure import Figure
 
-from analysis.plots.style import GRID, INK, SOFT, Plot, count, look
+from analysis.plots.style import GRID, INK, SOFT, Plot, look
+from analysis.tables.wording import count
 
 DASHED = (0, (4, 2))
 """Beyond the data."""

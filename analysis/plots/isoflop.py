@@ -10,17 +10,17 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from analysis.frame import FitError
-from analysis.front import front
-from analysis.holdout import budgets
-from analysis.intervals import positive
-from analysis.isoflop import IsoFlop, end_points, isoflop
+from analysis.fitting.result import Fit
+from analysis.fitting.uncertainty.intervals import positive
 from analysis.laws.base import Array
-from analysis.optimum import best_size
 from analysis.plots.drawing import DASHED, Drawing, band, bar, line_beyond, loss_ticks, power_ticks, shades
 from analysis.plots.law_curves import REACH, best_path, data_of, fresh, level_of
 from analysis.plots.style import INK, SERIES, SOFT, look, panels
-from analysis.result import Fit
+from analysis.questions.approaches import front
+from analysis.questions.holdout import budgets
+from analysis.questions.isoflop_curves import IsoFlop, end_points, isoflop
+from analysis.questions.optimum import best_size
+from analysis.tables.frame import FitError
 
 _DEGREE = {"parabola": 2, "cubic": 3}
 
@@ -42,7 +42,7 @@ def isoflop_curves(
     data, _ = end_points(rows, None, log_loss)
     data["budget"] = budgets(data["C"].to_numpy(), tolerance)
     if found.method == "law" and fit is None:
-        from analysis.fit import fit as fit_law
+        from analysis.fitting.fitting import fit as fit_law
 
         fit = fit_law(
             data.assign(D=data["C"] / 6 / data["N"])[["N", "D", "loss"]], "chinchilla", interval="none"

@@ -13,10 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from analysis.frame import FitError
-from analysis.front import front
+from analysis.fitting.result import Fit
 from analysis.laws.base import Array
-from analysis.optimum import best_size
 from analysis.plots.drawing import (
     DASHED,
     RAMP,
@@ -28,8 +26,11 @@ from analysis.plots.drawing import (
     power_ticks,
     shades,
 )
-from analysis.plots.style import INK, SERIES, SOFT, count, log_axis, look, panels
-from analysis.result import Fit
+from analysis.plots.style import INK, SERIES, SOFT, log_axis, look, panels
+from analysis.questions.approaches import front
+from analysis.questions.optimum import best_size
+from analysis.tables.frame import FitError
+from analysis.tables.wording import count
 
 REACH = 10.0
 """Factor beyond the data to which laws are drawn, dashed."""

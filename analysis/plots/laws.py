@@ -5,13 +5,13 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable
 
-from analysis.frame import FitError
+from analysis.fitting.result import Fit
 from analysis.plots.checks import profiles, residuals
 from analysis.plots.drawing import Drawing
 from analysis.plots.isoflop import allocation
 from analysis.plots.law_curves import along, loss_against_compute, loss_against_tokens
 from analysis.plots.surface import contours
-from analysis.result import Fit
+from analysis.tables.frame import FitError
 
 FIGURES: dict[str, tuple[Callable[[Fit], Drawing], str]] = {
     "law": (lambda fit: overview(fit), "the figure that suits the law"),

@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
-from analysis.crossover.law import CrossingLaw
-from analysis.crossover.locate import Crossovers
+from analysis.crossover.places.law import CrossingLaw
+from analysis.crossover.same_n.location import Crossovers
 from analysis.plots.style import (
     INK,
     MARKERS,
@@ -25,7 +25,6 @@ from analysis.plots.style import (
     SOFT,
     Plot,
     bounded,
-    count,
     dodge,
     legend_above,
     lines_of,
@@ -33,8 +32,8 @@ from analysis.plots.style import (
     look,
     panels,
     save,
-    words,
 )
+from analysis.tables.wording import count, words
 
 _WORDS = {"raw": "raw curves", "best_so_far": "best so far"}
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
+
+from analysis.tables.wording import count
 
 INK, SOFT, GRID = "#1c1c1c", "#6b6b6b", "#e3e3e3"
 FIRST, SECOND = "#0b4f8a", "#e08214"
@@ -122,25 +124,6 @@ def save(figure: Figure, data: pd.DataFrame, folder: Path, name: str, title: str
         figure.savefig(svg, metadata={"Date": None, "Creator": "crossover"})
     data.to_csv(csv, index=False)
     return Plot(name, title, caption, png, svg, csv)
-
-
-def count(value: float) -> str:
-    """12000 -> 12k, for ticks and marks."""
-    for size, letter in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= size * 0.9995:
-            return f"{value / size:.3g}{letter}" if abs(value) < 1e15 else f"{value:.0e}"
-    return f"{value:.3g}"
-
-
-def words(axes: Mapping[str, Any]) -> str:
-    """A cell's axes as people read them: ``size d64, unique bytes 18k``."""
-    parts = []
-    for name, value in axes.items():
-        number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-        parts.append(
-            f"{name.rsplit('.', 1)[-1].replace('_', ' ')} {count(float(value)) if number else value}"
-        )
-    return ", ".join(parts) or "all runs"
 
 
 def lines_of(text: str, inches: float, size: float) -> list[str]:

@@ -13,11 +13,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from scipy.spatial import Delaunay, QhullError
 
+from analysis.fitting.result import Fit
 from analysis.laws.base import Array
 from analysis.plots.drawing import DASHED, RAMP, Drawing, line_beyond, power_ticks
 from analysis.plots.law_curves import best_path, data_of, fresh
 from analysis.plots.style import INK, SOFT, look, panels
-from analysis.result import Fit
 
 _GRID = 121
 

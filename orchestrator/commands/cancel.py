@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from orchestrator.commands.common import guarded, is_sweep, say, specs_of, store_option
-from orchestrator.store import Store, write_atomic
+from orchestrator.store.store import Store, write_atomic
 
 
 @click.command("cancel")
@@ -14,7 +14,7 @@ from orchestrator.store import Store, write_atomic
 @guarded
 def command(what: tuple[str, ...], folder: str | None) -> None:
     """Ask whoever trains these sweeps or runs to stop at a checkpoint. `crossover run` goes on from there."""
-    from orchestrator.leases import Session
+    from orchestrator.store.leases import Session
 
     store = Store.at(folder)
     observer = Session(store.leases)

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from orchestrator.store import ENVIRONMENT, Store, Unwritable
+from orchestrator.store.store import ENVIRONMENT, Store, Unwritable
 
 if TYPE_CHECKING:
-    from orchestrator.spec import SweepSpec
+    from orchestrator.language.spec import SweepSpec
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -39,7 +39,7 @@ def guarded(function: F) -> F:
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        from trainers.source import SpecError
+        from trainers.components.source import SpecError
 
         try:
             return function(*args, **kwargs)
@@ -91,9 +91,9 @@ def specs_of(
 ) -> list[SweepSpec]:
     """Sweeps from YAML files, or by the names of sweeps that the store has run, as far as the store extends
     them."""
-    from orchestrator.extension import FILE
-    from orchestrator.spec import load
-    from orchestrator.stopping import recorded
+    from orchestrator.language.extension import FILE
+    from orchestrator.language.loading import load
+    from orchestrator.study.stopping import recorded
 
     specs = load([sweep_file(store, name) for name in sweeps], settings, only)
     specs = [spec.with_extensions(store.sweep(spec.name) / FILE) for spec in specs]

@@ -16,7 +16,7 @@ from orchestrator.commands.common import (
     store_option,
     table,
 )
-from orchestrator.store import Store
+from orchestrator.store.store import Store
 
 
 @click.command("diff")
@@ -49,7 +49,7 @@ def command(a: str, b: str, folder: str | None, as_json: bool) -> None:
 
 
 def _runs(store: Store, a: str, b: str) -> dict[str, Any]:
-    from trainers.folder import RunFolder
+    from trainers.state.folder import RunFolder
 
     keys = [store.find(a), store.find(b)]
     records = [RunFolder(store.run(key)).record() or {} for key in keys]
@@ -66,7 +66,7 @@ def _runs(store: Store, a: str, b: str) -> dict[str, Any]:
 
 
 def _sweeps(store: Store, a: str, b: str) -> dict[str, Any]:
-    from orchestrator.expand import expand
+    from orchestrator.language.expansion import expand
 
     (first,), (second,) = specs_of(store, [a]), specs_of(store, [b])
     keys = [{point.key for point in expand(spec)} for spec in (first, second)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from orchestrator.commands.common import emit, guarded, json_option, store_option
-from orchestrator.store import Store
+from orchestrator.store.store import Store
 
 
 @click.command("doctor")
@@ -15,7 +15,7 @@ from orchestrator.store import Store
 @guarded
 def command(ctx: click.Context, folder: str | None, as_json: bool) -> None:
     """Check this machine, the installation and the store. Exit code 1 if something is wrong."""
-    from orchestrator.doctor import examine
+    from orchestrator.upkeep.doctor import examine
 
     findings = examine(Store.at(folder))
     if as_json:

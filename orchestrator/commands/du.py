@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from orchestrator.commands.common import emit, guarded, json_option, size, store_option, table
-from orchestrator.store import Store
+from orchestrator.store.store import Store
 
 
 @click.command("du")
@@ -15,7 +15,7 @@ from orchestrator.store import Store
 @guarded
 def command(everything: bool, folder: str | None, as_json: bool) -> None:
     """What the store's bytes are for: by kind, by sweep (runs that sweeps share count in each), by run."""
-    from orchestrator.usage import usage
+    from orchestrator.upkeep.disk_usage import usage
 
     found = usage(Store.at(folder)).json()
     if as_json:

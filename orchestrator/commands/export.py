@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from orchestrator.commands.common import Wrong, emit, guarded, json_option, say, size, specs_of, store_option
-from orchestrator.store import Store, writable
+from orchestrator.store.store import Store, writable
 
 
 class Export(click.Group):
@@ -46,13 +46,13 @@ def tables_command(
     sweeps: tuple[str, ...], to: Path, form: str, mlflow: bool, folder: str | None, as_json: bool
 ) -> None:
     """Write the tables runs, curves and scores of these sweeps, or of every run of the store."""
-    from orchestrator import tables
-    from orchestrator.plan import plan
-    from orchestrator.study import end_points
+    from orchestrator.planning.plans import plan
+    from orchestrator.results import tables
+    from orchestrator.study.stages import end_points
 
     store = Store.at(folder)
     if mlflow:
-        from orchestrator.tracking import Tracker
+        from orchestrator.tracking.experiment import Tracker
 
         names = [spec.name for spec in specs_of(store, sweeps)]
         found = tables.of_mlflow(Tracker(store), names[0] if names else None)
@@ -91,12 +91,12 @@ def weights_command(key: str, to: Path | None, at: int | None, folder: str | Non
     """Write a run's weights as safetensors, with a config.
 
     An autoregressive run becomes a Qwen3 (QK-norm) or Llama that `transformers` loads. Other objectives have
-    no counterpart there: theirs are written under this project's own names, for `trainers.export.load`.
-    tokenizer.json lies beside them, and begins with BOS where the run does.
+    no counterpart there: theirs are written under this project's own names, for
+    `trainers.run.exporting.load`. tokenizer.json lies beside them, and begins with BOS where the run does.
     """
-    from trainers.export import WEIGHTS, export
-    from trainers.rescore import CheckpointGone
-    from trainers.trained import Trained
+    from trainers.run.exporting import WEIGHTS, export
+    from trainers.run.rescoring import CheckpointGone
+    from trainers.run.trained import Trained
 
     store = Store.at(folder)
     key = store.find(key)
@@ -113,7 +113,7 @@ def weights_command(key: str, to: Path | None, at: int | None, folder: str | Non
     about = f"step {trained.step}, {size((to / WEIGHTS).stat().st_size)}"
     if layout == "crossover":
         name = trained.config.objective.name
-        say(f"{about}; {name} has no counterpart in transformers: trainers.export.load reads it")
+        say(f"{about}; {name} has no counterpart in transformers: trainers.run.exporting.load reads it")
     else:
         bos = trained.config.data.tokenizer.vocab
         say(f"{about}, as {layout}; feed {bos} (BOS) before the first token")

@@ -10,10 +10,10 @@ import click
 
 from orchestrator.commands.common import Wrong, emit, guarded, json_option, say, specs_of, store_option
 from orchestrator.commands.run import backend_options, execute
-from orchestrator.store import Store, write_atomic
+from orchestrator.store.store import Store, write_atomic
 
 if TYPE_CHECKING:
-    from orchestrator.spec import SweepSpec
+    from orchestrator.language.spec import SweepSpec
 
 
 @click.command("extend")
@@ -52,8 +52,8 @@ def command(
     finds it done.
     """
     from orchestrator.commands.plan import rows, totals
-    from orchestrator.extension import FILE, Extent, written
-    from orchestrator.plan import plan
+    from orchestrator.language.extension import FILE, Extent, written
+    from orchestrator.planning.plans import plan
 
     if censored and only:
         raise click.UsageError("--censored and --only exclude each other")
@@ -94,9 +94,9 @@ def command(
 
 def _censored(store: Store, spec: SweepSpec, definition: str) -> list[dict[str, Any]]:
     """The cells of which a replicate had not crossed where it ended, each as a condition."""
-    from analysis.tables import TableError
-    from orchestrator.plan import plan
-    from orchestrator.study import crossovers, end_points
+    from analysis.tables.tables import TableError
+    from orchestrator.planning.plans import plan
+    from orchestrator.study.stages import crossovers, end_points
 
     made = plan([spec], store)
     try:

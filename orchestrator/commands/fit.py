@@ -14,7 +14,7 @@ from orchestrator.commands.fit_options import Asked, fit_options
 from orchestrator.commands.table_options import numbers, plot_option, refusing, store_option
 
 if TYPE_CHECKING:
-    from analysis.result import Fit
+    from analysis.fitting.result import Fit
 
 
 @click.command("fit", context_settings={"max_content_width": 110})
@@ -128,7 +128,7 @@ def _list(as_json: bool) -> None:
 def _score(found: Fit) -> dict[str, Any]:
     if found.heldout is None or not found.converged:
         return {}
-    from analysis.holdout import score
+    from analysis.questions.holdout import score
 
     s = score(found)
     rows = [{"row": int(i), **r} for i, r in zip(s.table.index, s.table.to_dict("records"), strict=True)]
@@ -144,7 +144,7 @@ def _joint(asked: Asked, found: Fit) -> dict[str, Any]:
 
 
 def _compare(asked: Asked, laws: tuple[str, ...]) -> dict[str, Any]:
-    from analysis.criticism import compare
+    from analysis.questions.criticism import compare
 
     found = compare(asked.rows, list(dict.fromkeys((asked.law, *laws))), **asked.options(interval="none"))
     ranked = [{"law": k, **r} for k, r in zip(found.table.index, found.table.to_dict("records"), strict=True)]
@@ -174,7 +174,7 @@ def _predictions(found: Fit, predict: tuple[str, ...]) -> dict[str, Any]:
 def _allocations(found: Fit, budgets: tuple[float, ...]) -> dict[str, Any]:
     if not budgets:
         return {}
-    from analysis.optimum import optimal
+    from analysis.questions.optimum import optimal
 
     best = [optimal(found, c) for c in budgets]
     value = [
@@ -189,8 +189,8 @@ def _allocations(found: Fit, budgets: tuple[float, ...]) -> dict[str, Any]:
 
 
 def _check(asked: Asked, found: Fit) -> dict[str, Any]:
-    from analysis.criticism import influence, lack_of_fit
-    from analysis.holdout import rolling_origin
+    from analysis.questions.criticism import influence, lack_of_fit
+    from analysis.questions.holdout import rolling_origin
 
     lack, moved = lack_of_fit(found), influence(found).head(5)
     lines = [
@@ -234,7 +234,7 @@ def _draw(found: Fit, path: Path) -> dict[str, Any]:
 
 
 def _estimands(asked: Asked) -> Answer:
-    from analysis.estimand_table import fit_estimands
+    from analysis.questions.estimand_table import fit_estimands
 
     options = {k: v for k, v in asked.options().items() if k not in ("estimand",)}
     found = fit_estimands(asked.rows, asked.law, **options)

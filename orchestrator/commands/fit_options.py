@@ -14,7 +14,7 @@ from orchestrator.commands.table_options import numbers, pairs, read_rows, row_o
 if TYPE_CHECKING:
     import pandas as pd
 
-    from analysis.result import Fit
+    from analysis.fitting.result import Fit
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -78,7 +78,7 @@ def fit_options(function: F) -> F:
 
 @dataclass(frozen=True)
 class Asked:
-    """A fit as it was asked for: the rows, the law, and the options of ``analysis.fit.fit``."""
+    """A fit as it was asked for: the rows, the law, and the options of ``analysis.fitting.fitting.fit``."""
 
     rows: pd.DataFrame
     law: str
@@ -112,7 +112,7 @@ class Asked:
 
     def by(self, columns: str) -> dict[str, Asked]:
         """A fit of each combination of values of ``columns`` (``A,B``) among the rows, by its label."""
-        from analysis.where import select
+        from analysis.tables.where import select
 
         names = [c.strip() for c in columns.split(",") if c.strip()]
         missing = [c for c in names if c not in self.rows.columns]
@@ -139,7 +139,7 @@ class Asked:
 
     def fit(self, **changed: Any) -> Fit:
         """The fit itself."""
-        from analysis.fit import fit
+        from analysis.fitting.fitting import fit
 
         return fit(self.rows, self.law, **self.options(**changed))
 

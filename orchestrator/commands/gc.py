@@ -17,8 +17,8 @@ from orchestrator.commands.common import (
     specs_of,
     store_option,
 )
-from orchestrator.leases import Session
-from orchestrator.store import Store
+from orchestrator.store.leases import Session
+from orchestrator.store.store import Store
 
 
 @click.command("gc")
@@ -38,7 +38,7 @@ def command(keep: str | None, dry_run: bool, folder: str | None, as_json: bool) 
     With --keep, also checkpoints. What a branch, a child or an evaluation of the store's sweeps still needs
     never goes; nor does a run's newest checkpoint, nor its best. Runs in use are left alone.
     """
-    from trainers.folder import collect, garbage
+    from trainers.state.folder import collect, garbage
 
     store = existing(folder)
     freed: dict[str, int] = {}
@@ -60,9 +60,9 @@ def command(keep: str | None, dry_run: bool, folder: str | None, as_json: bool) 
 
 def _tighten(store: Store, session: Session, keep: str, dry_run: bool, freed: dict[str, int]) -> None:
     """Drop the checkpoints that nobody needs, of the runs that nobody else works on."""
-    from orchestrator.usage import Needs, needs
-    from trainers.folder import RunFolder
-    from trainers.retain import retain
+    from orchestrator.upkeep.disk_usage import Needs, needs
+    from trainers.state.folder import RunFolder
+    from trainers.state.retention import retain
 
     names = [name for name in store.sweep_names() if (store.sweep(name) / "sweep.yaml").is_file()]
     with contextlib.ExitStack() as stack:

@@ -84,8 +84,8 @@ def command(
     --set, from --from-name or
     from --runs.
     """
-    from analysis.imports import assemble, kind, long_table
-    from analysis.tables import TableError, read
+    from analysis.tables.imports import assemble, kind, long_table
+    from analysis.tables.tables import TableError, read
 
     parts, notes = [], []
     for source in sources:

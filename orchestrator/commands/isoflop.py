@@ -68,8 +68,8 @@ def command(
     interior minimum is
     refused, and says which sizes to add. Columns: N, loss and one of C or D.
     """
-    from analysis.isoflop import isoflop
-    from analysis.rows import chosen_rows
+    from analysis.questions.isoflop_curves import isoflop
+    from analysis.tables.rows import chosen_rows
 
     rows = read_rows(table, folder, mlflow)
     columns = pairs(mapped, "--map")
@@ -90,7 +90,7 @@ def command(
     }
     text = [str(found), *(f"{len(kept.excluded)} rows left out" for _ in kept.excluded[:1])]
     if budget is not None:
-        from analysis.front import approaches
+        from analysis.questions.approaches import approaches
 
         routes = approaches(kept.rows, budget)
         record["approaches"] = {

@@ -16,12 +16,12 @@ from orchestrator.commands.table_options import (
     study_tables,
     table_argument,
 )
-from orchestrator.numbers import human
+from orchestrator.language.numbers import human
 
 if TYPE_CHECKING:
-    from analysis.crossover.cure import Cure
-    from analysis.crossover.locate import Crossovers
-    from analysis.report.study import Study
+    from analysis.crossover.places.cure import Cure
+    from analysis.crossover.same_n.location import Crossovers
+    from analysis.crossover.study import Study
 
 
 @click.command("locate")
@@ -86,7 +86,7 @@ def command(
     objective cross
     each other, and what the kinds of likelihood allow one to say.
     """
-    from analysis.report.study import analyse
+    from analysis.crossover.study import analyse
 
     found, unit, notes = _locate(table, folder, mlflow, pair, level, options)
     study = analyse(found)
@@ -115,9 +115,9 @@ def command(
 def _locate(
     source: str, folder: str | None, mlflow: bool, pair: str | None, level: float, options: dict[str, Any]
 ) -> tuple[Crossovers, str, list[str]]:
-    from analysis.crossover.locate import locate
-    from analysis.longform import split
-    from analysis.tables import read
+    from analysis.crossover.same_n.location import locate
+    from analysis.tables.longform import split
+    from analysis.tables.tables import read
 
     over = _names(options["pair_over"])
     shared = {
@@ -170,7 +170,7 @@ def _locate(
     runs, curves, scores = study_tables(source, folder, mlflow)
     if two is None and not Path(source).is_dir() and not mlflow:
         from orchestrator.commands.common import specs_of
-        from orchestrator.store import Store
+        from orchestrator.store.store import Store
 
         analysis = specs_of(Store.at(folder), [source])[0].analysis
         two, shared["pair_over"] = analysis.pair, [*over, *analysis.pair_over]
@@ -197,7 +197,7 @@ def _names(text: str | None) -> list[str]:
 
 def _cure(found: Crossovers, unit: str) -> dict[str, Cure]:
     """By definition, whether the law of the crossing wants cells that never cross."""
-    from analysis.crossover.law import crossing_law
+    from analysis.crossover.places.law import crossing_law
 
     laws = {d: crossing_law(found, d, unit, cure=True) for d in ("raw", "best_so_far")}
     return {d: law.cure for d, law in laws.items() if law is not None and law.cure is not None}

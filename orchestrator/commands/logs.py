@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from orchestrator.commands.common import emit, guarded, json_option, store_option
-from orchestrator.store import Store
+from orchestrator.store.store import Store
 
 
 @click.command("logs")
@@ -18,7 +18,7 @@ from orchestrator.store import Store
 @guarded
 def command(key: str, last: int | None, folder: str | None, as_json: bool) -> None:
     """What a run has committed, event by event, and how its failed attempts ended."""
-    from trainers.folder import RunFolder
+    from trainers.state.folder import RunFolder
 
     store = Store.at(folder)
     key = _key(store, key)

@@ -7,7 +7,7 @@ import shutil
 import click
 
 from orchestrator.commands.common import existing, guarded, say, store_option
-from orchestrator.store import read_json
+from orchestrator.store.store import read_json
 
 
 @click.command("mirror")
@@ -16,9 +16,9 @@ from orchestrator.store import read_json
 @guarded
 def command(rebuild: bool, folder: str | None) -> None:
     """Bring MLflow up to what the run folders hold: after it was away, was lost, or a store was copied."""
-    from orchestrator.leases import Session
-    from orchestrator.mirror import Followed, mirror_run
-    from orchestrator.tracking import Tracker, markers
+    from orchestrator.store.leases import Session
+    from orchestrator.tracking.experiment import Tracker, markers
+    from orchestrator.tracking.mirror import Followed, mirror_run
 
     store = existing(folder)
     if rebuild:

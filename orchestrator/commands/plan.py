@@ -18,12 +18,12 @@ from orchestrator.commands.common import (
     sweep_options,
     table,
 )
-from orchestrator.live import duration
-from orchestrator.numbers import human
-from orchestrator.store import Store
+from orchestrator.execution.live import duration
+from orchestrator.language.numbers import human
+from orchestrator.store.store import Store
 
 if TYPE_CHECKING:
-    from orchestrator.plan import Plan
+    from orchestrator.planning.plans import Plan
 
 
 HELD = (("core", "core"), ("gpu", "GPU"))
@@ -45,7 +45,7 @@ def command(
 
     One row an end point; a run that several sweeps share is counted once.
     """
-    from orchestrator.plan import plan
+    from orchestrator.planning.plans import plan
 
     store = Store.at(folder)
     made = plan(specs_of(store, sweeps, settings, only), store)

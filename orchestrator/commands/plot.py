@@ -86,19 +86,19 @@ def _drawing(kind: str, asked: Asked, method: str, budget: float | None) -> Draw
     given = asked.given
     rows = {k: given[k] for k in ("columns", "where", "drop_highest")}
     if kind == "isoflop":
-        from analysis.isoflop import isoflop
-        from analysis.rows import chosen_rows
+        from analysis.questions.isoflop_curves import isoflop
+        from analysis.tables.rows import chosen_rows
 
         kept = chosen_rows(asked.rows, **rows)
         return isoflop_curves(kept.rows, isoflop(kept.rows, method=method))
     if kind == "routes":
-        from analysis.front import approaches
+        from analysis.questions.approaches import approaches
 
         if budget is None:
             raise click.UsageError("routes need --at C, the budget they are compared at")
         return checks.routes(approaches(asked.rows, budget, law=asked.law, estimand=asked.estimand, **rows))
     if kind == "estimands":
-        from analysis.estimand_table import fit_estimands
+        from analysis.questions.estimand_table import fit_estimands
 
         options = asked.options()
         options.pop("estimand")
@@ -111,8 +111,8 @@ def _drawing(kind: str, asked: Asked, method: str, budget: float | None) -> Draw
 
 
 def _held_out(asked: Asked) -> Drawing:
-    from analysis.holdout import rolling_origin
     from analysis.plots.checks import held_out
+    from analysis.questions.holdout import rolling_origin
 
     if not asked.given["holdout"]:
         raise click.UsageError("heldout needs --holdout, such as --holdout 'C > 1e21'")

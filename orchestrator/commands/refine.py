@@ -8,8 +8,8 @@ import click
 
 from orchestrator.commands.common import guarded, specs_of, store_option
 from orchestrator.commands.run import backend_options, execute
-from orchestrator.refine import SPACING
-from orchestrator.store import Store
+from orchestrator.store.store import Store
+from orchestrator.study.refinement import SPACING
 
 
 @click.command("refine")

@@ -10,7 +10,7 @@ import click
 
 from orchestrator.commands.common import Wrong, emit, guarded, json_option, say, specs_of, store_option
 from orchestrator.commands.table_options import table_files
-from orchestrator.store import Store, writable
+from orchestrator.store.store import Store, writable
 
 
 @click.command("report")
@@ -36,7 +36,7 @@ def command(
     as_json: bool,
 ) -> None:
     """Draw the reports of these sweeps again, finished or not. Trains nothing."""
-    from analysis.tables import TableError
+    from analysis.tables.tables import TableError
 
     store = Store.at(folder)
     if not sweeps and tables is None:
@@ -53,8 +53,8 @@ def command(
 
 
 def _of_sweeps(store: Store, sweeps: tuple[str, ...], mlflow: bool, to: Path | None) -> list[Any]:
-    from orchestrator.plan import plan
-    from orchestrator.study import write_report
+    from orchestrator.planning.plans import plan
+    from orchestrator.study.stages import write_report
 
     specs = specs_of(store, sweeps)
     if mlflow:
@@ -64,9 +64,9 @@ def _of_sweeps(store: Store, sweeps: tuple[str, ...], mlflow: bool, to: Path | N
 
 
 def _of_mlflow(store: Store, spec: Any, to: Path | None) -> Any:
-    from analysis import report
-    from orchestrator.tables import of_mlflow
-    from orchestrator.tracking import Tracker
+    from analysis import reporting as report
+    from orchestrator.results.tables import of_mlflow
+    from orchestrator.tracking.experiment import Tracker
 
     wanted = sorted({*spec.axis_names, *spec.analysis.pair_over} - {"objective", "seed"})
     found = of_mlflow(Tracker(store), spec.name, wanted)
@@ -79,6 +79,6 @@ def _of_mlflow(store: Store, spec: Any, to: Path | None) -> Any:
 
 
 def _of_tables(folder: Path, to: Path | None) -> Any:
-    from analysis import report
+    from analysis import reporting as report
 
     return report.write(writable(to or folder / "report"), *table_files(folder), title=folder.resolve().name)

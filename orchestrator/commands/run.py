@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from orchestrator.commands.common import guarded, say, specs_of, store_option, sweep_options
-from orchestrator.store import Store
+from orchestrator.store.store import Store
 
 
 def backend_options(function: Any) -> Any:
@@ -68,11 +68,11 @@ def execute(
     spacing: float | None = None,
 ) -> int:
     """Carry the sweeps out and say how it went; the exit code."""
-    from orchestrator.backends import Backend, LocalBackend
-    from orchestrator.backends.ray_core import RayBackend
     from orchestrator.commands.plan import totals
-    from orchestrator.live import view
-    from orchestrator.study import carry_out
+    from orchestrator.execution.backends import Backend, LocalBackend
+    from orchestrator.execution.backends.ray_core import RayBackend
+    from orchestrator.execution.live import view
+    from orchestrator.study.stages import carry_out
 
     def announce(made: Any) -> None:
         for warning in made.warnings:

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from orchestrator.commands.common import Wrong, emit, guarded, json_option, say, store_option
-from orchestrator.store import Store
+from orchestrator.store.store import Store
 
 
 @click.command("sample")
@@ -55,8 +55,8 @@ def command(
 
     RUN is a training key or the beginning of one. The same seed gives the same text.
     """
-    from trainers.rescore import CheckpointGone
-    from trainers.trained import Trained
+    from trainers.run.rescoring import CheckpointGone
+    from trainers.run.trained import Trained
 
     store = Store.at(folder)
     options: dict[str, Any] = {k: v for k, v in (("sampler", sampler), ("steps", steps)) if v is not None}

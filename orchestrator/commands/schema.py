@@ -14,6 +14,6 @@ def command() -> None:
 
     in the first line of a sweep: `# yaml-language-server: $schema=sweep.schema.json`.
     """
-    from orchestrator.schema import schema
+    from orchestrator.language.json_schema import schema
 
     emit(schema())

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from orchestrator.commands.common import emit, guarded, json_option, size, store_option, table
-from orchestrator.store import Store
+from orchestrator.store.store import Store
 
 
 @click.command("show")
@@ -48,8 +48,8 @@ def command(key: str, folder: str | None, as_json: bool) -> None:
 
 def describe(store: Store, key: str) -> dict[str, Any]:
     """A run as plain values."""
-    from orchestrator.metrics import title
-    from orchestrator.record import RunRecord, run_row
+    from orchestrator.planning.titles import title
+    from orchestrator.results.records import RunRecord, run_row
 
     run = RunRecord(store, key)
     config = run.folder.config()

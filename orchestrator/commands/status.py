@@ -7,8 +7,8 @@ from typing import Any
 import click
 
 from orchestrator.commands.common import emit, guarded, json_option, say, specs_of, store_option, table
-from orchestrator.numbers import human
-from orchestrator.store import Store, read_json
+from orchestrator.language.numbers import human
+from orchestrator.store.store import Store, read_json
 
 
 @click.command("status")
@@ -45,11 +45,11 @@ def command(sweeps: tuple[str, ...], folder: str | None, as_json: bool) -> None:
 
 def standing(store: Store, names: tuple[str, ...]) -> list[dict[str, Any]]:
     """One record a run of these sweeps: position, state and, where it failed, why."""
-    from orchestrator import tasks
-    from orchestrator.leases import Session
-    from orchestrator.metrics import title
-    from orchestrator.plan import plan
-    from trainers.folder import RunFolder
+    from orchestrator.execution import jobs as tasks
+    from orchestrator.planning.plans import plan
+    from orchestrator.planning.titles import title
+    from orchestrator.store.leases import Session
+    from trainers.state.folder import RunFolder
 
     made = plan(specs_of(store, names), store)
     blocked = {row.run for row in made.rows if row.state == "blocked"}

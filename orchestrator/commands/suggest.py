@@ -16,9 +16,9 @@ from orchestrator.commands.table_options import refusing, table_argument
 if TYPE_CHECKING:
     import pandas as pd
 
-    from analysis.design import Suggestion
+    from analysis.fitting.result import Fit
     from analysis.laws.base import Law
-    from analysis.result import Fit
+    from analysis.questions.design import Suggestion
 
 
 @click.command("suggest", context_settings={"max_content_width": 110})
@@ -88,8 +88,8 @@ def command(
     next.yaml`, then `crossover run next.yaml`. No run comes twice, for a sweep's `seeds` replicate all of its
     runs; neighbours tell nearly as much.
     """
-    from analysis.crossover.next_runs import parse_crossing, suggest_crossing
-    from analysis.design import suggest
+    from analysis.crossover.surfaces.next_runs import parse_crossing, suggest_crossing
+    from analysis.questions.design import suggest
 
     asked = Asked.of(table, folder, mlflow, options)
     if asked.estimand == "all":
@@ -133,7 +133,7 @@ def command(
 
 def _objective(asked: Asked) -> str | None:
     """The one objective of the rows, if they tell it."""
-    from analysis.where import select
+    from analysis.tables.where import select
 
     frame, where = asked.rows, asked.given["where"]
     if "objective" not in frame.columns:
@@ -149,8 +149,8 @@ def _objective(asked: Asked) -> str | None:
 
 def _arms(asked: Asked, pair: str | None) -> dict[str, Fit]:
     """The law fitted to each of two objectives' rows."""
-    from analysis.crossover.locate import PAIR
-    from analysis.fit import fit
+    from analysis.crossover.same_n.location import PAIR
+    from analysis.fitting.fitting import fit
 
     column, two = split_pair(pair)
     column = column or "objective"
@@ -169,7 +169,7 @@ def _sizes(fits: list[Fit], ladder: str | None, base: dict[str, Any], reach: flo
     columns = [f.data["N"] for f in fits if f.data is not None and "N" in f.law.variables]
     if not columns:
         return {}
-    from orchestrator.ladders import LADDERS
+    from orchestrator.language.derived.ladders import LADDERS
 
     if ladder is not None and ladder not in LADDERS:
         raise click.UsageError(f"--ladder {ladder!r}: one of {', '.join(LADDERS)}")
@@ -189,8 +189,8 @@ def _sizes(fits: list[Fit], ladder: str | None, base: dict[str, Any], reach: flo
 
 def _counted(names: list[str], base: dict[str, Any]) -> dict[str, float]:
     """Name -> N of each size, embeddings included, under this base."""
-    from orchestrator.expand import expand
-    from orchestrator.spec import load
+    from orchestrator.language.expansion import expand
+    from orchestrator.language.loading import load
 
     sweep = {"name": "sizes", "base": {**base, "budget.tokens": "1M"}, "axes": {"model.size": names}}
     with tempfile.TemporaryDirectory() as folder:
@@ -206,11 +206,11 @@ def _counted(names: list[str], base: dict[str, Any]) -> dict[str, float]:
 
 
 def _choices(found: Fit, sizes: dict[str, float], cap: float, reach: float) -> pd.DataFrame:
-    """Every size at the tokens (and unique tokens, qualities) that `analysis.design.candidates` would
-    offer."""
+    """Every size at the tokens (and unique tokens, qualities) that `analysis.questions.design.candidates`
+    would offer."""
     import pandas as pd
 
-    from analysis.design import candidates
+    from analysis.questions.design import candidates
 
     grid = candidates(found, float("inf"), reach).drop(columns=["N", "C"]).drop_duplicates()
     rows = grid.merge(pd.DataFrame({"N": list(sizes.values())}), how="cross")
@@ -222,7 +222,7 @@ def _choices(found: Fit, sizes: dict[str, float], cap: float, reach: float) -> p
 def _base(sweep: str | None, folder: str | None, objective: str | None, law: Law) -> dict[str, Any]:
     """What the runs have in common: the base of a sweep, less its horizon and what the law varies."""
     from orchestrator.commands.common import specs_of
-    from orchestrator.store import Store
+    from orchestrator.store.store import Store
 
     base: dict[str, Any] = {}
     if sweep is not None:

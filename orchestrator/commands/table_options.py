@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from orchestrator.commands.common import Wrong, guarded, store_option
-from orchestrator.store import Store
+from orchestrator.store.store import Store
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,7 +28,7 @@ def refusing(function: F) -> F:
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        from analysis.result import NotConverged
+        from analysis.fitting.result import NotConverged
 
         try:
             return function(*args, **kwargs)
@@ -132,9 +132,9 @@ def numbers(texts: Iterable[str], option: str) -> dict[str, float]:
 def read_rows(table: str, folder: str | None, mlflow: bool) -> pd.DataFrame:
     """The rows of TABLE: a CSV or Parquet file, a folder with runs and curves, or a sweep (its YAML or name),
     of which each run's last loss is a row."""
-    from analysis.endpoints import final_losses
-    from analysis.frame import read_table
-    from analysis.tables import read
+    from analysis.tables.endpoints import final_losses
+    from analysis.tables.frame import read_table
+    from analysis.tables.tables import read
 
     path = Path(table)
     if not mlflow and path.is_file() and path.suffix not in (".yaml", ".yml"):
@@ -149,16 +149,16 @@ def study_tables(
     """Runs, curves and scores of a folder of tables, or of a sweep by file or name (from MLflow if asked)."""
     path = Path(table)
     if not mlflow and path.is_dir():
-        from analysis.tables import read
+        from analysis.tables.tables import read
 
         files = table_files(path)
         return read(files[0]), read(files[1]), None if files[2] is None else read(files[2])
     store = Store.at(folder)
-    from orchestrator import tables
     from orchestrator.commands.common import specs_of
+    from orchestrator.results import tables
 
     if mlflow:
-        from orchestrator.tracking import Tracker
+        from orchestrator.tracking.experiment import Tracker
 
         found = tables.of_mlflow(Tracker(store), table)
         if not len(found.runs):
@@ -172,8 +172,8 @@ def study_tables(
             + f"; give a table ({', '.join(TABLE_ENDINGS)}), a folder with runs.csv and curves.csv, or a"
             " sweep"
         )
-    from orchestrator.plan import plan
-    from orchestrator.study import end_points
+    from orchestrator.planning.plans import plan
+    from orchestrator.study.stages import end_points
 
     found = tables.of_sweep(store, end_points(plan(specs_of(store, [table]), store)))
     return found.runs, found.curves, found.scores if len(found.scores) else None

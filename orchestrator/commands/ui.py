@@ -11,9 +11,9 @@ import urllib.request
 
 import click
 
-from orchestrator import tracking
 from orchestrator.commands.common import Wrong, existing, guarded, say, store_option
-from orchestrator.store import Store
+from orchestrator.store.store import Store
+from orchestrator.tracking import experiment as tracking
 
 
 @click.command("ui")

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from analysis.crossover import locate
-from analysis.crossover.compute_optimal import compute_optimal
-from analysis.crossover.replicates import dirichlet, pool
+from analysis.crossover.fronts.meeting import compute_optimal
+from analysis.crossover.fronts.replicates import dirichlet, pool
 
 SIZES = (1e5, 4e5, 1.6e6, 6.4e6, 2.56e7)
 

@@ -10,12 +10,12 @@ import pandas as pd
 import pytest
 
 from analysis.crossover import locate, wanted_precision
-from analysis.crossover.control import control
-from analysis.crossover.efficiency import data_efficiency, losses
-from analysis.crossover.headline import headline, verdict
-from analysis.crossover.law import crossing_law
-from analysis.crossover.zeros import _slope
-from analysis.tables import TableError
+from analysis.crossover.places.law import crossing_law
+from analysis.crossover.same_n.aa_control import control
+from analysis.crossover.same_n.efficiency import data_efficiency, losses
+from analysis.crossover.same_n.zeros import _slope
+from analysis.crossover.verdict import headline, verdict
+from analysis.tables.tables import TableError
 from tests.analysis.synthetic import study
 
 FIELDS = [

@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.crossover.efficiency import data_efficiency
-from analysis.crossover.law import fit_law
-from analysis.crossover.locate import locate
-from analysis.crossover.pool import interval, pooled
+from analysis.crossover.places.law import fit_law
+from analysis.crossover.same_n.efficiency import data_efficiency
+from analysis.crossover.same_n.location import locate
+from analysis.crossover.same_n.pool import interval, pooled
 from tests.analysis.synthetic import study
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import report
+from analysis import reporting as report
 from analysis.crossover import locate
-from analysis.crossover.decoding import beaten, wanted_decoding
+from analysis.crossover.same_n.decoding import beaten, wanted_decoding
 from tests.analysis.synthetic import study
 
 

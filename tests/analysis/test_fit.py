@@ -11,14 +11,14 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis.estimand_table import fit_estimands
-from analysis.estimands import get_estimand
-from analysis.fit import fit
-from analysis.intervals import parameter_targets
-from analysis.likelihood import log_likelihood
-from analysis.result import Fit, NotConverged
-from analysis.starts import rebuild
-from analysis.uncertainty import bootstrap
+from analysis.fitting.estimands import get_estimand
+from analysis.fitting.fitting import fit
+from analysis.fitting.likelihood import log_likelihood
+from analysis.fitting.result import Fit, NotConverged
+from analysis.fitting.starts import rebuild
+from analysis.fitting.uncertainty.intervals import parameter_targets
+from analysis.fitting.uncertainty.resampling import bootstrap
+from analysis.questions.estimand_table import fit_estimands
 from benchmarks.designs import DESIGNS, UNIDENTIFIED, Design
 
 SLOW = [pytest.param("bnsl3", marks=pytest.mark.slow)]

@@ -6,15 +6,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.criticism import compare, influence, lack_of_fit, nested_test
-from analysis.curves import profile_curves
-from analysis.design import parse_quantity, suggest
-from analysis.fit import fit
-from analysis.front import approaches, front, pareto
-from analysis.holdout import budgets, calibrate, leave_group_out, rolling_origin, score
-from analysis.isoflop import isoflop
+from analysis.fitting.fitting import fit
 from analysis.laws import get_law
-from analysis.optimum import allocation_exponents, best_size, optimal
+from analysis.questions.approaches import approaches, front, pareto
+from analysis.questions.criticism import compare, influence, lack_of_fit, nested_test
+from analysis.questions.design import parse_quantity, suggest
+from analysis.questions.holdout import budgets, calibrate, leave_group_out, rolling_origin, score
+from analysis.questions.isoflop_curves import isoflop
+from analysis.questions.optimum import allocation_exponents, best_size, optimal
+from analysis.questions.profile_curves import profile_curves
 from benchmarks.designs import DESIGNS
 
 TRUTH = DESIGNS["chinchilla"].truth

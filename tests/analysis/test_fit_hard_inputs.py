@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.fit import fit
-from analysis.frame import FitError, prepare
-from analysis.isoflop import isoflop
+from analysis.fitting.fitting import fit
 from analysis.laws import get_law
-from analysis.where import select
+from analysis.questions.isoflop_curves import isoflop
+from analysis.tables.frame import FitError, prepare
+from analysis.tables.where import select
 
 TRUTH = {"A": 400.0, "B": 1500.0, "E": 1.8, "alpha": 0.34, "beta": 0.36}
 

@@ -11,9 +11,9 @@ import pytest
 from scipy.special import lambertw
 
 from analysis.crossover import locate
-from analysis.crossover.arm_laws import arm_laws, fit_arms, points
-from analysis.crossover.law_against_law import MeetingError, meet
-from analysis.fit import fit
+from analysis.crossover.surfaces.fits_of_arms import arm_laws, fit_arms, points
+from analysis.crossover.surfaces.law_against_law import MeetingError, meet
+from analysis.fitting.fitting import fit
 from analysis.laws import get_law
 from tests.analysis.test_compute_optimal import tables
 

@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.crossover.law_against_law import meet
-from analysis.crossover.next_runs import parse_crossing, suggest_crossing
-from analysis.design import suggest
-from analysis.fit import fit
-from analysis.information import basins, slope
+from analysis.crossover.surfaces.law_against_law import meet
+from analysis.crossover.surfaces.next_runs import parse_crossing, suggest_crossing
+from analysis.fitting.fitting import fit
+from analysis.fitting.result import Fit
 from analysis.laws import get_law
-from analysis.result import Fit
+from analysis.questions.design import suggest
+from analysis.questions.information import basins, slope
 
 LAWS = {
     "autoregressive": {"A": 400.0, "B": 410.0, "E": 1.7, "alpha": 0.34, "beta": 0.28},

@@ -9,7 +9,7 @@ import re
 import pandas as pd
 import pytest
 
-from analysis.report import write
+from analysis.reporting import write
 from tests.analysis.synthetic import study
 from tests.analysis.test_compute_optimal import tables as fronts_study
 

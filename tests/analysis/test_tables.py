@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.tables import TableError, load, read
+from analysis.tables.tables import TableError, load, read
 
 
 def small() -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -13,11 +13,11 @@ import pandas as pd
 import pytest
 from scipy.optimize import minimize
 
-from analysis.fit import beside_joint, fit
+from analysis.fitting.fitting import beside_joint, fit
+from analysis.fitting.likelihood import log_likelihood
+from analysis.fitting.result import Fit
 from analysis.laws import get_law
 from analysis.laws.chinchilla import hoffmann_grid
-from analysis.likelihood import log_likelihood
-from analysis.result import Fit
 
 DATA = Path(__file__).parents[1] / "data" / "published"
 EPOCH = {"table": str(DATA / "chinchilla_fig4.csv"), "columns": {"N": "Model Size", "C": "Training FLOP"}}

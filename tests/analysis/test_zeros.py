@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
-from analysis.crossover.difference import Difference
-from analysis.crossover.zeros import crossings
+from analysis.crossover.same_n.paired_difference import Difference
+from analysis.crossover.same_n.zeros import crossings
 
 
 def _difference(value, se=0.01) -> Difference:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.expand import expand
-from orchestrator.spec import load
-from trainers.source import SpecError
+from orchestrator.language.expansion import expand
+from orchestrator.language.loading import load
+from trainers.components.source import SpecError
 
 
 def write(folder: Path, text: str, name: str = "sweep.yaml") -> Path:

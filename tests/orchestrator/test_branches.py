@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 from click.testing import Result
 
-from orchestrator.store import Store
-from orchestrator.study import end_points
-from orchestrator.tables import Tables, of_sweep
-from trainers.folder import RunFolder
+from orchestrator.results.tables import Tables, of_sweep
+from orchestrator.store.store import Store
+from orchestrator.study.stages import end_points
+from trainers.state.folder import RunFolder
 
 Cli = Callable[..., Result]
 
@@ -55,8 +55,8 @@ def plan(crossover: Cli, sweep: Path, store: Path, *options: str) -> Any:
 
 
 def tables(sweep: Path, store: Path) -> Tables:
-    from orchestrator.plan import plan as make
-    from orchestrator.spec import load
+    from orchestrator.language.loading import load
+    from orchestrator.planning.plans import plan as make
 
     return of_sweep(Store(store), end_points(make(load([sweep]), store)))
 

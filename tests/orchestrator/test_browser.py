@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from orchestrator import tracking
 from orchestrator.commands import ui
-from orchestrator.store import Store
-from trainers.folder import RunFolder
+from orchestrator.store.store import Store
+from orchestrator.tracking import experiment as tracking
+from trainers.state.folder import RunFolder
 
 CHROMIUM = next(
     (p for name in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(name))), None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.budget import BudgetError, horizon, solve
+from orchestrator.language.derived.budgets import BudgetError, horizon, solve
 from trainers.config import RunConfig
 from trainers.flops import matmul_flops, six_nd
 

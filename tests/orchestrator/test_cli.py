@@ -17,7 +17,7 @@ import pytest
 from click.testing import Result
 
 from orchestrator.cli import COMMANDS
-from orchestrator.store import Store, write_atomic
+from orchestrator.store.store import Store, write_atomic
 
 Cli = Callable[..., Result]
 KEYS = {
@@ -272,7 +272,7 @@ def test_ctrl_c_exits_130_and_the_same_command_goes_on(tiny: Path, tmp_path: Pat
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
-    from trainers.folder import RunFolder
+    from trainers.state.folder import RunFolder
 
     reached = [commit.step for key in store.run_keys() if (commit := RunFolder(store.run(key)).last_commit())]
     assert any(0 < step < 4000 for step in reached)

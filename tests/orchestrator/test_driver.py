@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from orchestrator.backends import Finished
-from orchestrator.driver import Driver
+from orchestrator.execution.backends import Finished
+from orchestrator.execution.driver import Driver
+from orchestrator.execution.jobs import Run
+from orchestrator.execution.live import Picture
+from orchestrator.execution.scheduler import Resources, State, Task
 from orchestrator.failures import Failure, Outcome
-from orchestrator.leases import Session
-from orchestrator.live import Picture
-from orchestrator.scheduler import Resources, State, Task
-from orchestrator.store import Store, read_json, write_atomic
-from orchestrator.tasks import Run
+from orchestrator.store.leases import Session
+from orchestrator.store.store import Store, read_json, write_atomic
 from trainers.config import RunConfig
 
 Answer = Callable[[dict[str, Any]], Outcome | None]
@@ -135,7 +135,7 @@ def test_no_task_no_backend(tmp_path: Path) -> None:
 def test_data_is_prepared_here_while_the_backend_starts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from orchestrator import worker
+    from orchestrator.execution import worker
 
     here: list[str] = []
 

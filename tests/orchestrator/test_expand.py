@@ -11,9 +11,9 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.expand import EndPoint, expand
-from orchestrator.spec import load
-from trainers.source import SpecError
+from orchestrator.language.expansion import EndPoint, expand
+from orchestrator.language.loading import load
+from trainers.components.source import SpecError
 
 SWEEP: dict[str, Any] = {
     "base": {

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from orchestrator.expand import expand
-from orchestrator.extension import Extent, written
-from orchestrator.spec import load
+from orchestrator.language.expansion import expand
+from orchestrator.language.extension import Extent, written
+from orchestrator.language.loading import load
+from trainers.components.source import SpecError
 from trainers.config import RunConfig
-from trainers.source import SpecError
 
 SWEEP = """\
 name: long

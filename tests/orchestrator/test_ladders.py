@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.architectures import ARCHITECTURES, reshape
-from orchestrator.ladders import LADDERS, SIZES, size
+from orchestrator.language.derived.architectures import ARCHITECTURES, reshape
+from orchestrator.language.derived.ladders import LADDERS, SIZES, size
 from trainers.models.transformer import Transformer
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.leases import Session
+from orchestrator.store.leases import Session
 
 
 class Clock:
@@ -66,7 +66,7 @@ def test_a_holder_elsewhere_dies_by_the_observers_clock_alone(tmp_path: Path) ->
 
 def test_a_killed_process_on_this_machine_holds_nothing(tmp_path: Path) -> None:
     code = (
-        "import sys, time; from pathlib import Path; from orchestrator.leases import Session\n"
+        "import sys, time; from pathlib import Path; from orchestrator.store.leases import Session\n"
         "s = Session(Path(sys.argv[1])); s.beat(); print(s.acquire('run-x'), flush=True); time.sleep(60)"
     )
     process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)

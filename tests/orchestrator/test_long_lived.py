@@ -98,7 +98,7 @@ def test_du_accounts_for_every_byte(crossover: Cli, finished_store: Path) -> Non
 
 def checkpoints(store: Path) -> dict[str, dict[int, bool]]:
     """Run -> step -> whether training can go on from there."""
-    from trainers.folder import RunFolder
+    from trainers.state.folder import RunFolder
 
     commits = {path.name: RunFolder(path).last_commit() for path in (store / "runs").iterdir()}
     return {

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.numbers import exact, human, significant
-from trainers.numbers import count, number
+from orchestrator.language.numbers import exact, human, significant
+from trainers.components.numbers import count, number
 
 
 @pytest.mark.parametrize(

@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 
-from orchestrator.estimate import Estimator, Sample, gemm_rate, sample, shape
-from orchestrator.expand import expand
-from orchestrator.plan import GONE, Plan, plan
-from orchestrator.spec import SweepSpec, load
+from orchestrator.language.expansion import expand
+from orchestrator.language.loading import load
+from orchestrator.language.spec import SweepSpec
+from orchestrator.planning.estimate import Estimator, Sample, gemm_rate, sample, shape
+from orchestrator.planning.plans import GONE, Plan, plan
 from trainers.config import RunConfig
 from trainers.evaluation.grid import evaluation_steps
-from trainers.folder import Kept, RunFolder, json_line
+from trainers.state.folder import Kept, RunFolder, json_line
 
 ROOT = Path(__file__).parents[2]
 SWEEPS = sorted((ROOT / "sweeps").glob("*.yaml"))
@@ -236,7 +237,7 @@ def test_speed_comes_from_telemetry_of_that_shape_else_of_a_near_one_else_from_t
 
 
 def test_errors_of_all_sweeps_together(tmp_path: Path) -> None:
-    from trainers.source import SpecError
+    from trainers.components.source import SpecError
 
     specs = [sweep(tmp_path, "base: {batch_size: 0}", "a"), sweep(tmp_path, "base: {ema: 2}", "b")]
     with pytest.raises(SpecError) as caught:
@@ -246,7 +247,8 @@ def test_errors_of_all_sweeps_together(tmp_path: Path) -> None:
 
 def test_planning_is_light() -> None:
     code = (
-        "import sys; from orchestrator.spec import load; from orchestrator.plan import plan; "
+        "import sys; from orchestrator.language.loading import load; "
+        "from orchestrator.planning.plans import plan; "
         "plan(load(['sweeps/quickstart.yaml'])); "
         "print(sorted({'torch', 'ray', 'mlflow', 'pandas', 'scipy'} & set(sys.modules)))"
     )

@@ -15,10 +15,10 @@ from typing import Any
 import psutil
 import pytest
 
-from orchestrator.backends.ray_core import RayBackend
+from orchestrator.execution.backends.ray_core import RayBackend
+from orchestrator.execution.scheduler import Resources, Task
 from orchestrator.failures import Failure, Outcome
-from orchestrator.scheduler import Resources, Task
-from orchestrator.store import Store
+from orchestrator.store.store import Store
 
 
 def act(payload: dict[str, Any]) -> dict[str, Any]:
@@ -130,8 +130,8 @@ def test_a_killed_driver_loses_nothing(tiny: Path, tmp_path: Path) -> None:
     )  # fmt: skip
     assert json.loads(status.stdout)["totals"] == {"done": 4}
 
-    from orchestrator.tracking import KEY_TAG, Tracker
-    from trainers.folder import RunFolder
+    from orchestrator.tracking.experiment import KEY_TAG, Tracker
+    from trainers.state.folder import RunFolder
 
     tracker = Tracker(store)
     runs = tracker.client.search_runs([tracker.experiment], "tags.`sweep.tiny` = 'member'")
@@ -147,7 +147,7 @@ def test_a_killed_driver_loses_nothing(tiny: Path, tmp_path: Path) -> None:
 
 
 def _positions(store: Store) -> dict[str, int]:
-    from trainers.folder import RunFolder
+    from trainers.state.folder import RunFolder
 
     found = {key: RunFolder(store.run(key)).last_commit() for key in store.run_keys()}
     return {key: commit.step for key, commit in found.items() if commit is not None and commit.step > 0}

@@ -13,17 +13,17 @@ from typing import Any
 import psutil
 import pytest
 
-from orchestrator.backends import LocalBackend
-from orchestrator.backends.ray_core import RayBackend
-from orchestrator.estimate import Estimator
+from orchestrator.execution.backends import LocalBackend
+from orchestrator.execution.backends.ray_core import RayBackend
+from orchestrator.execution.jobs import of_plan
+from orchestrator.execution.scheduler import Resources, Task
 from orchestrator.failures import Failure, Outcome
-from orchestrator.plan import plan
-from orchestrator.scheduler import Resources, Task
-from orchestrator.spec import load
-from orchestrator.store import Store
-from orchestrator.tasks import of_plan
+from orchestrator.language.loading import load
+from orchestrator.planning.estimate import Estimator
+from orchestrator.planning.plans import plan
+from orchestrator.store.store import Store
 from trainers.config import RunConfig
-from trainers.folder import RunFolder
+from trainers.state.folder import RunFolder
 
 
 @pytest.fixture(scope="module")

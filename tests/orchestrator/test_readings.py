@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from orchestrator.expand import expand
-from orchestrator.readings import readings
-from orchestrator.spec import load
-from orchestrator.store import Store
-from orchestrator.tables import RunRecord
-from orchestrator.tasks import Run, to_rescore
-from orchestrator.worker import HANDLERS
+from orchestrator.execution.jobs import Run, to_rescore
+from orchestrator.execution.worker import HANDLERS
+from orchestrator.language.expansion import expand
+from orchestrator.language.loading import load
+from orchestrator.results.event_readings import readings
+from orchestrator.results.tables import RunRecord
+from orchestrator.store.store import Store
 
 FEW = {"sequences": 48, "draws": 2, "spacing": 1.1}
 MANY = {"sequences": 96, "draws": 2, "spacing": 1.1}

@@ -14,10 +14,10 @@ import yaml
 from click.testing import Result
 
 from analysis.crossover import locate
-from orchestrator import refine
-from orchestrator.record import RunRecord
-from orchestrator.refine import inside
-from orchestrator.store import Store
+from orchestrator.results.records import RunRecord
+from orchestrator.store.store import Store
+from orchestrator.study import refinement as refine
+from orchestrator.study.refinement import inside
 
 Cli = Callable[..., Result]
 
@@ -70,7 +70,9 @@ def test_added_evaluations_are_those_that_training_would_have_made(
     crossover: Cli, tiny: Path, store_copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keys = Store(store_copy).run_keys()
-    monkeypatch.setattr("orchestrator.refine.wanted", lambda found, spacing: [(key, 33) for key in keys])
+    monkeypatch.setattr(
+        "orchestrator.study.refinement.wanted", lambda found, spacing: [(key, 33) for key in keys]
+    )
     arguments: tuple[Any, ...] = ("--local", "--no-mlflow", "-q", "--store", store_copy)
     result = crossover("refine", tiny, "--spacing", "1.05", *arguments)
     assert result.exit_code == 0, result.output

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from click.testing import Result
 
-from orchestrator.plan import GONE
-from orchestrator.spec import load
-from orchestrator.store import Store
-from orchestrator.tables import of_sweep
-from trainers.folder import RunFolder
+from orchestrator.language.loading import load
+from orchestrator.planning.plans import GONE
+from orchestrator.results.tables import of_sweep
+from orchestrator.store.store import Store
+from trainers.state.folder import RunFolder
 
 Cli = Callable[..., Result]
 WIDER = ("--set", "base.evaluation.sequences=6", "--only", "seed=0")
@@ -28,7 +28,7 @@ def plan(crossover: Cli, tiny: Path, store: Path) -> dict[str, Any]:
 
 
 def values(tiny: Path, store: Path) -> list[tuple[str, int, float, float]]:
-    from orchestrator.expand import expand
+    from orchestrator.language.expansion import expand
 
     (spec,) = load([tiny], ["base.evaluation.sequences=6"], ["seed=0"])
     curves = of_sweep(Store(store), expand(spec)).curves

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orchestrator.execution.scheduler import FINAL, Resources, Scheduler, State, Task
 from orchestrator.failures import POLICIES, Failure, Outcome
-from orchestrator.scheduler import FINAL, Resources, Scheduler, State, Task
 
 
 def train(

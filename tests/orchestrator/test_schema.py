@@ -9,8 +9,8 @@ import jsonschema
 import pytest
 import yaml
 
-from orchestrator.schema import schema
-from trainers.source import read
+from orchestrator.language.json_schema import schema
+from trainers.components.source import read
 
 ROOT = Path(__file__).parents[2]
 

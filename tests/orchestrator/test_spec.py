@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.spec import load
+from orchestrator.language.loading import load
 from tests.orchestrator.sweepfiles import errors, write
-from trainers.source import SpecError, parse
+from trainers.components.source import SpecError, parse
 
 
 @pytest.mark.parametrize(

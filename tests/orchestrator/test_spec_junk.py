@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
-from orchestrator.expand import expand
-from orchestrator.spec import load
-from trainers.source import SpecError
+from orchestrator.language.expansion import expand
+from orchestrator.language.loading import load
+from trainers.components.source import SpecError
 
 SWEEP = """
 name: whole

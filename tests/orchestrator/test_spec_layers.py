@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.expand import expand
-from orchestrator.spec import load
+from orchestrator.language.expansion import expand
+from orchestrator.language.loading import load
 from tests.orchestrator.sweepfiles import errors, write
-from trainers.source import SpecError
+from trainers.components.source import SpecError
 
 
 def test_extends_lays_a_file_over_others(tmp_path: Path) -> None:

@@ -12,11 +12,11 @@ import pytest
 from click.testing import Result
 
 from analysis.crossover import locate
-from orchestrator import stopping
-from orchestrator.expand import expand
-from orchestrator.spec import load
+from orchestrator.language.expansion import expand
+from orchestrator.language.loading import load
+from orchestrator.study import stopping
 from tests.analysis.synthetic import study
-from trainers.objectives.autoregressive import Autoregressive
+from trainers.objectives.autoregressive.objective import Autoregressive
 from trainers.objectives.base import Term, objectives
 
 Cli = Callable[..., Result]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.store import ENVIRONMENT, Store, create, write_atomic
+from orchestrator.store.store import ENVIRONMENT, Store, create, write_atomic
 
 
 def test_where_the_store_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from orchestrator.expand import expand
-from orchestrator.plan import plan
-from orchestrator.spec import load
-from orchestrator.supply import lacking, shortage
+from orchestrator.language.derived.supply import lacking, shortage
+from orchestrator.language.expansion import expand
+from orchestrator.language.loading import load
+from orchestrator.planning.plans import plan
+from trainers.components.source import SpecError
 from trainers.config import DataConfig, RunConfig
 from trainers.data.corpora.huggingface import HuggingFace
 from trainers.data.corpora.prose import TRAINING_BYTES
-from trainers.source import SpecError
 
 PROSE = sum(TRAINING_BYTES.values()) - TRAINING_BYTES["kjv"]
 
@@ -170,7 +170,7 @@ def test_a_plan_warns_of_packages_and_a_run_is_refused(
 @pytest.mark.slow
 def test_the_prose_packs_amounts_are_right() -> None:
     from trainers.data.corpora.prose import IN_TWO_SOURCES, SOURCES, Prose
-    from trainers.data.store import training_bytes
+    from trainers.data.documents import training_bytes
 
     assert {s: training_bytes(Prose(sources=(s,))) for s in SOURCES} == TRAINING_BYTES
     assert training_bytes(Prose()) >= PROSE - IN_TWO_SOURCES

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.architectures import ARCHITECTURES
-from orchestrator.expand import expand
-from orchestrator.fields import HORIZONS
-from orchestrator.ladders import LADDERS
-from orchestrator.rules import rules
-from orchestrator.spec import load
-from orchestrator.sweepfile import SweepFile
+from orchestrator.language.derived.architectures import ARCHITECTURES
+from orchestrator.language.derived.ladders import LADDERS
+from orchestrator.language.derived.rules import rules
+from orchestrator.language.expansion import expand
+from orchestrator.language.fields import HORIZONS
+from orchestrator.language.loading import load
+from orchestrator.language.sweepfile import SweepFile
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs/sweeps.md").read_text()

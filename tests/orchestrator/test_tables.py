@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from orchestrator import tables, tracking
-from orchestrator.expand import EndPoint, expand
-from orchestrator.spec import load
-from orchestrator.store import Store
-from trainers.folder import RunFolder
+from orchestrator.language.expansion import EndPoint, expand
+from orchestrator.language.loading import load
+from orchestrator.results import tables
+from orchestrator.store.store import Store
+from orchestrator.tracking import experiment as tracking
+from trainers.state.folder import RunFolder
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,7 @@ def test_one_row_an_end_point(found: tables.Tables, points: list[EndPoint]) -> N
 
 
 def test_tables_have_the_columns_that_analysis_knows(found: tables.Tables) -> None:
-    from analysis.columns import CURVES, FACTS, RUNS, SCORES
+    from analysis.tables.columns import CURVES, FACTS, RUNS, SCORES
 
     assert set(found.runs) == {*RUNS}, "what is no fact would be taken for an axis"
     assert {*RUNS} <= FACTS and tuple(found.curves) == CURVES and tuple(found.scores) == SCORES
@@ -143,7 +144,8 @@ def test_folders_are_read_without_torch(finished_store: Path) -> None:
     import sys
 
     code = (
-        "import sys; from orchestrator.store import Store; from orchestrator.tables import of_store\n"
+        "import sys; from orchestrator.store.store import Store\n"
+        "from orchestrator.results.tables import of_store\n"
         "assert len(of_store(Store.at(sys.argv[1])).runs) == 4\n"
         "import json; print(json.dumps(sorted({'torch', 'ray', 'mlflow'} & set(sys.modules))))"
     )

@@ -13,11 +13,13 @@ from typing import Any
 
 import pytest
 
-from orchestrator import metrics, tracking
-from orchestrator.mirror import Followed, Mirror, mirror_run
-from orchestrator.store import Store
+from orchestrator.planning.titles import title
+from orchestrator.store.store import Store
+from orchestrator.tracking import experiment as tracking
+from orchestrator.tracking import metrics
+from orchestrator.tracking.mirror import Followed, Mirror, mirror_run
 from trainers.config import RunConfig
-from trainers.folder import RunFolder
+from trainers.state.folder import RunFolder
 
 Rows = list[tuple[Any, ...]]
 
@@ -188,11 +190,11 @@ def test_points_leave_out_what_is_not_finite_and_select_on_half_a() -> None:
 
 def test_titles_tell_runs_apart_and_carry_no_state() -> None:
     base = {"data": {"unique_bytes": 10_000}}
-    assert metrics.title(RunConfig(**base)) == "AR d64x3 U=10kB s0"
+    assert title(RunConfig(**base)) == "AR d64x3 U=10kB s0"
     noisy = RunConfig(objective="masked_diffusion", seed=1, data={**base["data"], "subset_seed": 1})
-    assert metrics.title(noisy) == "MDM d64x3 U=10kB s1"
-    assert metrics.title(RunConfig(seed=2, **base)).endswith("s2/0"), "a pinned subset is shown"
-    assert metrics.title(RunConfig(steps=7, **base)) == metrics.title(RunConfig(**base))
+    assert title(noisy) == "MDM d64x3 U=10kB s1"
+    assert title(RunConfig(seed=2, **base)).endswith("s2/0"), "a pinned subset is shown"
+    assert title(RunConfig(steps=7, **base)) == title(RunConfig(**base))
 
 
 def test_the_address_of_a_sweeps_page() -> None:

@@ -108,8 +108,8 @@ def losses(run: RunConfig, data_root: Path) -> list[float]:
     import torch
 
     from trainers.data import prepare
-    from trainers.evaluation.evaluate import evaluate
-    from trainers.learner import Learner, Window
+    from trainers.evaluation.scoring import evaluate
+    from trainers.run.learner import Learner, Window
 
     torch.set_num_threads(1)
     learner = Learner(run, prepare(run.data, data_root), torch.device("cpu"), torch.float64)

@@ -16,11 +16,11 @@ from pathlib import Path
 
 import torch
 
-from trainers.checkpoint import Rhythm
 from trainers.config import RunConfig
-from trainers.folder import RunFolder
-from trainers.loop import train
-from trainers.storage import Chunks, LocalStorage
+from trainers.run.loop import train
+from trainers.state.checkpoint import Rhythm
+from trainers.state.folder import RunFolder
+from trainers.state.storage import Chunks, LocalStorage
 
 
 def die() -> None:

@@ -17,13 +17,13 @@ from safetensors.torch import save_file
 
 from trainers.config import RunConfig
 from trainers.data import prepare
-from trainers.folder import RunFolder
-from trainers.learner import Learner
-from trainers.loop import train
-from trainers.objectives.autoregressive import Autoregressive
+from trainers.machine.workers import ALONE, Workers, launched
+from trainers.objectives.autoregressive.objective import Autoregressive
 from trainers.objectives.base import Term, objectives
-from trainers.parallel import ALONE, Workers, launched
-from trainers.storage import LocalStorage
+from trainers.run.learner import Learner
+from trainers.run.loop import train
+from trainers.state.folder import RunFolder
+from trainers.state.storage import LocalStorage
 
 UPDATES = 3
 

@@ -11,7 +11,8 @@ import safetensors.torch
 import torch
 
 import trainers
-from trainers.checkpoint import (
+from trainers.config import RunConfig
+from trainers.state.checkpoint import (
     Keeper,
     Retention,
     Rhythm,
@@ -21,8 +22,7 @@ from trainers.checkpoint import (
     read,
     resumable,
 )
-from trainers.config import RunConfig
-from trainers.folder import Corrupt, Kept, RunFolder, Superseded
+from trainers.state.folder import Corrupt, Kept, RunFolder, Superseded
 
 TENSORS = {
     "matrix": torch.arange(6, dtype=torch.float32).view(2, 3),

@@ -16,11 +16,11 @@ import yaml
 from pydantic import ValidationError
 
 from trainers.__main__ import UsageError, load_config, main
-from trainers.adamw import FusedAdamW
-from trainers.component import problems
+from trainers.components.adamw import FusedAdamW
+from trainers.components.component import problems
+from trainers.components.optimizer import AdamW
+from trainers.components.schedule import WSD, Constant, Cosine
 from trainers.config import Parent, RunConfig
-from trainers.optimizer import AdamW
-from trainers.schedule import WSD, Constant, Cosine
 
 Tiny = Callable[..., RunConfig]
 

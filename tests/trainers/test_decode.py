@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from trainers.config import RunConfig
-from trainers.evaluation.evaluate import evaluate_decoding
-from trainers.folder import RunFolder
-from trainers.loop import train
-from trainers.rescore import CheckpointGone, decode
-from trainers.trained import Trained
+from trainers.evaluation.scoring import evaluate_decoding
+from trainers.run.loop import train
+from trainers.run.rescoring import CheckpointGone, decode
+from trainers.run.trained import Trained
+from trainers.state.folder import RunFolder
 
 
 def test_decodings_are_exact_scored_once_and_apart(
@@ -29,7 +29,7 @@ def test_decodings_are_exact_scored_once_and_apart(
         assert event["b"] == {"nll": own.b.nll, "se": own.b.se} and event["kind"] == "exact"
     folder = RunFolder(tmp_path / "run")
     assert len(folder.scores("decoding")) == 2 and folder.scores() == [], "no evaluation of the curve"
-    monkeypatch.setattr("trainers.rescore._Reader", None)
+    monkeypatch.setattr("trainers.run.rescoring._Reader", None)
     assert decode(tmp_path / "run", 12, sequences=3, data_root=data_root) == events
     monkeypatch.undo()
     with pytest.raises(CheckpointGone):

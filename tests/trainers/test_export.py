@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from trainers.config import RunConfig
-from trainers.export import export, layout, load
-from trainers.loop import train
-from trainers.trained import Trained
+from trainers.run.exporting import export, layout, load
+from trainers.run.loop import train
+from trainers.run.trained import Trained
 
 Tiny = Callable[..., RunConfig]
 

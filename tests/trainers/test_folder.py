@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from trainers.config import RunConfig
-from trainers.folder import (
+from trainers.state.folder import (
     Attempt,
     Corrupt,
     Kept,
@@ -23,7 +23,7 @@ from trainers.folder import (
     object_name,
     segment_name,
 )
-from trainers.storage import LocalStorage
+from trainers.state.storage import LocalStorage
 
 
 def write(attempt: Attempt, step: int, state: str = "running", start: int = 0) -> None:

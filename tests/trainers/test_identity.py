@@ -11,13 +11,13 @@ from typing import Annotated, Any, ClassVar
 import pytest
 from pydantic import Field
 
-from trainers.component import COSMETIC, Component, Frozen, Later, Registry, digest, identity_of
+from trainers.components.component import COSMETIC, Component, Frozen, Later, Registry, digest, identity_of
+from trainers.components.optimizer import optimizers
+from trainers.components.schedule import schedules
 from trainers.config import RunConfig
 from trainers.data.base import corpora, orders, qualities, tokenizers
 from trainers.models.base import models
 from trainers.objectives.base import objectives
-from trainers.optimizer import optimizers
-from trainers.schedule import schedules
 
 Tiny = Callable[..., RunConfig]
 

@@ -11,8 +11,8 @@ import torch
 
 from trainers.config import RunConfig
 from trainers.data import prepare
-from trainers.learner import Learner
 from trainers.noise import Noise
+from trainers.run.learner import Learner
 
 Tiny = Callable[..., RunConfig]
 ARMS = ("autoregressive", "masked_diffusion")

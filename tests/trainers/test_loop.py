@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 import torch
 
-from trainers import loop as train_module
-from trainers.checkpoint import Rhythm, Snapshot, read
 from trainers.config import EvaluationConfig, Resources, RunConfig
 from trainers.data import prepare
-from trainers.folder import Commit, RunFolder, WrongRun, json_line
-from trainers.learner import Learner
-from trainers.lineage import MissingParent
-from trainers.loop import evaluation_grid, on_curve, train
 from trainers.objectives.base import Term
-from trainers.rescore import CheckpointGone, rescore
+from trainers.run import loop as train_module
+from trainers.run.learner import Learner
+from trainers.run.lineage import MissingParent
+from trainers.run.loop import evaluation_grid, on_curve, train
+from trainers.run.rescoring import CheckpointGone, rescore
+from trainers.state.checkpoint import Rhythm, Snapshot, read
+from trainers.state.folder import Commit, RunFolder, WrongRun, json_line
 
 Tiny = Callable[..., RunConfig]
 EVERY = Rhythm(0, float("inf"))
@@ -284,7 +284,7 @@ def test_rescoring_reaches_the_precision_asked_for_and_is_done_once(
     }
     drawn = np.array(events[0]["scores"]["a"])[:, :2]
     np.testing.assert_allclose(drawn, curve["scores"]["a"], atol=1e-6, err_msg="draws are shared")
-    monkeypatch.setattr("trainers.rescore._Reader", None)
+    monkeypatch.setattr("trainers.run.rescoring._Reader", None)
     assert rescore(folder, [11, 4], data_root=data_root) == events
     assert len(folder.scores()) == 2
 
@@ -293,7 +293,7 @@ def test_an_exact_loss_needs_no_rescoring(
     tiny: Tiny, tmp_path: Path, data_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = train(tiny(), tmp_path / "run", data_root=data_root).folder
-    monkeypatch.setattr("trainers.rescore._Reader", None)
+    monkeypatch.setattr("trainers.run.rescoring._Reader", None)
     (event,) = rescore(folder, 11, data_root=data_root)
     assert event in folder.history()
 

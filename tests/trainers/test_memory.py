@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from trainers.config import RunConfig
-from trainers.memory import training_bytes
+from trainers.machine.memory import training_bytes
 
 
 def of(**fields: object) -> int:

@@ -16,13 +16,13 @@ import yaml
 from pydantic import ValidationError
 from safetensors.torch import load_file
 
-from trainers.checkpoint import read
 from trainers.config import Resources, RunConfig
 from trainers.data import prepare
-from trainers.folder import RunFolder
-from trainers.learner import Learner
-from trainers.loop import train
-from trainers.parallel import Workers
+from trainers.machine.workers import Workers
+from trainers.run.learner import Learner
+from trainers.run.loop import train
+from trainers.state.checkpoint import read
+from trainers.state.folder import RunFolder
 
 Tiny = Callable[..., RunConfig]
 

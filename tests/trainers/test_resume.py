@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from trainers.checkpoint import Rhythm, read
 from trainers.config import RunConfig
-from trainers.folder import RunFolder
-from trainers.loop import train
+from trainers.run.loop import train
+from trainers.state.checkpoint import Rhythm, read
+from trainers.state.folder import RunFolder
 
 EVERYTHING = {
     "model": {

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from trainers.component import Component, Registry
+from trainers.components.component import Component, Registry
 
 if TYPE_CHECKING:
     import numpy as np

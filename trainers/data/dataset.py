@@ -13,9 +13,9 @@ from typing import Any, Literal
 import numpy as np
 
 from trainers.batch import Batch
+from trainers.components.lazy import torch
 from trainers.data import hashing
 from trainers.data.base import Order, Tokenizer
-from trainers.lazy import torch
 
 HALF_B_COUNTER = 1 << 20
 """Validation position of half B's first sequence, so that the two halves never share a mask."""

@@ -23,11 +23,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trainers.component import digest
+from trainers.components.component import digest
 from trainers.data import files, hashing
 from trainers.data.base import Quality, Tokenizer
 from trainers.data.dataset import Dataset
-from trainers.data.store import Documents, open_documents
+from trainers.data.documents import Documents, open_documents
 from trainers.data.subset import Selection, select, stratified
 
 if TYPE_CHECKING:

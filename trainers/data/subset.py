@@ -13,7 +13,7 @@ import numpy as np
 
 from trainers.data import hashing
 from trainers.data.base import Quality, Tokenizer
-from trainers.data.store import Documents
+from trainers.data.documents import Documents
 
 _BATCH = 512
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from trainers.lazy import torch
+from trainers.components.lazy import torch
 
 if TYPE_CHECKING:
     from trainers.config import RunConfig

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from trainers.component import Component, Registry
+from trainers.components.component import Component, Registry
 
 if TYPE_CHECKING:
     import torch

@@ -7,17 +7,10 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field, model_validator
 
 from trainers.models.base import Model, Parameters, models
+from trainers.models.network.limits import EXPLICIT_CONTEXT, LOGITS_VALUES, PIECE_VALUES
 
 if TYPE_CHECKING:
     from trainers.models.network.decoder import Decoder
-
-EXPLICIT_CONTEXT = 512
-"""On the CPU, contexts up to this keep their attention weights for the backward pass; longer ones use torch's
-flash attention."""
-PIECE_VALUES = 1 << 20
-"""On the CPU, values of a sublayer's widest intermediate that are worked on at a time, 4 MB in float32."""
-LOGITS_VALUES = 1 << 22
-"""On the CPU, logits held at a time."""
 
 
 @models.register

@@ -11,8 +11,8 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from trainers.component import Component, Registry
-from trainers.lazy import torch
+from trainers.components.component import Component, Registry
+from trainers.components.lazy import torch
 from trainers.noise import Noise
 
 if TYPE_CHECKING:

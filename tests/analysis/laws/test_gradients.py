@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from analysis.fitting.solver.multistart import draw_starts
 from analysis.laws import get_law, law_names, list_laws
-from analysis.solve import draw_starts
 
 FORMULAS = (
     "E + A/N**alpha + B/D**beta",

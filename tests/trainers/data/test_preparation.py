@@ -16,7 +16,7 @@ import pytest
 import trainers.data.corpora.prose as prose_module
 from trainers.config import DataConfig, RunConfig
 from trainers.data import subset_digest
-from trainers.data.store import open_documents
+from trainers.data.documents import open_documents
 
 SCRIPT = """
 import hashlib, json, sys

@@ -10,7 +10,7 @@ import pytest
 
 from trainers.config import DataConfig
 from trainers.data import hashing
-from trainers.data.store import open_documents
+from trainers.data.documents import open_documents
 from trainers.data.subset import stratified
 
 

@@ -9,13 +9,13 @@ from toy_model import TableModel
 
 from trainers.batch import Batch
 from trainers.config import EvaluationConfig
-from trainers.evaluation.evaluate import Half, evaluate, evaluate_decoding, to_precision
+from trainers.evaluation.scoring import Half, evaluate, evaluate_decoding, to_precision
 from trainers.models import initialise
 from trainers.models.transformer import Transformer
 from trainers.noise import Noise
-from trainers.objectives.autoregressive import Autoregressive
+from trainers.objectives.autoregressive.objective import Autoregressive
 from trainers.objectives.base import Scores
-from trainers.objectives.masked_diffusion import MaskedDiffusion
+from trainers.objectives.masked_diffusion.objective import MaskedDiffusion
 
 VOCAB = 11
 

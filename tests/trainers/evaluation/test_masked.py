@@ -9,8 +9,14 @@ import pytest
 import torch
 from toy_model import TableModel, batch_of, mean_ce, subsets
 
-from trainers.evaluation import masked
-from trainers.evaluation.masked import counts_at, elbo, evaluation_masks, exact_under_order, mask_counts
+from trainers.objectives.masked_diffusion import likelihood as masked
+from trainers.objectives.masked_diffusion.likelihood import (
+    counts_at,
+    elbo,
+    evaluation_masks,
+    exact_under_order,
+    mask_counts,
+)
 
 TEXT = torch.tensor([0, 2, 1, 1, 0])
 

@@ -9,8 +9,8 @@ import torch
 
 from trainers import models
 from trainers.config import RunConfig
-from trainers.export import transformers_config, transformers_weights
 from trainers.objectives.base import Corruption
+from trainers.run.exporting import transformers_config, transformers_weights
 
 transformers = pytest.importorskip("transformers", reason="transformers is not installed")
 

@@ -233,6 +233,6 @@ def test_a_compiler_gets_the_plain_operations(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_importing_models_needs_no_torch() -> None:
-    names = "trainers.models.transformer, trainers.flops, trainers.memory"
+    names = "trainers.models.transformer, trainers.flops, trainers.machine.memory"
     code = f"import sys, {names}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

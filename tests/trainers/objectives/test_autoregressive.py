@@ -6,7 +6,7 @@ from toy_model import TableModel, batch_of
 from trainers.models import initialise
 from trainers.models.transformer import Transformer
 from trainers.noise import Noise
-from trainers.objectives.autoregressive import Autoregressive
+from trainers.objectives.autoregressive.objective import Autoregressive
 from trainers.objectives.base import objectives
 
 

@@ -9,12 +9,12 @@ import torch
 from toy_model import batch_of
 
 from trainers.batch import Batch
-from trainers.evaluation.masked import elbo, exact_under_order, masked_nll
 from trainers.models import initialise
 from trainers.models.transformer import Transformer
 from trainers.noise import Noise
-from trainers.objectives.autoregressive import Autoregressive
-from trainers.objectives.masked_diffusion import MaskedDiffusion
+from trainers.objectives.autoregressive.objective import Autoregressive
+from trainers.objectives.masked_diffusion.likelihood import elbo, exact_under_order, masked_nll
+from trainers.objectives.masked_diffusion.objective import MaskedDiffusion
 
 VOCAB, SIZES = 7, (5, 1, 6)
 LENGTH = sum(SIZES)

@@ -12,7 +12,7 @@ import torch
 from toy_model import TableModel, batch_of, mean_ce
 
 from trainers.noise import Noise
-from trainers.objectives.masked_diffusion import MaskedDiffusion
+from trainers.objectives.masked_diffusion.objective import MaskedDiffusion
 
 T, B = 4, 20_000
 

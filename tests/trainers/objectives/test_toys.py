@@ -11,14 +11,14 @@ import torch
 import toys
 
 from trainers.batch import Batch
-from trainers.checkpoint import read
 from trainers.config import EvaluationConfig, RunConfig
-from trainers.evaluation.evaluate import evaluate
-from trainers.loop import train
+from trainers.evaluation.scoring import evaluate
 from trainers.models import initialise
 from trainers.models.transformer import Transformer
 from trainers.noise import Noise
 from trainers.objectives.base import Objective, objectives
+from trainers.run.loop import train
+from trainers.state.checkpoint import read
 
 NAMES = ["uniform_noise", "two_tokens", "embedding_diffusion"]
 VOCAB, LENGTH, SIZE = 7, 12, 8

@@ -8,14 +8,15 @@ import pytest
 import torch
 from toy_model import TableModel, batch_of
 
-from trainers.evaluation.masked import exact_under_order
 from trainers.models import initialise
 from trainers.models.transformer import Transformer
 from trainers.noise import Noise
-from trainers.objectives.autoregressive import Autoregressive
-from trainers.objectives.masked_diffusion import MaskedDiffusion
-from trainers.sampling import autoregressive, masked
-from trainers.sampling.gumbel import draw, gumbel
+from trainers.objectives.autoregressive import sampling as autoregressive
+from trainers.objectives.autoregressive.objective import Autoregressive
+from trainers.objectives.categorical import draw, gumbel
+from trainers.objectives.masked_diffusion import sampling as masked
+from trainers.objectives.masked_diffusion.likelihood import exact_under_order
+from trainers.objectives.masked_diffusion.objective import MaskedDiffusion
 
 EMPTY = torch.zeros(4000, 0, dtype=torch.int64)
 PAIRS = torch.cartesian_prod(torch.arange(3), torch.arange(3))

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from trainers.component import digest
+from trainers.components.component import digest
 from trainers.data.base import Corpus, Document, corpora
 from trainers.data.corpora.text import cache_folder, paragraphs, split_by_hash
 from trainers.data.files import read_json, write_json

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
-from trainers.component import digest
+from trainers.components.component import digest
 from trainers.data import hashing
 from trainers.data.base import Amount, Corpus, Document, corpora
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any, BinaryIO, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from trainers.component import COSMETIC, LOCATION, digest
+from trainers.components.component import COSMETIC, LOCATION, digest
 from trainers.data import hashing
 from trainers.data.base import Amount, Corpus, Document, corpora
 from trainers.data.files import read_json, replacing, write_json
@@ -257,7 +257,7 @@ def _file_sha256(path: str, size: int, mtime: int) -> str:
 
 def _counted(corpus: Text) -> int:
     """Bytes of a corpus's training split, counted once for each content."""
-    from trainers.data.store import training_bytes
+    from trainers.data.documents import training_bytes
 
     entry = cache_folder() / "amounts" / f"{digest(corpus.identity())}.json"
     known = read_json(entry)

@@ -21,7 +21,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from trainers.models.network import plain
-from trainers.models.transformer import EXPLICIT_CONTEXT, PIECE_VALUES
+from trainers.models.network.limits import EXPLICIT_CONTEXT, PIECE_VALUES
 
 ONEDNN = torch.backends.mkldnn.is_available() and platform.machine() in ("x86_64", "AMD64")
 """Whether float32 products go to oneDNN."""

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from trainers.models.network.kernels import Gradients, accumulate, joined, pieces, product
-from trainers.models.transformer import LOGITS_VALUES
+from trainers.models.network.limits import LOGITS_VALUES
 
 
 class _LinearCrossEntropy(torch.autograd.Function):

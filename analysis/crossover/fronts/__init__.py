@@ -1,0 +1,1 @@
+"""Compute-optimal crossovers: Pareto fronts of either arm and where they meet."""

@@ -1,0 +1,1 @@
+"""The law of the place of a crossing over the cells of a study, censored ones included."""

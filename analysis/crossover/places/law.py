@@ -1,0 +1,301 @@
+"""How the place of the crossing moves: censored regression of log(place) on log U, log N and further axes.
+
+    log D* = b0 + bU log U + bN log N + ... + cell + replicate + residual
+
+Replicates that had not crossed where they ended enter as bounds, through the probability of lying beyond it.
+Cells scatter about the law (0.06 in log units in prototypes; ignoring it brings 95 % intervals down to 63-70
+%) and replicates are blocks, for their subsets are nested. Cell and replicate effects and the coefficients
+are integrated out by Laplace's approximation (exact where nothing is censored), the three standard deviations
+over a grid: intervals are quantiles of the resulting mixture of normals, which has Student-like tails where
+cells are few (Rue, Martino & Chopin 2009, doi:10.1111/j.1467-9868.2008.00700.x; Tobin 1958 for the bounds).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import optimize, special
+
+from analysis.crossover.axes import follows
+from analysis.crossover.places.cure import Cure, compare, merged, posteriors
+from analysis.crossover.places.laplace import Rows, effects, posterior
+from analysis.crossover.same_n.location import Crossovers
+
+Array = NDArray[np.float64]
+
+SCALE = 0.2
+"""Scale of the half-normal weight on each standard deviation, log units. Prototypes saw .05 to .09."""
+
+SHRINK = 0.7
+"""Power of 1/sd in the weight on each standard deviation: with 0 (a flat weight) 95 % intervals of slopes
+cover up to 99 % at five replicates, with 1 down to 91 %. Measured: ``benchmarks.coverage_crossover``."""
+
+GRID = np.geomspace(0.004, 1.2, 11)
+"""Standard deviations tried for cells, replicates and residuals, log units."""
+
+_EPOCHS_SLOPE = 1.0  # epochs = tokens / U
+
+
+@dataclass(frozen=True)
+class Coefficient:
+    """A slope (d log place / d log variable, or the log ratio to an axis's first value) with its interval."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+
+    def decided(self) -> int:
+        """+1 or -1 where the interval excludes zero, else 0."""
+        return int(np.sign(self.value)) if self.low * self.high > 0 else 0
+
+
+@dataclass(frozen=True)
+class CrossingLaw:
+    """A fitted law of the crossing. ``mean``, ``covariance`` [G, p(, p)] and ``weight`` [G] are the mixture
+    over the standard deviations' grid; ``columns`` [p] its coefficients in centred variables (``centre``)."""
+
+    definition: str
+    unit: str
+    columns: tuple[str, ...]
+    centre: dict[str, float]
+    levels: dict[str, list[Any]]
+    mean: Array
+    covariance: Array
+    weight: Array
+    cell_sd: float
+    replicate_sd: float
+    residual_sd: float
+    sd_grid: Array
+    observed: int
+    censored: int
+    cells: int
+    confidence: float
+    assumption: str
+    dropped: tuple[str, ...] = ()
+    cure: Cure | None = None
+
+    def coefficient(self, name: str) -> Coefficient | None:
+        """The slope of ``U`` or ``N``, or an axis's contrast; None where the study does not identify it."""
+        if name not in self.columns:
+            return None
+        pick = np.zeros(len(self.columns))
+        pick[self.columns.index(name)] = 1.0
+        return Coefficient(name, *self._mixture(pick, 0.0))
+
+    def coefficients(self) -> list[Coefficient]:
+        """All slopes and contrasts."""
+        found = [self.coefficient(c) for c in self.columns if c != "1"]
+        return [c for c in found if c is not None]
+
+    def predict(self, new_cell: bool = False, **at: Any) -> tuple[float, float, float]:
+        """(place, low, high) at U=, N= and further axes; ``new_cell`` adds the scatter of cells to the
+        interval.
+
+        A variable that the law lacks is refused if given (the study cannot tell), one left out is at its
+        centre.
+        """
+        pick = np.zeros(len(self.columns))
+        pick[0] = 1.0
+        for name, value in at.items():
+            if name in self.centre and name in self.columns:
+                pick[self.columns.index(name)] = math.log(value) - self.centre[name]
+            elif name in self.levels:
+                column = f"{name}={value}"
+                if column in self.columns:
+                    pick[self.columns.index(column)] = 1.0
+                elif value != self.levels[name][0]:
+                    raise ValueError(
+                        f"{name}: {value!r} is not one of {', '.join(map(str, self.levels[name]))}"
+                    )
+            else:
+                raise ValueError(
+                    f"the law of this study does not vary {name!r}; it has {', '.join(self.columns[1:])}"
+                )
+        value, low, high = self._mixture(pick, 1.0 if new_cell else 0.0)
+        return math.exp(value), math.exp(low), math.exp(high)
+
+    def _mixture(self, pick: Array, extra: float) -> tuple[float, float, float]:
+        """Median and central interval of a linear form."""
+        centre = self.mean @ pick
+        variance = np.einsum("p,gpq,q->g", pick, self.covariance, pick) + extra * self.sd_grid[:, 0] ** 2
+        sd = np.sqrt(np.maximum(variance, 1e-18))
+        tail = (1 - self.confidence) / 2
+        reach = 60.0
+        low_end, high_end = float((centre - reach * sd).min()), float((centre + reach * sd).max())
+
+        def quantile(q: float) -> float:
+            def excess(v: float) -> float:
+                return float(self.weight @ special.ndtr((v - centre) / sd)) - q
+
+            return float(optimize.brentq(excess, low_end, high_end, xtol=1e-9))
+
+        return quantile(0.5), quantile(tail), quantile(1 - tail)
+
+    def json(self) -> dict[str, Any]:
+        """The law as plain values."""
+        return {
+            "definition": self.definition,
+            "unit": self.unit,
+            "observed": self.observed,
+            "censored": self.censored,
+            "cells": self.cells,
+            "cell_sd": self.cell_sd,
+            "replicate_sd": self.replicate_sd,
+            "residual_sd": self.residual_sd,
+            "confidence": self.confidence,
+            "assumption": self.assumption,
+            "dropped": list(self.dropped),
+            "cure": None if self.cure is None else self.cure.json(),
+            "coefficients": [
+                {"name": c.name, "value": c.value, "low": c.low, "high": c.high} for c in self.coefficients()
+            ],
+        }
+
+
+def observations(found: Crossovers, definition: str, unit: str = "tokens") -> pd.DataFrame:
+    """One row a replicate: ``y`` log(place or bound), ``side`` (0 seen, +1 it lies above, -1 below),
+    ``cell``, ``seed``, ``U``, ``N`` and the axes. A crossing that is not robust enters as what it is worth:
+    seen, but flagged."""
+    rows = []
+    for index, cell in enumerate(found.cells):
+        for twins, outcome in zip(cell.pair.twins, cell.outcomes[definition], strict=True):  # type: ignore[index]
+            place = outcome.x[unit]
+            if not place > 0 or not math.isfinite(place):
+                continue
+            side = {None: 0, "right": 1, "left": -1}[outcome.censored]
+            rows.append(
+                {
+                    **cell.pair.axes,
+                    "cell": index,
+                    "seed": twins.seed,
+                    "y": math.log(place),
+                    "side": side,
+                    "U": float(twins.first["U"]),
+                    "N": float(twins.first["N"]),
+                    "robust": outcome.robust,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def crossing_law(
+    found: Crossovers, definition: str = "raw", unit: str = "tokens", cure: bool = False
+) -> CrossingLaw | None:
+    """The law of the crossing on a study; None where fewer than three places in two cells were seen.
+    ``cure``: see :func:`fit_law`."""
+    data = observations(found, definition, unit)
+    if data.empty or (data["side"] == 0).sum() < 3 or data.loc[data["side"] == 0, "cell"].nunique() < 2:
+        return None
+    return fit_law(data, definition, unit, found.confidence, tuple(found.cells[0].pair.axes), cure)
+
+
+def fit_law(
+    data: pd.DataFrame,
+    definition: str = "raw",
+    unit: str = "tokens",
+    confidence: float = 0.95,
+    axes: Sequence[str] = (),
+    cure: bool = False,
+) -> CrossingLaw:
+    """Fit to a table with columns ``y``, ``side``, ``cell``, ``seed``, ``U``, ``N`` and categorical ``axes``.
+
+    ``cure``: allow a fraction of cells that never cross, compare it with none (:attr:`CrossingLaw.cure`),
+    and average over it: places are then those of cells that do cross.
+    """
+    design, columns, centre, levels, dropped = _design(data, axes)
+    rows = Rows(data["y"].to_numpy(float), data["side"].to_numpy())
+    side, blocks = rows.side, effects(data)
+    used = np.array([*blocks.used, True])
+    grid = np.array(list(itertools.product(*(GRID if u else [1e-9] for u in used))))
+    comparison = None
+    if cure:
+        every = posteriors(design, blocks, rows, grid)
+        comparison = compare(every, blocks, design.shape[1] + int(used.sum()), len(side), confidence)
+        found = merged(every)
+    else:
+        found = posterior(design, blocks, rows, grid)
+    grid = grid[found.kept]
+    # Half-normal, with a power of 1/sd that calibrates the intervals; the grid is in logarithms.
+    prior = -0.5 * (grid / SCALE) ** 2 + (1 - SHRINK) * np.log(grid)
+    evidence = found.evidence + np.where(used, prior, 0.0).sum(axis=1)
+    weight = np.exp(evidence - evidence.max())
+    weight /= weight.sum()
+    keep = weight > 1e-7
+    cells = int(data["cell"].nunique())
+    words = (
+        f"log-linear law; {int((side == 0).sum())} places seen and {int((side != 0).sum())} bounds in "
+        f"{cells} cells; "
+        f"normal scatter of cells, replicate blocks and residuals, integrated over half-normal({SCALE:g}) "
+        "weights"
+    )
+    if cure:
+        words += "; a fraction of cells may never cross, the same at every N and U"
+    sd = weight @ grid
+    return CrossingLaw(
+        definition,
+        unit,
+        columns,
+        centre,
+        levels,
+        found.mean[keep],
+        found.covariance[keep],
+        weight[keep] / weight[keep].sum(),
+        float(sd[0]) if blocks.used[0] else 0.0,
+        float(sd[1]) if blocks.used[1] else 0.0,
+        float(sd[2]),
+        grid[keep],
+        int((side == 0).sum()),
+        int((side != 0).sum()),
+        cells,
+        confidence,
+        words,
+        dropped,
+        comparison,
+    )
+
+
+def _design(
+    data: pd.DataFrame, axes: Sequence[str]
+) -> tuple[Array, tuple[str, ...], dict[str, float], dict[str, list[Any]], tuple[str, ...]]:
+    """Columns that the places seen identify: 1, centred logs of U and N, indicators of the other axes."""
+    seen = (data["side"] == 0).to_numpy()
+    chosen, names = [np.ones(len(data))], ["1"]
+    centre: dict[str, float] = {}
+    levels: dict[str, list[Any]] = {}
+    dropped = []
+
+    def add(name: str, column: Array) -> bool:
+        trial = np.column_stack([*chosen, column])
+        if np.linalg.matrix_rank(trial[seen], tol=1e-3) < trial.shape[1]:
+            return False
+        chosen.append(column)
+        names.append(name)
+        return True
+
+    for variable in ("U", "N"):
+        values = data[variable].to_numpy(float)
+        if not (values > 0).all() or np.ptp(np.log(values)) < 0.02:
+            continue
+        middle = float(np.log(values).mean())
+        if add(variable, np.log(values) - middle):
+            centre[variable] = middle
+        else:
+            dropped.append(f"{variable}: the places seen do not identify its slope")
+    for axis in axes:
+        labels = data[axis].astype(str)
+        kinds = sorted(labels.unique())
+        if len(kinds) < 2 or len(kinds) > 6 or any(follows(data, axis, v) for v in ("N", "U")):
+            continue
+        levels[axis] = kinds
+        for kind in kinds[1:]:
+            if not add(f"{axis}={kind}", (labels == kind).to_numpy(float)):
+                dropped.append(f"{axis}={kind}: the places seen do not identify its contrast")
+    return np.column_stack(chosen), tuple(names), centre, levels, tuple(dropped)

@@ -1,0 +1,1 @@
+"""Same-N crossovers: twins, their difference, its zeros, and the places of cells."""

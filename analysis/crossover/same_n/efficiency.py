@@ -1,0 +1,226 @@
+"""What unique data buys: final and best loss against U, and how much more of it the other paradigm needs.
+
+The data-efficiency ratio at U is U'/U, where the first arm needs U' unique tokens to reach the loss that the
+second reaches on U, both at their best within the budget (early-stopped on half A, read on half B).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+
+from analysis.crossover.axes import follows
+from analysis.crossover.same_n.arm import Arm, influence
+from analysis.crossover.same_n.location import Crossovers
+from analysis.crossover.same_n.pool import pooled
+
+Array = NDArray[np.float64]
+
+
+def losses(found: Crossovers) -> pd.DataFrame:
+    """One row a run: ``final`` loss (or metric), ``best`` one (half B at half A's best), where that was,
+    whether it is bracketed; with ``cell``, ``objective``, ``seed``, ``U``, ``N`` and the axes."""
+    table = _losses(found)
+    if found.higher_is_better and len(table):
+        table[["final", "best"]] *= -1
+    return table
+
+
+def _losses(found: Crossovers) -> pd.DataFrame:
+    """The same with less always better."""
+    rows = []
+    for cell in found.cells:
+        for twins, both in zip(cell.pair.twins, cell.arms, strict=True):
+            for row, arm in zip((twins.first, twins.second), both, strict=True):
+                best = int(arm.best_so_far()[-1])
+                rows.append(
+                    {
+                        "cell": cell.pair.name,
+                        **cell.pair.axes,
+                        "objective": row["objective"],
+                        "seed": twins.seed,
+                        "run": arm.run,
+                        "N": float(row["N"]),
+                        "U": float(row["U"]),
+                        "likelihood": arm.likelihood,
+                        "tokens": float(arm.x["tokens"][-1]),
+                        "final": float(arm.b.value[-1]),
+                        "best": float(arm.b.value[best]),
+                        "best_se": float(arm.b.se[best]),
+                        "best_tokens": float(arm.x["tokens"][best]),
+                        "best_epochs": float(arm.x["epochs"][best]),
+                        "bracketed": arm.bracketed(),
+                    }
+                )
+    return pd.DataFrame(rows)
+
+
+def by_cell(table: pd.DataFrame, value: str, confidence: float = 0.95) -> pd.DataFrame:
+    """Mean of ``value`` over replicates a cell and objective with a t interval whose variance is pooled over
+    the objective's cells; ``low`` and ``high`` are NaN where no cell has two replicates."""
+    out = []
+    for objective, part in table.groupby("objective", sort=False):
+        groups = part.groupby("cell", sort=False)
+        df = int((groups[value].count() - 1).sum())
+        squares = float(((part[value] - groups[value].transform("mean")) ** 2).sum())
+        sd = math.sqrt(squares / df) if df else math.nan
+        t = float(stats.t.ppf(0.5 + confidence / 2, df)) if df else math.nan
+        for cell, g in groups:
+            half = t * sd / math.sqrt(len(g)) if df else math.nan
+            mean = float(g[value].mean())
+            out.append(
+                {
+                    "cell": cell,
+                    "objective": objective,
+                    "U": float(np.exp(np.log(g["U"]).mean())),
+                    "N": float(g["N"].iloc[0]),
+                    "mean": mean,
+                    "low": mean - half,
+                    "high": mean + half,
+                    "replicates": len(g),
+                    "df": df,
+                    "bracketed": bool(g["bracketed"].all()),
+                    "likelihood": g["likelihood"].iloc[0],
+                }
+            )
+    return pd.DataFrame(out)
+
+
+def data_efficiency(found: Crossovers) -> list[dict[str, Any]]:
+    """The data-efficiency ratio of each cell, over replicates that have at least two budgets at equal other
+    axes.
+
+    ``censored``: ``right`` where the loss lies below the first arm's best at its largest U (the ratio is at
+    least that), ``left`` where above its best at its smallest. Both are at most what the budget showed: where
+    the second arm's minimum is not bracketed, ``value`` is a lower bound whatever ``censored`` says
+    (``settled``).
+    """
+    table = _losses(found)
+    if table.empty or table["U"].isna().any():
+        return []
+    first, second = found.pair
+    free = [a for cell in found.cells[:1] for a in cell.pair.axes if not follows(table, a, "U")]
+    every = {arm.run: arm for cell in found.cells for both in cell.arms for arm in both}
+    out: dict[str, list[_Ratio]] = {}
+    for _, part in table.groupby([*free, "seed"], dropna=False, sort=False):
+        one = part[part["objective"] == first].sort_values("U")
+        two = part[part["objective"] == second].sort_values("U")
+        if one["U"].nunique() < 2:
+            continue
+        for row in two.to_dict("records"):
+            out.setdefault(str(row["cell"]), []).append(_ratio(one, row, every))
+    return _ratios(found, out)
+
+
+@dataclass(frozen=True)
+class _Ratio:
+    """One replicate's ratio: ``log`` of it (or of its bound), the ``side`` on which it is one, ``parts`` [n]
+    what each validation sequence adds to its error."""
+
+    log: float
+    side: str | None
+    settled: bool
+    seed: str
+    U: float
+    N: float
+    parts: Array | None
+
+
+def _ratio(one: pd.DataFrame, row: Mapping[Any, Any], every: dict[str, Arm]) -> _Ratio:
+    """How much unique data the first arm, runs ``one`` in order of U, needs for the loss of ``row``."""
+    log_u, curve = np.log(one["U"].to_numpy(float)), np.minimum.accumulate(one["best"].to_numpy(float))
+    loss, own = float(row["best"]), math.log(float(row["U"]))
+    facts = (bool(row["bracketed"]), str(row["seed"]), float(row["U"]), float(row["N"]))
+    if loss < curve[-1]:
+        return _Ratio(float(log_u[-1]) - own, "right", *facts, None)
+    if loss > curve[0]:
+        return _Ratio(float(log_u[0]) - own, "left", *facts, None)
+    k = int(np.clip(np.searchsorted(-curve, -loss), 1, len(curve) - 1))
+    drop = float(curve[k - 1] - curve[k])
+    weight = (curve[k - 1] - loss) / drop if drop > 0 else 0.0
+    needed = float(log_u[k - 1] + weight * (log_u[k] - log_u[k - 1]))
+    parts = None
+    if drop > 0:
+        low, high, other = (
+            _best(every[str(r)]) for r in (one["run"].iloc[k - 1], one["run"].iloc[k], row["run"])
+        )
+        if low is not None and high is not None and other is not None and len(low[0]) == len(other[0]):
+            apart = other[0] - ((1 - weight) * low[0] + weight * high[0])
+            parts = influence(apart, other[1]) * float(log_u[k] - log_u[k - 1]) / drop
+    return _Ratio(needed - own, None, *facts, parts)
+
+
+def _best(arm: Arm) -> tuple[Array, Array] | None:
+    """[n] each validation sequence's loss at the arm's best value, and weights; None without scores."""
+    if arm.b.sequences is None or arm.b.weights is None:
+        return None
+    values = arm.b.sequences[int(arm.best_so_far()[-1])]
+    return (values, arm.b.weights) if np.isfinite(values).all() else None
+
+
+def _ratios(found: Crossovers, cells: dict[str, list[_Ratio]]) -> list[dict[str, Any]]:
+    """Geometric means with t intervals: the variance between replicates pooled over cells, and the validation
+    text's share, which replicates have in common, added."""
+    spread = pooled([{r.seed: r.log for r in rows if r.side is None} for rows in cells.values()])
+    axes = {c.pair.name: c.pair.axes for c in found.cells}
+    records = []
+    for cell, rows in cells.items():
+        sides = {r.side for r in rows}
+        censored = "right" if "right" in sides else "left" if "left" in sides else None
+        value = float(np.mean([r.log for r in rows]))
+        shared = _shared(rows)
+        if censored:
+            low, high = (value, math.inf) if censored == "right" else (-math.inf, value)
+            words = "a bound: the loss lies outside what the first arm reached in this study"
+        elif spread is not None:
+            between = spread.variance / len(rows)
+            variance = between + shared
+            df = spread.df
+            if variance > 0 and shared > 0:
+                df = variance**2 / (between**2 / df + shared**2 / 30.0)
+            half = float(stats.t.ppf(0.5 + found.confidence / 2, df)) * math.sqrt(variance)
+            low, high = value - half, value + half
+            words = f"log-normal ratios, one variance for all cells (df {df:.1f}), Student's t; " + (
+                f"validation text included ({math.sqrt(shared):.1%})"
+                if shared
+                else "the validation text's error left out, for there are no scores"
+            )
+        elif shared:
+            half = float(stats.t.ppf(0.5 + found.confidence / 2, 30)) * math.sqrt(shared)
+            low, high = value - half, value + half
+            words = "one replicate: the validation text's error alone, conditional on this subset and seed"
+        else:
+            low = high = math.nan
+            words = "one replicate: no interval"
+        records.append(
+            {
+                "cell": cell,
+                "axes": dict(axes[cell]),
+                "U": rows[0].U,
+                "N": rows[0].N,
+                "value": math.exp(value),
+                "low": math.exp(low) if math.isfinite(low) else None,
+                "high": math.exp(high) if math.isfinite(high) else None,
+                "censored": censored,
+                "settled": all(r.settled for r in rows),
+                "replicates": len(rows),
+                "assumption": words,
+            }
+        )
+    return records
+
+
+def _shared(rows: list[_Ratio]) -> float:
+    """Variance of the mean log ratio that the shared validation text causes; 0 where scores are missing."""
+    parts = [r.parts for r in rows if r.parts is not None]
+    if len(parts) < len(rows) or len({len(p) for p in parts}) > 1:
+        return 0.0
+    mean = np.mean(parts, axis=0)
+    return float((mean**2).sum())

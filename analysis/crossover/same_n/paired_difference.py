@@ -1,0 +1,171 @@
+"""The difference of two twins along their runs, with the error it has as a difference.
+
+Twins are scored on the same validation sequences, and masked diffusion on the same masks at every step, so
+the error of the difference is taken over sequences after subtracting, each sequence's draws averaged first.
+The scatter of those per-sequence values holds the text's share and the mask draws' share both, and the
+vectors of contributions (:attr:`Difference.parts`) carry their covariance over steps and between replicates
+along: it is no constant offset, for it drifts as a model over-fits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.crossover.same_n.arm import UNITS, Arm, Half, influence
+
+Array = NDArray[np.float64]
+
+PLATEAU = 0.15
+"""Nats below the validation unigram entropy that an arm must reach before its curve counts."""
+
+SHARED_DRAWS = 8
+"""Draws from which on the Monte-Carlo covariance over steps is estimated from the draws themselves."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Second less first arm on their K shared evaluations: positive where the first is ahead.
+
+    ``x``: unit -> [K]. ``value``, ``se``, ``mc_se`` [K] (``se`` includes ``mc_se``; NaN where unknown).
+    ``parts`` [K, n] contributions of each sequence: their squares sum to se². ``draws`` [K, n', m] centred
+    contributions of each Monte-Carlo draw, or None where there are fewer than eight. ``counted`` [K]: past
+    both arms' start-up plateau, whose lower edge is ``threshold``. ``first``, ``second``: the arms' losses.
+    """
+
+    x: Mapping[str, Array]
+    step: Array
+    value: Array
+    se: Array
+    mc_se: Array
+    parts: Array | None
+    draws: Mapping[int, Array]
+    counted: NDArray[np.bool_]
+    first: Array
+    second: Array
+    paired: bool
+    threshold: float
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+
+def difference(
+    first: Arm, second: Arm, *, axis: str = "tokens", best: bool = False, entropy: float = float("nan")
+) -> Difference:
+    """The twins' difference on half B, at equal ``axis`` (tokens, or FLOPs where their costs differ).
+
+    ``best``: of the best values so far, each selected on half A. ``entropy``: the validation unigram entropy
+    for the plateau rule; NaN leaves the rule out. The plateau is one of the start: an arm that has once been
+    below the threshold has left it, also if it over-fits beyond it later.
+    """
+    i, j, second = _align(first, second, axis)
+    grid = i
+    counted = _left_plateau(first, entropy)[i] & _left_plateau(second, entropy)[j]
+    if best:
+        i, j = first.best_so_far()[i], second.best_so_far()[j]
+    a, b = first.b.take(i), second.b.take(j)
+    value = b.value - a.value
+    mc = np.hypot(a.mc_se, b.mc_se)
+    parts = _paired(a, b)
+    if parts is not None:
+        se = np.fmax(np.sqrt((parts**2).sum(axis=1)), np.where(np.isfinite(mc), mc, 0.0))
+    else:
+        mc_known = np.where(np.isfinite(mc), mc, 0.0)
+        se = np.sqrt(a.se**2 + b.se**2 + mc_known**2)
+    return Difference(
+        x={u: first.x[u][grid] for u in UNITS},
+        step=first.step[grid],
+        value=value,
+        se=se,
+        mc_se=mc,
+        parts=parts,
+        draws=_draws(first, second, i, j),
+        counted=counted,
+        first=a.value,
+        second=b.value,
+        paired=parts is not None,
+        threshold=entropy - PLATEAU,
+    )
+
+
+def _left_plateau(arm: Arm, entropy: float) -> NDArray[np.bool_]:
+    if not np.isfinite(entropy):
+        return np.ones(len(arm), dtype=bool)
+    return np.maximum.accumulate(arm.b.value <= entropy - PLATEAU)
+
+
+def _align(first: Arm, second: Arm, axis: str) -> tuple[NDArray[np.int64], NDArray[np.int64], Arm]:
+    """Indices of the evaluations that both arms have; the second is interpolated where grids differ."""
+    x, y = first.x[axis], second.x[axis]
+    near = np.clip(np.searchsorted(y, x), 0, len(y) - 1)
+    near = np.where((near > 0) & (np.abs(y[near - 1] - x) < np.abs(y[near] - x)), near - 1, near)
+    same = np.abs(y[near] - x) <= 1e-6 * x
+    if same.sum() >= max(2, min(len(x), len(y)) // 2):
+        return np.flatnonzero(same), near[same], second
+    inside = np.flatnonzero((x >= y[0] * (1 - 1e-9)) & (x <= y[-1] * (1 + 1e-9)))
+    return inside, np.arange(len(inside)), _resampled(second, axis, x[inside])
+
+
+def _resampled(arm: Arm, axis: str, x: Array) -> Arm:
+    """The arm at other places, linear in the logarithm of ``axis``."""
+    grid = np.log(arm.x[axis])
+    position = np.interp(np.log(x), grid, np.arange(len(grid)))
+    low = np.minimum(position.astype(np.int64), len(grid) - 2)
+    part = position - low
+
+    def mix(values: Array) -> Array:
+        weight = part.reshape(-1, *([1] * (values.ndim - 1)))
+        return (1 - weight) * values[low] + weight * values[low + 1]
+
+    def half(h: Half) -> Half:
+        sequences = None if h.sequences is None else mix(h.sequences)
+        return Half(mix(h.value), mix(h.se), mix(h.mc_se), sequences, h.names, h.weights)
+
+    return Arm(
+        arm.run,
+        arm.likelihood,
+        mix(arm.step),
+        {u: mix(v) for u, v in arm.x.items()},
+        half(arm.a),
+        half(arm.b),
+    )
+
+
+def _paired(a: Half, b: Half) -> Array | None:
+    """[K, n] contributions of the shared sequences to the error of the difference."""
+    if a.sequences is None or b.sequences is None or a.names is None or b.names is None or a.weights is None:
+        return None
+    shared, i, j = np.intersect1d(a.names, b.names, return_indices=True)
+    if len(shared) < 2:
+        return None
+    apart = b.sequences[:, j] - a.sequences[:, i]
+    if not np.isfinite(apart).all():
+        return None
+    weights = a.weights[i] / a.weights[i].sum()
+    return influence(apart, weights)
+
+
+def _draws(first: Arm, second: Arm, i: NDArray[np.int64], j: NDArray[np.int64]) -> dict[int, Array]:
+    """Evaluation -> [m] centred contributions of each draw, where an arm has at least eight."""
+    out: dict[int, Array] = {}
+    for arm, index, sign in ((first, i, -1.0), (second, j, 1.0)):
+        half = arm.b
+        if not half.draws or half.weights is None:
+            continue
+        for k, place in enumerate(index):
+            step = arm.step[place]
+            grid = half.draws.get(int(step)) if step == int(step) else None
+            if grid is None or grid.shape[1] < SHARED_DRAWS or not np.isfinite(grid).all():
+                continue
+            means = half.weights @ grid
+            m = len(means)
+            part = sign * (means - means.mean()) / np.sqrt(m * (m - 1))
+            if k in out and len(out[k]) == m:
+                out[k] = out[k] + part
+            elif k not in out:
+                out[k] = part
+    return out

@@ -1,0 +1,1 @@
+"""Fitting a law to a table: starts, solver, estimands, uncertainty, and the result."""

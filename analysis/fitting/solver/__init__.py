@@ -1,0 +1,1 @@
+"""The solver: many starts, descent, Newton steps, kinked losses."""

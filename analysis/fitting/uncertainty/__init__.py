@@ -1,0 +1,1 @@
+"""Intervals: profiles, bootstraps, and the rules that choose between them."""

@@ -1,0 +1,1 @@
+"""Questions put to a fit: optimum, isoFLOP curves, hold-out, criticism, design of the next runs."""

@@ -1,0 +1,174 @@
+"""The compute front (Approach 1) and the three classic routes side by side."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import t as t_distribution
+
+from analysis.fitting.fitting import fit
+from analysis.fitting.result import Estimate
+from analysis.laws import get_law
+from analysis.questions.isoflop_curves import IsoFlop, end_points, isoflop
+from analysis.questions.optimum import allocation_exponents, optimal
+from analysis.tables.frame import FitError, Table, prepare, read_table
+
+
+@dataclass(frozen=True)
+class Front:
+    """The lower envelope of loss over compute. ``points``: rows on it (C, N, D, loss, bracketed).
+    ``exponents``: a and b from the bracketed points, with t intervals, or None. ``warnings`` say which points
+    were refused as optima."""
+
+    points: pd.DataFrame
+    exponents: dict[str, Estimate] | None
+    coefficient: float | None
+    warnings: list[str]
+
+
+def pareto(compute: np.ndarray, loss: np.ndarray) -> np.ndarray:
+    """Indices of the points that no cheaper or equally cheap one equals or beats, in order of compute."""
+    order = np.lexsort((loss, compute))
+    best, keep = math.inf, []
+    for i in order:
+        if loss[i] < best:
+            keep.append(int(i))
+            best = float(loss[i])
+    return np.array(keep, dtype=int)
+
+
+def front(
+    table: Table, *, columns: Mapping[str, str] | None = None, per_decade: int = 4, level: float = 0.95
+) -> Front:
+    """The envelope: the lowest loss at each budget, and the size that reached it.
+
+    Budgets are bins of ``1/per_decade`` decades, so that many runs compete in each. Only annealed end points
+    enter (if the table has a column ``annealed``). A bin whose best N is the smallest or largest tried there
+    is not bracketed: it stays on the front, but is refused as an optimum.
+    """
+    data, warnings = end_points(table, columns)
+    bins = np.floor(np.log10(data["C"].to_numpy()) * per_decade).astype(int)
+    rows = []
+    for _, group in data.groupby(bins):
+        top = group.iloc[int(np.argmin(group["loss"].to_numpy()))]
+        sizes = np.sort(group["N"].unique())
+        rows.append(
+            {
+                "C": top["C"],
+                "N": top["N"],
+                "D": top["C"] / 6 / top["N"],
+                "loss": top["loss"],
+                "bracketed": bool(len(sizes) >= 3 and sizes[0] < top["N"] < sizes[-1]),
+            }
+        )
+    points = pd.DataFrame(rows)
+    points = points.iloc[pareto(points["C"].to_numpy(), points["loss"].to_numpy())].reset_index(drop=True)
+    loose = points[~points["bracketed"]]
+    if len(loose):
+        warnings.append(
+            f"{len(loose)} of {len(points)} points of the front have their best N at an extreme of those "
+            f"tried: "
+            "not bracketed, refused as optima"
+        )
+    used = points[points["bracketed"]]
+    if len(used) < 3:
+        warnings.append(f"{len(used)} bracketed points; a growth law needs 3")
+        return Front(points, None, None, warnings)
+    x, y = np.log(used["C"].to_numpy()), np.log(used["N"].to_numpy())
+    slope, intercept = np.polyfit(x - x.mean(), y, 1)
+    residual = y - intercept - slope * (x - x.mean())
+    se = math.sqrt(float(residual @ residual) / (len(x) - 2) / float(np.sum((x - x.mean()) ** 2)))
+    q = se * float(t_distribution.ppf(0.5 + level / 2, len(x) - 2))
+    a = float(slope)
+    exponents = {"a": Estimate(a, se, a - q, a + q), "b": Estimate(1 - a, se, 1 - a - q, 1 - a + q)}
+    return Front(points, exponents, float(intercept - slope * x.mean()), warnings)
+
+
+@dataclass(frozen=True)
+class Approaches:
+    """Approaches 1 (envelope), 2 (isoFLOP) and 3 (law) at one budget. ``table``: a, its interval, N, D, D/N,
+    and a note a route; routes that could not be taken say why instead of giving a number."""
+
+    compute: float
+    table: pd.DataFrame
+
+    def __str__(self) -> str:
+        return f"C = {self.compute:.4g}\n" + self.table.to_string(
+            float_format=lambda v: f"{v:.4g}", na_rep="-"
+        )
+
+
+def approaches(
+    table: Table,
+    compute: float,
+    *,
+    columns: Mapping[str, str] | None = None,
+    law: str = "chinchilla",
+    where: str | None = None,
+    drop_highest: int = 0,
+    **options: Any,
+) -> Approaches:
+    """The three classic routes side by side (Hoffmann et al. 2022, section 3), each with its interval or its
+    refusal.
+
+    ``where`` and ``drop_highest`` choose the same rows for all three; other options are those of ``fit``.
+    """
+    chosen = prepare(table, get_law(law), columns=columns, where=where, drop_highest=drop_highest)
+    source = read_table(table).reset_index(drop=True).iloc[chosen.rows].reset_index(drop=True)
+    table = pd.DataFrame({**chosen.x, "loss": chosen.y})
+    if "annealed" in source.columns:
+        table["annealed"] = source["annealed"]
+    columns = {"N": "N", "C": "C", "D": "D", "loss": "loss"}
+    rows: dict[str, dict[str, Any]] = {}
+
+    def take(name: str, exponents: dict[str, Estimate] | None, size: float | None, note: str) -> None:
+        a = exponents["a"] if exponents else Estimate(None)
+        rows[name] = {
+            "a": a.value,
+            "a_low": a.low,
+            "a_high": a.high,
+            "N": size,
+            "D": None if size is None else compute / 6 / size,
+            "D/N": None if size is None else compute / 6 / size**2,
+            "note": note,
+        }
+
+    try:
+        found = front(table, columns=columns)
+        a = found.exponents["a"].value if found.exponents else None
+        size = (
+            math.exp(found.coefficient) * compute**a
+            if found.coefficient is not None and a is not None
+            else None
+        )
+        take("1 envelope", found.exponents, size, "; ".join(found.warnings))
+    except FitError as error:
+        take("1 envelope", None, None, str(error))
+    for method in ("parabola", "cubic", "law"):
+        try:
+            iso: IsoFlop = isoflop(table, columns=columns, method=method)
+            take(
+                f"2 isoFLOP {method}",
+                iso.exponents,
+                iso.size_at(compute) if iso.exponents else None,
+                "; ".join(
+                    iso.warnings + ([f"{len(iso.refused)} budgets refused"] if len(iso.refused) else [])
+                ),
+            )
+        except FitError as error:
+            take(f"2 isoFLOP {method}", None, None, str(error))
+    try:
+        result = fit(table, law, columns=columns, **options)
+        best = optimal(result, compute)
+        exponents = (
+            allocation_exponents(result) if law in ("chinchilla", "chinchilla_tied", "coupled") else None
+        )
+        take(f"3 {law}", exponents, best.N.value, "; ".join(result.warnings))
+    except (ValueError, RuntimeError) as error:
+        take(f"3 {law}", None, None, str(error))
+    return Approaches(compute, pd.DataFrame.from_dict(rows, orient="index"))

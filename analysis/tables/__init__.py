@@ -1,0 +1,1 @@
+"""Tables in: columns and their names, imports of strangers' files, selections of rows."""

@@ -1,7 +1,0 @@
-"""Where tasks run: in this process, or on Ray Core. One interface, so that a test of the driver starts no
-Ray."""
-
-from orchestrator.backends.base import Backend, Finished
-from orchestrator.backends.local import LocalBackend
-
-__all__ = ["Backend", "Finished", "LocalBackend"]

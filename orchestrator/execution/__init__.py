@@ -1,0 +1,1 @@
+"""Carrying a plan out: jobs, the scheduler, the driver of a backend, workers, and the live view."""

@@ -1,0 +1,48 @@
+"""The interface of a backend."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from orchestrator.execution.scheduler import Resources, Task
+from orchestrator.failures import Outcome
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A task that is no longer running, however it ended."""
+
+    task: str
+    outcome: Outcome
+
+
+class Backend(Protocol):
+    """Runs tasks that the scheduler has chosen. It keeps no queue: what is submitted is meant to start at
+    once."""
+
+    def start(self) -> None:
+        """Begin to start up; returns at once."""
+
+    def ready(self) -> bool:
+        """Started? Raises what went wrong in starting."""
+
+    def available(self) -> Resources:
+        """All it has, idle or not. Blocks until it is started."""
+
+    def infeasible(self, task: Task) -> str | None:
+        """Why ``task`` could never start here (no one node holds what it asks for), or None. Blocks until
+        started."""
+
+    def submit(self, task: Task, payload: dict[str, Any]) -> None:
+        """Run ``payload`` (see `orchestrator.execution.worker.execute`) with the task's resources."""
+
+    def wait(self, seconds: float) -> list[Finished]:
+        """What has ended since the last call; waits up to ``seconds`` for the first."""
+
+    def kill(self, key: str) -> None:
+        """End a task by force, as far as the backend can; its end is reported by :meth:`wait` like any
+        other."""
+
+    def close(self) -> None:
+        """Give everything back. What still runs is ended."""

@@ -1,0 +1,349 @@
+"""The driver: it owns the queue, feeds a backend, holds leases, and keeps the mirror and the view up to date.
+
+The effects of one `run`, around the pure scheduler. Nothing here is needed to go on after the driver has
+died: what counts is in run folders.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from orchestrator.execution import jobs as tasks
+from orchestrator.execution import worker
+from orchestrator.execution.backends import Backend, Finished
+from orchestrator.execution.live import Picture, Row, Silent, View
+from orchestrator.execution.scheduler import Attempt, Resources, Scheduler, State, Task
+from orchestrator.failures import Failure, Outcome
+from orchestrator.store.leases import Session
+from orchestrator.store.store import Store, read_json, write_atomic
+from orchestrator.tracking.mirror import Mirror
+
+UNKNOWN = Resources(float("inf"), float("inf"))
+LOOK_AGAIN = 2.0
+HANG_AFTER = 1800.0
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How the training part of a `run` ended."""
+
+    states: dict[str, State] = field(default_factory=dict)
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    interrupted: bool = False
+    halted: str | None = None
+
+    @property
+    def failed(self) -> dict[str, Outcome]:
+        """Outcomes of the runs that failed or are blocked, by training key; diverged runs are results, not
+        failures."""
+        return {
+            key: self.outcomes[key]
+            for key, state in self.states.items()
+            if state in (State.FAILED, State.BLOCKED) and self.outcomes[key].failure is not Failure.DIVERGED
+        }
+
+    @property
+    def complete(self) -> bool:
+        return not (self.failed or self.interrupted or self.halted)
+
+
+class Driver:
+    """Does tasks on a backend, one round (:meth:`run`) after another; leave the context to give the backend
+    back."""
+
+    def __init__(
+        self,
+        store: Store,
+        runs: dict[str, tasks.Run],
+        backend: Backend,
+        session: Session,
+        *,
+        title: str = "",
+        mirror: Mirror | None = None,
+        view: View | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        hang_after: float = HANG_AFTER,
+        serial: bool = False,
+    ) -> None:
+        self.store, self.runs, self.backend = store, runs, backend
+        self.mirror, self.view = mirror, view or Silent()
+        self.interrupted = False
+        self._title, self._clock, self._hang_after, self._serial = title, clock, hang_after, serial
+        self.session = session
+        self._started = False
+        self._progress: dict[str, dict[str, Any]] = {}
+        self._speeds: dict[str, tuple[float, float, float]] = {}
+        self._notes: dict[str, str] = {}
+
+    # ------------------------------------------------------------------ one round
+
+    def run(self, todo: Iterable[Task]) -> Ending:
+        """Do these tasks, as far as they go; returns once nothing more can be started. Ctrl-C stops it
+        cleanly."""
+        todo = [self._fitted(task) for task in todo]
+        scheduler = Scheduler(todo, UNKNOWN, hang_after=self._hang_after)
+        if not todo:
+            return Ending()
+        with self._listening(scheduler):
+            self._loop(scheduler)
+        outcomes = {
+            key: outcome for key in scheduler.states() if (outcome := scheduler.outcome(key)) is not None
+        }
+        return Ending(scheduler.states(), outcomes, self.interrupted, scheduler.halted)
+
+    def __enter__(self) -> Driver:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.view.close()
+        if self._started:
+            self.backend.close()
+        self._stop_flag.unlink(missing_ok=True)
+
+    def _fitted(self, task: Task) -> Task:
+        """In process a task has the machine to itself, whatever it asks for."""
+        return replace(task, resources=Resources()) if self._serial else task
+
+    def _loop(self, scheduler: Scheduler) -> None:
+        if not self._started:
+            self._started = True
+            self.backend.start()
+        sized = False
+        while not scheduler.finished:
+            now = self._clock()
+            if not sized and self.backend.ready():
+                sized = True
+                scheduler.resize(self.backend.available())
+                self._arm(scheduler)
+            if sized:
+                for attempt in scheduler.start(now):
+                    self._launch(scheduler, attempt)
+                for finished in self.backend.wait(0.2):
+                    self._finish(scheduler, finished)
+            elif not self._prepare_here(scheduler, now):
+                time.sleep(0.02)
+            self._look_after(scheduler)
+            self.view.show(self._picture(scheduler))
+
+    def _prepare_here(self, scheduler: Scheduler, now: float) -> bool:
+        """Prepare one data set in this process, while the backend starts; False where there is none to
+        prepare."""
+        for attempt in scheduler.start(now, kinds=frozenset({"prepare"}), most=1):
+            outcome = worker.outcome(worker.execute(self._payload(attempt)))
+            self._finish(scheduler, Finished(attempt.task.key, outcome))
+            return True
+        return False
+
+    # ------------------------------------------------------------------ starting and ending
+
+    def _launch(self, scheduler: Scheduler, attempt: Attempt) -> None:
+        task = attempt.task
+        reason = self.backend.infeasible(task)
+        if reason is not None:
+            self._finish(
+                scheduler, Finished(task.key, Outcome(task.key, "failed", Failure.USER_ERROR, reason))
+            )
+            return
+        if task.kind == "train":
+            lease = f"run-{task.key}"
+            if not self.session.acquire(lease):
+                self._notes[task.key] = (
+                    f"{task.title}: waiting for {self.session.who(lease)}, which trains it"
+                )
+                scheduler.defer(task.key, self._clock() + LOOK_AGAIN)
+                return
+            self._notes.pop(task.key, None)
+            if tasks.finished(self.store, self.runs[task.key].config):  # by another driver, while we waited
+                self._finish(scheduler, Finished(task.key, Outcome(task.key, "done")))
+                return
+            self._progress_file(task.key).unlink(missing_ok=True)
+            if self.mirror is not None:
+                for sweep in self.runs[task.key].sweeps:
+                    self.mirror.follow(task.key, sweep, "running")
+        self.backend.submit(task, self._payload(attempt))
+
+    def _payload(self, attempt: Attempt) -> dict[str, Any]:
+        task = attempt.task
+        return {
+            **task.payload,
+            "task": task.key,
+            "kind": task.kind,
+            "micro_batch": attempt.micro_batch,
+            "flags": [str(self._stop_flag), str(self.store.cancelled(task.key))],
+            "progress": str(self._progress_file(task.key)),
+        }
+
+    def _finish(self, scheduler: Scheduler, finished: Finished) -> None:
+        outcome, key = finished.outcome, finished.task
+        task = scheduler.task(key)
+        scheduler.finish(outcome, self._clock())
+        state = scheduler.state(key)
+        if outcome.state == "done" and outcome.message:
+            self.view.line(f"{scheduler.task(key).title or key}: {outcome.message}")
+        if outcome.state == "failed":
+            again = " (tried again)" if state is State.WAITING else ""
+            self.view.line(f"{task.title or key}: {outcome.failure}{again}: {_first_line(outcome.message)}")
+            self._log(task, outcome)
+        if task.kind != "train":
+            self._blocked(scheduler)
+            return
+        self.session.release(f"run-{key}")
+        self._progress_file(key).unlink(missing_ok=True)
+        if state is State.FAILED and outcome.failure is not Failure.DIVERGED:
+            self._record(key, outcome, scheduler.attempts(key))
+        elif outcome.state != "failed":
+            self.store.record_failure(key, None)
+        if self.mirror is not None:
+            diverged = outcome.failure is Failure.DIVERGED
+            shown = (
+                "diverged"
+                if diverged
+                else {"done": "done", "stopped": "stopped"}.get(outcome.state, "failed")
+            )
+            reason = f"{outcome.failure}: {_first_line(outcome.message)}" if outcome.failure else ""
+            self.mirror.follow(key, None, shown if state is not State.WAITING else "running", reason)
+        self._blocked(scheduler)
+
+    def _blocked(self, scheduler: Scheduler) -> None:
+        """Record the runs that can no longer start, because what they need has failed."""
+        for key, state in scheduler.states().items():
+            outcome = scheduler.outcome(key)
+            if (
+                state is State.BLOCKED
+                and outcome is not None
+                and key in self.runs
+                and self.store.failure(key) is None
+            ):
+                self._record(key, outcome, 0)
+                self._log(scheduler.task(key), outcome)
+
+    def _record(self, key: str, outcome: Outcome, attempts: int) -> None:
+        record = {k: v for k, v in asdict(outcome).items() if k != "task"}
+        self.store.record_failure(key, {**record, "attempts": attempts, "time": time.time()})
+
+    def _log(self, task: Task, outcome: Outcome) -> None:
+        """Every failed attempt leaves its traceback in the store, for `crossover logs`."""
+        path = self.store.logs / f"{task.key}.log"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(OSError), path.open("a") as file:
+            stamp = time.strftime("%Y-%m-%d %H:%M:%S")
+            file.write(f"--- {stamp} {outcome.failure}: {outcome.message}\n{outcome.traceback}\n")
+
+    # ------------------------------------------------------------------ signs of life
+
+    def _look_after(self, scheduler: Scheduler) -> None:
+        now = self._clock()
+        for task in scheduler.running():
+            if task.kind != "train":
+                continue
+            content = _read_progress(self._progress_file(task.key))
+            if content is None or content == self._progress.get(task.key):
+                continue
+            self._measure(task.key, content, now)
+            self._progress[task.key] = content
+            scheduler.beat(task.key, now)
+        for key in scheduler.hung(now):
+            scheduler.beat(key, now)
+            self.view.line(f"{scheduler.task(key).title}: no sign of life for {self._hang_after:g} s; killed")
+            self.backend.kill(key)
+        for run in {name for r in self.runs.values() for name in r.sweeps}:
+            if self.store.cancelled(run).exists() and not scheduler.stopping:
+                self.view.line(f"sweep {run} was cancelled; stopping")
+                self._stop(scheduler)
+
+    def _measure(self, key: str, content: dict[str, Any], now: float) -> None:
+        """Tokens a second of a running task, from its last two signs of life with different token counts."""
+        tokens = content.get("tokens")
+        if tokens is None:
+            return
+        before = self._speeds.get(key)
+        if before is None or tokens < before[0]:
+            self._speeds[key] = (tokens, now, 0.0)
+        elif tokens > before[0]:
+            self._speeds[key] = (tokens, now, (tokens - before[0]) / max(now - before[1], 1e-6))
+
+    def _picture(self, scheduler: Scheduler) -> Picture:
+        states = scheduler.states()
+        counts: Counter[str] = Counter()
+        for key, state in states.items():
+            if scheduler.task(key).kind != "prepare":
+                diverged = (o := scheduler.outcome(key)) is not None and o.failure is Failure.DIVERGED
+                counts["diverged" if diverged and state is State.FAILED else state.value] += 1
+        rows, share = [], {}
+        for task in scheduler.running():
+            seen = self._progress.get(task.key, {})
+            steps = self.runs[task.key].config.steps if task.key in self.runs else 0
+            step = int(seen.get("step", 0))
+            share[task.key] = step / steps if steps else 0.0
+            speed = self._speeds.get(task.key, (0, 0, 0.0))[2]
+            rows.append(Row(task.title, step, steps, speed or None, seen.get("loss")))
+        slots = min(scheduler.available.cpus, max(len(rows), 1))
+        left = scheduler.remaining_seconds(share) / max(slots, 1)
+        order = ("running", "done", "failed", "diverged", "blocked", "stopped", "waiting")
+        note = scheduler.halted or "; ".join(self._notes.values())
+        return Picture(self._title, {name: counts[name] for name in order}, rows, left, note)
+
+    # ------------------------------------------------------------------ stopping
+
+    @property
+    def _stop_flag(self) -> Path:
+        return self.store.control / f"stop-{self.session.id}"
+
+    def _progress_file(self, key: str) -> Path:
+        return self.store.control / f"progress-{key}.json"
+
+    def _stop(self, scheduler: Scheduler) -> None:
+        scheduler.stop()
+        write_atomic(self._stop_flag, "")
+
+    @contextlib.contextmanager
+    def _listening(self, scheduler: Scheduler) -> Iterator[None]:
+        """Hear Ctrl-C and SIGTERM while open; afterwards they do what they did before."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {s: signal.getsignal(s) for s in SIGNALS}
+        self._arm(scheduler)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _arm(self, scheduler: Scheduler) -> None:
+        """The first signal asks runs to commit and return, a second ends everything at once. (Ray takes
+        SIGTERM for itself when it starts, so this is done again afterwards.)"""
+
+        def on_signal(number: int, frame: Any) -> None:
+            if self.interrupted:
+                os._exit(130)  # what Ray has started dies with this process
+            self.interrupted = True
+            self._stop(scheduler)
+            self.view.line("stopping: runs write a checkpoint and return (again to end them at once)")
+
+        if threading.current_thread() is threading.main_thread():
+            for number in SIGNALS:
+                signal.signal(number, on_signal)
+
+
+def _read_progress(path: Path) -> dict[str, Any] | None:
+    try:
+        content = read_json(path)
+    except (json.JSONDecodeError, OSError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def _first_line(text: str) -> str:
+    return text.strip().splitlines()[0][:300] if text.strip() else ""

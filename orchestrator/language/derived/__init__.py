@@ -1,0 +1,1 @@
+"""What a sweep leaves to be derived: sizes from ladders, shapes, values by rule, budgets, supply of text."""

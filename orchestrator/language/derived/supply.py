@@ -1,0 +1,66 @@
+"""Whether what a run asks for is there: unique text in its corpus, and the packages of its components."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from trainers.components.component import components
+from trainers.config import DataConfig, RunConfig
+from trainers.data.base import Quality
+
+BYTES_PER_TOKEN = 6.0
+"""No vocabulary puts more bytes of running text into a token (GPT-2's: 4.5 of English)."""
+KEPT = 0.5
+"""Share of the text that a filter is taken to leave."""
+
+
+@dataclass(frozen=True)
+class Shortage:
+    """Less unique text than asked for, in the key ``field`` of a run's data; ``certain``, or as far as can be
+    told."""
+
+    field: str
+    message: str
+    certain: bool
+
+
+def shortage(data: DataConfig) -> Shortage | None:
+    """Where the corpus holds, or may hold, less than the unique tokens or bytes that are asked for."""
+    field = "unique_tokens" if data.unique_tokens is not None else "unique_bytes"
+    asked, corpus = getattr(data, field), f"the corpus {data.corpus.name!r}"
+    if asked is None:
+        return None
+    held = data.corpus.amount()
+    if held is None:
+        text = f"how much text {corpus} holds shows when it is prepared; U and what follows are as asked"
+        return Shortage(field, text, certain=False)
+    text = f"{corpus} has {'' if held.least == held.most else 'at most '}{held.most:,} bytes of training text"
+    if asked > held.most:
+        return Shortage(field, f"{text}; ask for no more, or leave this out for all of it", certain=True)
+    least = held.least / (1 if field == "unique_bytes" or data.tokenizer.name == "bytes" else BYTES_PER_TOKEN)
+    if type(data.quality).keeps is not Quality.keeps:
+        least, text = least * KEPT, f"{text}, less what {data.quality.name!r} drops"
+    if asked > least:
+        return Shortage(field, f"{text}: U may be less than the {asked:,} asked for", certain=False)
+    return None
+
+
+def fell_short(data: DataConfig, manifest: Mapping[str, Any]) -> str | None:
+    """What to say of a prepared subset that holds less than was asked for."""
+    asked, unit = data.unique_bytes, "bytes"
+    if data.unique_tokens is not None:
+        asked, unit = (None if data.quality.alters else data.unique_tokens), "tokens"
+    held = manifest[unit]
+    if asked is None or held > asked - 4:  # a cut may leave out a part of a character
+        return None
+    return f"the corpus has no more than {held:,} of the {asked:,} unique {unit} asked for, which plans show"
+
+
+def lacking(config: RunConfig) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Components of a run that cannot be used on this machine: key path, and what to install."""
+    for path, component in components(config):
+        message = component.lacks()
+        if message is not None:
+            yield path, message

@@ -1,0 +1,324 @@
+"""A sweep to its end points: pure; the same file gives the same list and the same keys, whatever the order of
+its keys."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from typing import Any
+
+from pydantic import ValidationError
+
+from orchestrator.language import fields
+from orchestrator.language.derived.architectures import reshape
+from orchestrator.language.derived.budgets import BudgetError, horizon, parsed, solve
+from orchestrator.language.derived.ladders import SIZES, size
+from orchestrator.language.derived.supply import lacking, shortage
+from orchestrator.language.extension import extended
+from orchestrator.language.grid import (
+    cell_name,
+    cells,
+    label,
+    matches,
+    options,
+    shown,
+    text,
+    value_matches,
+    written,
+)
+from orchestrator.language.spec import SweepSpec
+from trainers.components.coercion import coerce, placed
+from trainers.components.component import problems, unknown
+from trainers.components.numbers import count
+from trainers.components.source import Issue, Node, SpecError
+from trainers.config import RunConfig
+
+Labels = dict[str, Any]
+"""Axis -> value, as a table shows it: a number, a bool or a short text."""
+
+MOST_ISSUES = 40
+
+
+@dataclass(frozen=True)
+class EndPoint:
+    """One row of a plan: a run, read up to where this sweep asks for it."""
+
+    sweep: str
+    config: RunConfig
+    axes: Labels
+    """Every axis of the sweep, seeds left out."""
+    written: Mapping[str, Any] = field(compare=False)
+    """The same as it would be written in a sweep, as conditions have it."""
+    seed: int
+    """The replicate, as listed in ``seeds``."""
+    subset_pinned: bool = False
+    """Whether replicates share one subset, so that intervals are conditional on it."""
+    warnings: tuple[str, ...] = field(default=(), compare=False)
+    lacking: tuple[Issue, ...] = field(default=(), compare=False)
+    """Packages that are to be installed before it can be trained."""
+    asked: int | None = None
+    """The steps that the sweep asks for, where its stop rule ended the run before."""
+
+    @cached_property
+    def run(self) -> str:
+        """The training key."""
+        return self.config.training_key
+
+    @cached_property
+    def key(self) -> str:
+        """The end point's key: training key and steps."""
+        return f"{self.run}-{self.config.steps}"
+
+    @property
+    def cell(self) -> str:
+        """The cell's name, which replicates share."""
+        return cell_name(self.axes)
+
+
+def expand(spec: SweepSpec) -> list[EndPoint]:
+    """Every end point of the sweep: cells by axis (sorted by name, values as listed), replicates innermost.
+
+    Raises SpecError with all errors of all cells.
+    """
+    issues: list[Issue] = []
+    found: list[EndPoint] = []
+    varied = {name: options(spec, name) for name in spec.axis_names}
+    pinned = spec.base.find("data.subset_seed") is not None
+    seeds = _replicates(spec, issues)
+    met: set[int] = set()
+    for cell in cells(spec):
+        excluded = [condition for condition in spec.exclude if matches(condition, cell)]
+        met |= {id(condition) for condition in (*cell.met, *excluded)}
+        if excluded:
+            continue
+        met |= {id(e.match) for e in spec.extend if matches(e.match, cell, skip="seed")}
+        if not all(matches(condition, cell, skip="seed") for condition in spec.only):
+            continue
+        before = len(issues)
+        config = resolve(cell.run, issues)
+        if config is not None and _has_content(config, cell.run, issues):
+            lacks = tuple(_about(cell.run.at(path), message) for path, message in lacking(config))
+            config = extended(config, spec.extend, partial(matches, cell=cell, skip="seed"), issues)
+        if config is None or len(issues) > before:
+            if len(issues) > MOST_ISSUES:
+                break
+            continue
+        values = {name: written(cell, name).plain for name in varied}
+        axes = {name: shown(cell, name, options) for name, options in varied.items()}
+        warnings = _warnings(config)
+        for seed in seeds:
+            if all(_seed_matches(condition, seed) for condition in spec.only):
+                run = _replicate(config, seed, pinned)
+                found.append(EndPoint(spec.name, run, axes, values, seed, pinned, warnings, lacks))
+    if not found and not issues:
+        issues.append(_nothing_left(spec))
+    if issues:
+        raise SpecError(list(dict.fromkeys(issues)))
+    found[0] = replace(found[0], warnings=(*found[0].warnings, *_idle(spec, met)))
+    return [_limited(point, spec.limits.get(point.run)) for point in _without_horizons(found)]
+
+
+def _replicates(spec: SweepSpec, issues: list[Issue]) -> tuple[int, ...]:
+    """The seeds: those listed, or the one that the base sets."""
+    seeded = spec.base.get("seed")
+    if seeded is None:
+        return spec.seeds
+    if spec.source.get("seeds") is not None:
+        issues.append(seeded.issue("`seeds` sets the seed of every replicate; leave one of them out"))
+    try:
+        return (count(seeded.value),)
+    except ValueError:  # which resolving the cells says
+        return spec.seeds
+
+
+def _about(node: Node, message: str) -> Issue:
+    """An issue at this place that is not about the value there."""
+    return Issue(node.file, node.line, node.key, message)
+
+
+def _idle(spec: SweepSpec, met: Collection[int]) -> Iterator[str]:
+    """What to say of conditions of the sweep's own file that no cell has met."""
+    conditions = [*spec.exclude, *(match for match, _, _ in spec.when), *(e.match for e in spec.extend)]
+    for condition in conditions:
+        if condition.file == spec.file and condition.value and id(condition) not in met:
+            yield f"{condition.key} on line {condition.line} meets no cell"
+
+
+def _limited(point: EndPoint, limit: int | None) -> EndPoint:
+    """The end point, ended by the stop rule where that comes first."""
+    steps = point.config.steps
+    if limit is None or limit >= steps:
+        return point
+    return replace(point, config=point.config.model_copy(update={"steps": limit}), asked=steps)
+
+
+def _without_horizons(found: list[EndPoint]) -> list[EndPoint]:
+    """A horizon that follows another axis (zipped with it) is no axis of a cell, where runs do not depend on
+    their end."""
+    if any(point.config.schedule.depends_on_end for point in found):
+        return found
+    bare = [
+        replace(
+            point, axes={k: v for k, v in point.axes.items() if k != "steps" and not k.startswith("budget.")}
+        )
+        for point in found
+    ]
+    return bare if len({(point.cell, point.seed) for point in bare}) == len(found) else found
+
+
+def _has_content(config: RunConfig, run: Node, issues: list[Issue]) -> bool:
+    """Whether the corpus is there to be told by its content, which keys need, and holds the text that is
+    asked for; an issue where not."""
+    try:
+        config.data.corpus.digest()
+        short = shortage(config.data)
+    except (ValueError, OSError) as error:
+        field, colon, message = str(error).removeprefix("data.corpus.").partition(": ")
+        node = run.at(("data", "corpus", field))
+        issues.append(node.issue(message if colon and node.path[-1:] == (field,) else str(error)))
+        return False
+    if short is not None and short.certain:
+        issues.append(run.at(("data", short.field)).issue(short.message))
+        return False
+    return True
+
+
+def _replicate(config: RunConfig, seed: int, pinned: bool) -> RunConfig:
+    data = config.data if pinned else config.data.model_copy(update={"subset_seed": seed})
+    return config.model_copy(update={"seed": seed, "data": data})
+
+
+def _warnings(config: RunConfig) -> tuple[str, ...]:
+    found = []
+    if config.schedule.name == "cosine":
+        found.append(
+            "a cosine run cannot be extended, and where it crosses depends on its horizon (measured: +18 %)"
+        )
+    short = shortage(config.data)
+    if short is not None:
+        found.append(f"data.{short.field}: {short.message}")
+    warmup = getattr(config.schedule, "warmup", 0)
+    if warmup >= config.steps:
+        found.append(f"runs of {config.steps} steps end within their warm-up of {warmup}")
+    if "steps" not in config.model_fields_set:
+        found.append(f"no budget is given: runs end at {config.steps} steps; write `budget: {{tokens: 1M}}`")
+    return tuple(found)
+
+
+def _seed_matches(condition: Node, seed: int) -> bool:
+    wanted = condition.get("seed")
+    return wanted is None or seed in (wanted.plain if isinstance(wanted.plain, list) else [wanted.plain])
+
+
+def _nothing_left(spec: SweepSpec) -> Issue:
+    """Why a sweep has no cell: a condition of --only that nothing meets, or exclusions."""
+    everything = list(cells(spec))
+    for condition in spec.only:
+        for name, wanted in condition.items():
+            if name == "seed":
+                if not any(_seed_matches(condition, seed) for seed in spec.seeds):
+                    why = unknown("value", str(wanted.plain), [str(seed) for seed in spec.seeds])
+                    return Issue(condition.file, 0, name, why)
+                continue
+            if not any(value_matches(name, wanted, cell) for cell in everything):
+                values = sorted({text(label(name, written(cell, name).plain)) for cell in everything})
+                near = unknown("value", ",".join(map(text, wanted.plain)), values)
+                return Issue(condition.file, 0, name, near)
+    return spec.source.issue("no cell is left: `exclude`, or --only, leaves all of them out")
+
+
+def resolve(run: Node, issues: list[Issue]) -> RunConfig | None:
+    """A partial run, with sugar, as a config; None where it is wrong, with the issues."""
+    before = len(issues)
+    run, sugar = _without_sugar(run)
+    data = coerce(run, RunConfig, issues)
+    if sugar.size is not None:
+        try:
+            named = size(sugar.size.plain)
+        except ValueError as error:
+            issues.append(sugar.size.issue(str(error)))
+        else:
+            model = data.get("model", {})
+            data["model"] = {**named, **(model if isinstance(model, dict) else {"name": model})}
+            data["model"].setdefault("name", fields.default("model"))
+    ends = None
+    try:
+        ends = horizon(sugar.budget.plain if sugar.budget is not None else None)
+    except BudgetError as error:
+        issues.append(_blame(error, run, sugar).issue(str(error)))
+    for node in (node for node in (sugar.batch_size, sugar.lr) if node is not None):
+        try:
+            parsed(node.plain)
+        except BudgetError as error:
+            issues.append(node.issue(str(error)))
+    try:
+        config = RunConfig.model_validate(data)
+    except ValidationError as error:
+        for problem in problems(error, RunConfig):
+            message = problem.message
+            if problem.path == ("model",) and isinstance(problem.value, str) and problem.value in SIZES:
+                message = f"a size is written `model.size: {problem.value}`"
+            issues.append(placed(run, problem.path, message))
+        return None
+    if len(issues) > before:
+        return None
+    try:
+        if sugar.architecture is not None:
+            model = reshape(config.model, sugar.architecture.plain)
+            config = config.model_copy(update={"model": model})
+    except ValueError as error:
+        issues.append(sugar.architecture.issue(str(error)))  # type: ignore[union-attr]
+        return None
+    try:
+        return solve(
+            config, ends, *(node.plain if node is not None else None for node in (sugar.batch_size, sugar.lr))
+        )
+    except BudgetError as error:
+        issues.append(_blame(error, run, sugar).issue(str(error)))
+        return None
+
+
+@dataclass(frozen=True)
+class _Sugar:
+    size: Node | None
+    architecture: Node | None
+    budget: Node | None
+    batch_size: Node | None
+    lr: Node | None
+
+
+def _without_sugar(run: Node) -> tuple[Node, _Sugar]:
+    """A partial run less what the language adds to its fields, and that."""
+
+    def take(*path: str, only_rules: bool = False) -> Node | None:
+        nonlocal run
+        parent = run if len(path) == 1 else run.get(path[0])
+        found = parent.get(path[-1]) if parent is not None else None
+        if (
+            found is None
+            or parent is None
+            or (only_rules and not (isinstance(found.value, dict) and "rule" in found.value))
+        ):
+            return None
+        rest = replace(parent, value={k: v for k, v in parent.value.items() if k != path[-1]})
+        run = rest if len(path) == 1 else run.put(path[0], rest)
+        return found
+
+    taken = _Sugar(
+        take("model", "size"),
+        take("model", "architecture"),
+        take("budget"),
+        take("batch_size", only_rules=True),
+        take("optimizer", "lr", only_rules=True),
+    )
+    return run, taken
+
+
+def _blame(error: BudgetError, run: Node, sugar: _Sugar) -> Node:
+    """The node that a budget error is about."""
+    if error.path[0] == "budget" and sugar.budget is not None:
+        return sugar.budget.at(error.path[1:])
+    if error.path[0] == "batch_size" and sugar.batch_size is not None:
+        return sugar.batch_size
+    return sugar.lr if sugar.lr is not None else run

@@ -1,0 +1,1 @@
+"""What a sweep takes before anything runs: end points, trainings, time, memory and disk."""

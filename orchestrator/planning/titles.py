@@ -1,0 +1,29 @@
+"""What runs are called, for people."""
+
+from __future__ import annotations
+
+from orchestrator.language.numbers import human
+from trainers.config import RunConfig
+
+ABBREVIATIONS = {"autoregressive": "AR", "masked_diffusion": "MDM"}
+
+
+def title(config: RunConfig) -> str:
+    """A readable name of a run, by what tells runs apart, and nothing that changes: ``AR d64x3 U=10kB
+    s0``."""
+    model, data = config.model, config.data
+    words = [ABBREVIATIONS.get(config.objective.name, config.objective.name)]
+    width, layers = getattr(model, "width", None), getattr(model, "layers", None)
+    words.append(f"d{width}x{layers}" if width and layers else model.name)
+    heads = getattr(model, "kv_heads", None)
+    words += [f"kv{heads}"] if heads else []
+    if data.unique_bytes is not None:
+        words.append(f"U={human(data.unique_bytes)}B")
+    elif data.unique_tokens is not None:
+        words.append(f"U={human(data.unique_tokens)}")
+    words += [data.quality.name] if data.quality.name != "clean" else []
+    words += [config.schedule.name] if config.schedule.name != "constant" else []
+    words.append(
+        f"s{config.seed}" if config.seed == data.subset_seed else f"s{config.seed}/{data.subset_seed}"
+    )
+    return " ".join(words)

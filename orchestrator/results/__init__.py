@@ -1,0 +1,1 @@
+"""Run folders as tables: records of runs, readings of their events, tidy frames."""

@@ -1,0 +1,171 @@
+"""What one run folder holds, as rows of the tables."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from analysis.tables.columns import CURVES, SCORES
+from orchestrator.results.event_readings import Event, readings
+from orchestrator.store.store import Store
+from trainers.config import EvaluationConfig
+from trainers.flops import matmul_flops, six_nd
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from trainers.config import RunConfig
+    from trainers.state.folder import RunFolder
+
+
+def concatenated(parts: list[pd.DataFrame], columns: tuple[str, ...]) -> pd.DataFrame:
+    import pandas as pd
+
+    parts = [part for part in parts if len(part)]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(columns))
+
+
+class RunRecord:
+    """What one run folder holds, read once, as ``evaluation`` wants it scored (default: as it was first)."""
+
+    def __init__(self, store: Store, key: str, evaluation: EvaluationConfig | None = None) -> None:
+        from trainers.state.folder import RunFolder
+
+        self.key = key
+        self.folder: RunFolder = RunFolder(store.run(key))
+        self.commit = self.folder.last_commit()
+        self.events = self.folder.history()
+        self.own, self.added = self._readings(evaluation)
+        self.failure = store.failure(key)
+
+    @property
+    def step(self) -> int:
+        return self.commit.step if self.commit is not None else 0
+
+    @property
+    def start(self) -> dict[str, Any]:
+        return next((e for e in self.events if e["event"] == "start"), {})
+
+    def _readings(self, evaluation: EvaluationConfig | None) -> tuple[dict[int, Event], dict[int, Event]]:
+        record = self.folder.record()
+        if record is None:
+            return {}, {}
+        then = EvaluationConfig.model_validate(record["config"]["evaluation"]).identity()
+        wanted = then if evaluation is None else evaluation.identity()
+        history = (e for e in self.events if e["event"] == "evaluation")
+        return readings(history, self.folder.scores(), then, wanted)
+
+    def evaluations(self) -> list[tuple[dict[str, Any], bool]]:
+        """(event, precise) by step; an evaluation that was added takes the place of the curve's."""
+        own = {step: (event, False) for step, event in self.own.items()}
+        added = {
+            step: ({**own.get(step, (event,))[0], **{k: v for k, v in event.items() if k != "event"}}, True)
+            for step, event in self.added.items()
+        }
+        return [pair for _, pair in sorted({**own, **added}.items())]
+
+    def curve(self) -> pd.DataFrame:
+        import pandas as pd
+
+        losses = {int(e["step"]): e["loss"] for e in self.events if e["event"] == "train"}
+        passed = sorted(losses)
+        rows, at, latest = [], 0, None
+        for event, precise in self.evaluations():
+            while at < len(passed) and passed[at] <= event["step"]:
+                latest, at = losses[passed[at]], at + 1
+            row = {"run": self.key, **{k: event[k] for k in ("step", "tokens", "epochs", "flops")}}
+            for half in ("a", "b"):
+                row |= {f"{k}_{half}": event[half].get(k) for k in ("nll", "se", "mc_se")}
+            rows.append(
+                {
+                    **row,
+                    "train_loss": latest,
+                    "kind": event["kind"],
+                    "draws": event.get("draws"),
+                    "precise": precise,
+                }
+            )
+        frame = pd.DataFrame(rows, columns=list(CURVES))
+        return frame.astype({"mc_se_a": float, "mc_se_b": float, "train_loss": float})
+
+    def scores(self) -> pd.DataFrame:
+        import numpy as np
+        import pandas as pd
+
+        blocks = []
+        for event, _ in self.evaluations():
+            for half in ("a", "b"):
+                values = np.asarray(event["scores"][half], float)
+                sequences, draws = values.shape
+                weights = event.get("sequence_tokens", {}).get(half)
+                tokens = np.ones(sequences) if weights is None else np.asarray(weights, float)
+                block = {
+                    "run": self.key,
+                    "step": event["step"],
+                    "half": half,
+                    "sequence": np.repeat(np.arange(sequences), draws),
+                }
+                block |= {
+                    "draw": np.tile(np.arange(draws), sequences),
+                    "nll": values.ravel(),
+                    "tokens": np.repeat(tokens, draws),
+                }
+                blocks.append(pd.DataFrame(block))
+        return concatenated(blocks, SCORES)
+
+    def tokens_at(self, step: int) -> float:
+        """D at a step that the folder has reached: the event's there, else in proportion to the last before
+        it."""
+        seen = [e for e in self.events if "tokens" in e and 0 < e["step"] <= step]
+        return seen[-1]["tokens"] * step / seen[-1]["step"] if seen else 0.0
+
+    def numerics(self) -> str:
+        """The numerics classes of its attempts, joined where it was moved from one to another."""
+        classes = [e["numerics"]["class"] for e in self.folder.telemetry() if e["event"] == "attempt"]
+        return "+".join(dict.fromkeys(classes))
+
+    def state(self, steps: int) -> str:
+        if self.commit is not None and self.commit.state == "diverged" and self.commit.step <= steps:
+            return "diverged"
+        if self.step >= steps:
+            return "done"
+        if self.failure is not None:
+            return "blocked" if self.failure["failure"] == "blocked" else "failed"
+        return "partial" if self.step else "stopped"
+
+
+def run_row(config: RunConfig, run: RunRecord, steps: int) -> dict[str, Any]:
+    """One row of ``runs``, the sweep's own columns left out. What only a finished preparation can know is
+    None before it."""
+    from orchestrator.planning.titles import title
+
+    start = run.start
+    counts = config.model.parameters(config.data.tokenizer.vocab, len(config.objective.extra_tokens))
+    reached = min(steps, run.step)
+    tokens, unique = run.tokens_at(reached), start.get("unique_tokens")
+    trunk = config.trunk()
+    return {
+        "run": run.key,
+        "key": f"{run.key}-{steps}",
+        "trunk": trunk.training_key if trunk is not None else None,
+        "name": title(config),
+        "objective": config.objective.name,
+        "N": counts.total,
+        "N_embedding": counts.embedding,
+        "N_extra": counts.extra,
+        "U": unique,
+        "U_bytes": start.get("unique_bytes"),
+        "U_asked": config.data.unique_tokens or config.data.unique_bytes,
+        "D": round(tokens),
+        "epochs": tokens / unique if unique else None,
+        "flops": tokens * matmul_flops(config),
+        "flops_6nd": six_nd(config, tokens),
+        "likelihood": config.objective.likelihood,
+        "unigram_entropy": start.get("unigram_entropy"),
+        "steps": steps,
+        "vocab": config.data.tokenizer.vocab,
+        "sequences": start.get("sequences"),
+        "schedule": config.schedule.name,
+        "numerics": run.numerics(),
+        "state": run.state(steps),
+        "failure": run.failure["message"] if run.failure is not None and run.step < steps else None,
+    }

@@ -1,0 +1,1 @@
+"""The store: where everything lies, who holds which part of it, and where runs come from."""

@@ -1,0 +1,215 @@
+"""The mirror: one thread of the driver that brings MLflow up to what run folders have committed.
+
+It works from committed state alone, remembers how far it is in small marker files, and never holds training
+up: a tracker that is away is tried again, and whatever it missed is written by the next `run`, or by
+`crossover mirror`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from orchestrator.failures import POLICIES, Failure
+from orchestrator.planning.titles import title
+from orchestrator.store.origin import provenance
+from orchestrator.store.store import Store, read_json, write_atomic
+from orchestrator.tracking import experiment as tracking
+from orchestrator.tracking import metrics
+
+STATUSES = {
+    "done": "FINISHED",
+    "diverged": "FINISHED",
+    "failed": "FAILED",
+    "stopped": "KILLED",
+    "running": "RUNNING",
+}
+
+
+@dataclass
+class Followed:
+    """A run to mirror: the sweeps it is a member of, and how it stands (a key of ``STATUSES``); None: as its
+    folder says."""
+
+    sweeps: set[str] = field(default_factory=set)
+    state: str | None = None
+    reason: str = ""
+
+
+def mirror_run(store: Store, tracker: Callable[[], tracking.Tracker], key: str, followed: Followed) -> bool:
+    """Bring one run up to date; False where it was already, or where nothing is committed. ``tracker`` is
+    called if needed."""
+    from trainers.state.folder import RunFolder
+
+    folder = RunFolder(store.run(key))
+    commit = folder.last_commit()
+    if commit is None or not commit.history:
+        return False
+    path = tracking.markers(store) / f"{key}.json"
+    marker: dict[str, Any] = read_json(path) or {"events": 0, "telemetry": 0, "scores": 0, "sweeps": []}
+    state = followed.state or {"done": "done", "diverged": "diverged"}.get(commit.state, "stopped")
+    sweeps = sorted({*marker["sweeps"], *followed.sweeps})
+    status = {"commit": commit.n, "sweeps": sweeps, "state": state, "reason": followed.reason}
+    status["scores"] = len(folder.list("scores"))
+    if all(marker.get(k) == v for k, v in status.items()):
+        return False
+    telemetry = folder.telemetry()
+    created = round(1000 * next((e["time"] for e in telemetry if e["event"] == "attempt"), time.time()))
+    mlflow = tracker()
+    config = folder.config()
+    tags = {"objective": config.objective.name, "likelihood": config.objective.likelihood}
+    params = metrics.params((folder.record() or {})["identity"])
+    run_id = mlflow.find_or_create(key, title(config), created, tags, params)
+    history = list(metrics.points(folder.history()))
+    new = [p for index, p in history if index >= marker["events"]]
+    speeds = list(metrics.speeds(telemetry))
+    scores = folder.scores() if status["scores"] != marker["scores"] else []
+    precise = [p for score in scores for p in metrics.precise(score["event"])]
+    mlflow.log(run_id, [*new, *speeds[marker["telemetry"] :], *precise], created)
+    tags = {f"sweep.{name}": tracking.MEMBER for name in sweeps} | {"state": state, "reason": followed.reason}
+    attempts = [e for e in telemetry if e["event"] == "attempt"]
+    if attempts:
+        tags |= {"attempts": str(len(attempts))}
+        tags |= {f"numerics.{k}": str(v) for k, v in attempts[-1]["numerics"].items()}
+    if not marker["events"]:
+        tags |= provenance_tags(provenance())
+    mlflow.tag(run_id, tags)
+    mlflow.status(run_id, STATUSES[state])
+    events = history[-1][0] + 1 if history else marker["events"]
+    marker = {**status, "run_id": run_id, "events": max(events, marker["events"]), "telemetry": len(speeds)}
+    write_atomic(path, json.dumps(marker))
+    return True
+
+
+def mirror_sweep(
+    store: Store,
+    tracker: Callable[[], tracking.Tracker],
+    name: str,
+    folder: Path,
+    tags: dict[str, str],
+    values: dict[str, float],
+) -> bool:
+    """Refresh a sweep's summary run where its YAML or its results have changed; False where they have not."""
+    path = tracking.markers(store) / f"sweep-{name}.json"
+    parts = [folder / "sweep.yaml", *sorted((folder / "report").rglob("*.csv"))]
+    content = hashlib.sha256(json.dumps([tags, values], sort_keys=True).encode())
+    for part in parts:
+        content.update(part.read_bytes() if part.exists() else b"-")
+    marker = {"sha256": content.hexdigest()}
+    if read_json(path) == marker:
+        return False
+    tracker().summarise(name, folder, tags, values)
+    write_atomic(path, json.dumps(marker))
+    return True
+
+
+def provenance_tags(record: Mapping[str, Any]) -> dict[str, str]:
+    """Code, libraries and machine as tags; the git ones under MLflow's own names, so that its pages show
+    them."""
+    tags = {"mlflow.source.name": "crossover", "mlflow.source.type": "LOCAL", "mlflow.user": record["user"]}
+    if record["git"] is not None:
+        tags |= {
+            "mlflow.source.git.commit": record["git"]["commit"],
+            "mlflow.source.git.branch": record["git"]["branch"] or "",
+            "git.dirty": str(record["git"]["dirty"]).lower(),
+        }
+    tags |= {f"version.{k}": str(v) for k, v in record["versions"].items() if v}
+    return tags | {f"hardware.{k}": str(v) for k, v in record["hardware"].items()}
+
+
+class Mirror:
+    """The thread. :meth:`follow` runs, then :meth:`close`; neither waits for MLflow, but the close does, for
+    a while."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        every: float = 5.0,
+        tracker: Callable[[Store], tracking.Tracker] = tracking.Tracker,
+        warn: Callable[[str], None] = lambda message: None,
+        held: Callable[[str], bool] | None = None,
+    ) -> None:
+        """``held``: whether some living driver holds the run of a key; with it, runs that MLflow takes to be
+        running and nobody trains are set right when the mirror first connects."""
+        self._store, self._every, self._make, self._warn, self._held = store, every, tracker, warn, held
+        self._tracker: tracking.Tracker | None = None
+        self._followed: dict[str, Followed] = {}
+        self._summaries: dict[str, tuple[Path, dict[str, str], dict[str, float]]] = {}
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._closing = False
+        self._away = 0
+        self._thread = threading.Thread(target=self._work, name="mlflow-mirror", daemon=True)
+        self.behind: list[str] = []
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def follow(self, key: str, sweep: str | None = None, state: str | None = None, reason: str = "") -> None:
+        """Mirror this run from now on; ``state``: how it stands, where the driver knows better than the
+        folder."""
+        with self._lock:
+            followed = self._followed.setdefault(key, Followed())
+            if sweep is not None:
+                followed.sweeps.add(sweep)
+            followed.state, followed.reason = state, reason
+
+    def summarise(self, sweep: str, folder: Path, tags: dict[str, str], values: dict[str, float]) -> None:
+        """Refresh a sweep's summary run from its folder, once the runs are up to date."""
+        with self._lock:
+            self._summaries[sweep] = (folder, tags, values)
+
+    def close(self, patience: float = 60.0) -> list[str]:
+        """Write what is left, for at most ``patience`` seconds; what could not be written (run keys and sweep
+        names)."""
+        self._closing = True
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join(patience)
+        with self._lock:
+            return sorted({*self.behind, *self._summaries})
+
+    def _work(self) -> None:
+        while True:
+            self._wake.wait(
+                self._every if not self._away else POLICIES[Failure.TRACKER_AWAY].wait(self._away)
+            )
+            closing = self._closing
+            self._pass()
+            if closing and (not self.behind or self._away > 3):
+                return
+
+    def _pass(self) -> None:
+        with self._lock:
+            todo, summaries = dict(self._followed), dict(self._summaries)
+        self.behind = list(todo)
+        try:
+            for key, followed in todo.items():
+                mirror_run(self._store, self._connected, key, followed)
+                self.behind.remove(key)
+            for sweep, (folder, tags, values) in summaries.items():
+                mirror_sweep(self._store, self._connected, sweep, folder, tags, values)
+                with self._lock:
+                    self._summaries.pop(sweep, None)
+        except Exception as error:
+            self._away += 1
+            if self._away == 1:
+                self._warn(
+                    f"MLflow cannot be written just now ({type(error).__name__}: {error}); training goes on"
+                )
+        else:
+            self._away = 0
+
+    def _connected(self) -> tracking.Tracker:
+        if self._tracker is None:
+            self._tracker = self._make(self._store)
+            if self._held is not None:
+                self._tracker.reconcile(self._held)
+        return self._tracker

@@ -1,0 +1,154 @@
+"""What a store's bytes are for: by run, by sweep, by kind; and which checkpoints somebody still needs."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.store.store import Store, read_json
+
+if TYPE_CHECKING:
+    from orchestrator.language.spec import SweepSpec
+    from trainers.config import RunConfig
+
+KINDS = ("weights", "states", "events", "scores", "commits", "garbage")
+"""Of a run's bytes. ``garbage`` is what killed attempts left, which `crossover gc` removes."""
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Bytes of a store. ``runs``: training key -> kind -> bytes; ``sweeps``: name -> its runs' bytes, those
+    that it shares with other sweeps included; ``kinds``: of the whole store, data and MLflow among them."""
+
+    runs: dict[str, dict[str, int]]
+    sweeps: dict[str, int]
+    members: dict[str, list[str]]
+    kinds: dict[str, int]
+
+    @property
+    def total(self) -> int:
+        return sum(self.kinds.values())
+
+    def json(self) -> dict[str, Any]:
+        """As plain values."""
+        sweeps = {
+            key: sorted(name for name, keys in self.members.items() if key in keys) for key in self.runs
+        }
+        runs = [
+            {"run": key, "sweeps": sweeps[key], "bytes": sum(kinds.values()), "kinds": kinds}
+            for key, kinds in self.runs.items()
+        ]
+        return {
+            "bytes": self.total,
+            "kinds": self.kinds,
+            "sweeps": self.sweeps,
+            "runs": sorted(runs, key=lambda run: (-run["bytes"], run["run"])),
+        }
+
+
+def usage(store: Store) -> Usage:
+    """Bytes of everything in the store."""
+    runs = {key: of_run(store.run(key)) for key in store.run_keys()}
+    members = {
+        name: [k for k in (read_json(store.sweep(name) / "plan.json") or {}).get("members", []) if k in runs]
+        for name in store.sweep_names()
+    }
+    sweeps = {name: sum(sum(runs[key].values()) for key in keys) for name, keys in members.items()}
+    kinds: Counter[str] = Counter({kind: 0 for kind in KINDS})
+    for parts in runs.values():
+        kinds.update(parts)
+    elsewhere = {"data": store.data, "mlflow": store.mlflow, "sweeps": store.sweeps, "logs": store.logs}
+    return Usage(runs, sweeps, members, dict(kinds) | {name: _tree(path) for name, path in elsewhere.items()})
+
+
+def of_run(path: Path) -> dict[str, int]:
+    """Bytes of a run folder by kind."""
+    from trainers.state.folder import RunFolder, garbage
+
+    folder = RunFolder(path)
+    left = garbage(folder)
+    found: Counter[str] = Counter({kind: 0 for kind in KINDS})
+    found["garbage"] = sum(left.values())
+    for part, kind in (("events", "events"), ("scores", "scores"), ("commits", "commits"), ("", "commits")):
+        for name, size in folder.list(part).items():
+            found[kind] += size if f"{part}/{name}" not in left else 0
+    for name, size in folder.list("objects").items():
+        if f"objects/{name}" not in left:
+            found["states" if ".state." in name else "weights"] += size
+    return dict(found)
+
+
+def _tree(path: Path) -> int:
+    return sum(p.stat().st_size for p in path.rglob("*") if p.is_file() and not p.is_symlink())
+
+
+@dataclass
+class Needs:
+    """Steps of one run that somebody needs: ``states`` to go on from, ``weights`` to evaluate."""
+
+    weights: set[int] = field(default_factory=set)
+    states: set[int] = field(default_factory=set)
+
+
+def needs(store: Store, specs: Iterable[SweepSpec], started: bool = True) -> dict[str, Needs]:
+    """What branches, children, evaluations to come and verdicts need of the runs of a store, by training key.
+
+    ``specs`` are all the sweeps that count. Needed are: steps where branches and children start (not
+    ``started``: only of those that have no checkpoint of their own yet); weights of evaluations that are
+    asked for and not made yet, and of values that are to be scored more precisely; and the best step of every
+    run, for use.
+    """
+    from orchestrator.language.expansion import expand
+    from orchestrator.planning.trainings import collect, read
+    from trainers.state.folder import RunFolder, step_of
+
+    found: dict[str, Needs] = defaultdict(Needs)
+    specs = list(specs)
+    runs = collect(point for spec in specs for point in expand(spec))
+    for key, run in runs.items():
+        read(run, store.run(key))
+        found[key].weights |= set(run.missing)
+        if run.trunk is not None:  # a branch may be evaluated on what its trunk keeps
+            found[run.trunk].weights |= set(run.missing)
+    for spec in specs:
+        for key, step in _coarse(store, spec):
+            found[key].weights.add(step)
+    stored = {key: RunFolder(store.run(key)) for key in store.run_keys()}
+    configs = {key: folder.config() for key, folder in stored.items()}
+    for key, config in {**configs, **{key: run.config for key, run in runs.items()}}.items():
+        commit = stored[key].last_commit() if key in stored else None
+        if started or commit is None or not commit.checkpoints:
+            for origin, step in _origins(config):
+                found[origin].states.add(step)
+    for key, folder in stored.items():
+        events = [e for e in folder.history() if e["event"] == "evaluation"]
+        if events:
+            found[key].weights.add(step_of(min(events, key=lambda e: e["a"]["nll"])))
+    return found
+
+
+def _origins(config: RunConfig) -> Iterator[tuple[str, int]]:
+    """The runs that a run starts from, by key, and the steps: its trunk, its parent."""
+    from trainers.config import Parent
+
+    trunk = config.trunk()
+    if trunk is not None:
+        yield trunk.training_key, trunk.steps
+    if isinstance(config.init, Parent):
+        yield config.init.run, config.init.step
+
+
+def _coarse(store: Store, spec: SweepSpec) -> list[tuple[str, int]]:
+    """Values that verdicts rest on and that are not precise yet."""
+    from analysis.crossover import wanted_precision
+    from analysis.tables.tables import TableError
+    from orchestrator.planning.plans import plan
+    from orchestrator.study.stages import crossovers
+
+    try:
+        return wanted_precision(crossovers(store, spec, plan([spec], store)))
+    except TableError:
+        return []

@@ -1,0 +1,1 @@
+"""What a config is made of: components and their registries, identity, errors, and YAML with places."""

@@ -1,0 +1,5 @@
+"""Autoregression: the objective and its sampler."""
+
+from trainers.objectives.autoregressive.objective import Autoregressive
+
+__all__ = ["Autoregressive"]

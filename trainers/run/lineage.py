@@ -1,0 +1,37 @@
+"""Where a run starts that has a parent: at a checkpoint of another run of the store."""
+
+from __future__ import annotations
+
+from trainers import flops
+from trainers.config import Parent
+from trainers.run.learner import Learner
+from trainers.state.checkpoint import read
+from trainers.state.folder import RunFolder
+
+
+class MissingParent(RuntimeError):
+    """The checkpoint that a run starts from is not there."""
+
+
+def inherit(learner: Learner, folder: RunFolder, parent: Parent) -> None:
+    """Give a new learner of the run in ``folder`` what its parent's checkpoint holds: the weights, or all but
+    the count of its own tokens. Raises :class:`MissingParent`."""
+    origin = folder.sibling(parent.run)
+    commit = origin.last_commit()
+    kept = None if commit is None else commit.checkpoints.get(parent.step)
+    if commit is None or kept is None or (parent.load == "all" and kept.state is None):
+        raise MissingParent(
+            f"run {parent.run} has no checkpoint at step {parent.step} to load {parent.load} from"
+        )
+    snapshot, other = read(origin, commit, parent.step), origin.config()
+    if parent.load == "all":
+        learner.restore(snapshot)
+        learner.tokens = 0
+    else:
+        same = other.objective.name == learner.config.objective.name
+        learner.load_weights(snapshot, fresh=() if same else ("extra", "objective."))
+    inherited, tokens = snapshot.counters["inherited"], snapshot.counters["tokens"]
+    learner.inherited = {
+        "tokens": inherited["tokens"] + tokens,
+        "flops": inherited["flops"] + tokens * flops.training_flops(other),
+    }

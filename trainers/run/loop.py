@@ -1,0 +1,370 @@
+"""The training loop: from a config and a folder to committed history and checkpoints.
+
+Kill the process at any moment and call :func:`train` again: it goes on from the newest commit, and the
+weights, the optimizer and the history are bit for bit those of a run that was never disturbed (within a
+numerics class).
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from trainers import flops
+from trainers.config import EvaluationConfig, Parent, RunConfig
+from trainers.data import prepare
+from trainers.evaluation.grid import evaluation_steps, resume_points
+from trainers.evaluation.scoring import evaluate
+from trainers.machine.numerics import describe, peak_memory, settle
+from trainers.machine.workers import ALONE, Workers
+from trainers.run.learner import Learner, Window
+from trainers.run.lineage import inherit
+from trainers.state.checkpoint import Keeper, Onlooker, Retention, Rhythm, Snapshot, resumable
+from trainers.state.folder import Attempt, Commit, Event, Origin, RunFolder
+
+Report = Callable[[Event], None]
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a call of :func:`train` ended. ``stopped``: by ``stop``, at a checkpoint; the same call goes on
+    from there.
+    """
+
+    folder: RunFolder
+    key: str
+    state: Literal["done", "stopped", "diverged"]
+    step: int
+    history: list[Event]
+
+    @property
+    def evaluations(self) -> list[Event]:
+        """Evaluation events in order."""
+        return [e for e in self.history if e["event"] == "evaluation"]
+
+    @property
+    def final(self) -> Event | None:
+        """The last evaluation."""
+        return self.evaluations[-1] if self.evaluations else None
+
+
+def train(
+    config: RunConfig,
+    folder: str | os.PathLike[str] | RunFolder,
+    *,
+    data_root: str | os.PathLike[str] | None = None,
+    report: Report | None = None,
+    stop: Callable[[], bool] | None = None,
+    branch_steps: Iterable[int] = (),
+    rhythm: Rhythm | None = None,
+    workers: Workers = ALONE,
+) -> Result:
+    """Train a run to ``config.steps``, from wherever its folder stands.
+
+    ``folder`` is the run's own; its siblings are searched for trunks and parents by training key.
+    ``data_root`` holds prepared data (default: ``data`` beside the folder, or beside ``runs`` where the
+    folder is in one). ``report`` receives every event as it happens, history and telemetry, before it is
+    committed. ``stop`` is asked before each step; once true, the run commits and returns. ``branch_steps``
+    are steps whose whole state is kept for runs that will start there.
+
+    Of several ``workers`` each makes this call (see `trainers.machine.workers`); the first writes, reports
+    and is asked whether to stop. How many they are may change from call to call.
+
+    The history's evaluations follow the evaluation config that the run was first started with; others are
+    added by `trainers.run.rescoring`. Raises `WrongRun`, `Superseded`, `MissingParent`, and ``OSError``
+    where a disk is full.
+    """
+    folder = RunFolder.of(folder)
+    with workers.turns():
+        config = config.pinned()
+    folder.check(config)
+    commit = folder.last_commit()
+    if commit is None or (commit.step < config.steps and commit.state != "diverged"):
+        device = settle(config.resources)
+        with workers.turns():
+            dataset = prepare(
+                config.data, Path(data_root) if data_root is not None else default_data_root(folder)
+            )
+        learner = Learner(config, dataset, device, workers=workers)
+        with workers.turns():
+            run = _begin(config, folder, learner, report, frozenset(branch_steps), rhythm or Rhythm())
+        with run.keeper:
+            run.go(stop or (lambda: False))
+            with workers.turns():
+                run.keeper.drain()
+    return result(config, folder)
+
+
+def _begin(
+    config: RunConfig,
+    folder: RunFolder,
+    learner: Learner,
+    report: Report | None,
+    branch_steps: frozenset[int],
+    rhythm: Rhythm,
+) -> _Run:
+    """Take the run over, and bring its learner to where it stands. A worker that is not the first writes and
+    reports nothing, and finds on the disk what the first one starts from.
+    """
+    workers = learner.workers
+    attempt = folder.begin(config) if workers.first else Attempt(folder, folder.last_commit() or Commit())
+    evaluation = folder.config().evaluation
+    grid = evaluation_grid(config, evaluation)
+    retention = Retention(config.keep, grid, branch_steps, frozenset(resume_points(sorted(grid))))
+    keeper = Keeper(attempt, retention, rhythm) if workers.first else Onlooker(attempt)
+    told = report if report is not None and workers.first else lambda event: None
+    run = _Run(config, folder, learner, keeper, told, evaluation, grid)
+    run.start()
+    if workers.size > 1:
+        keeper.drain()
+    return run
+
+
+def result(config: RunConfig, folder: str | os.PathLike[str] | RunFolder) -> Result:
+    """What a folder holds of a run, up to ``config.steps``; ``FileNotFoundError`` if nothing."""
+    folder = RunFolder.of(folder)
+    commit = folder.last_commit()
+    if commit is None:
+        raise FileNotFoundError(f"run {folder.name} has no commit")
+    state: Literal["done", "stopped", "diverged"] = "done" if commit.step >= config.steps else "stopped"
+    if commit.state == "diverged" and commit.step <= config.steps:
+        state = "diverged"
+    step = min(commit.step, config.steps)
+    return Result(folder, config.training_key, state, step, folder.history(until=step))
+
+
+def default_data_root(folder: RunFolder) -> Path:
+    """``<store>/data`` for ``<store>/runs/<key>``; else ``data`` beside the folder."""
+    root = Path(getattr(folder.storage, "root", "."))
+    return (root.parent if root.name == "runs" else root) / "data"
+
+
+def evaluation_grid(config: RunConfig, evaluation: EvaluationConfig) -> frozenset[int]:
+    """Steps at which a run is evaluated: the fixed grid, and the end where the weights depend on it."""
+    grid = set(evaluation_steps(evaluation, config.steps))
+    return frozenset(grid | ({config.steps} if config.schedule.depends_on_end else set()))
+
+
+def on_curve(step: int) -> bool:
+    """Whether the training curve has a point at ``step``: each up to 100, then 90 a decade, whatever the
+    horizon.
+    """
+    return step % 10 ** max(0, len(str(step)) - 2) == 0
+
+
+class Diverged(Exception):
+    """The loss is no number any more."""
+
+
+class _Run:
+    """One call's work on one run."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        folder: RunFolder,
+        learner: Learner,
+        keeper: Keeper,
+        report: Report,
+        evaluation: EvaluationConfig,
+        grid: frozenset[int],
+    ) -> None:
+        self.config, self.folder, self.learner, self.keeper = config, folder, learner, keeper
+        self.report, self.evaluation, self.grid = report, evaluation, grid
+        self.flops_per_token = flops.training_flops(config)
+        self.unique = learner.dataset.unique_tokens
+        self.began = self.mark = time.monotonic()
+        self.marked_tokens, self.evaluating = learner.tokens, 0.0
+
+    # --- where to start ---
+
+    def start(self) -> None:
+        """Become what the newest commit holds, or the trunk, or the parent, or the initial state."""
+        self.telemetry(
+            {
+                "event": "attempt",
+                "step": self.keeper.attempt.newest.step,
+                "attempt": self.keeper.attempt.name,
+                "time": time.time(),
+                "numerics": describe(
+                    self.learner.device,
+                    self.config.resources,
+                    self.config.dtype,
+                    self.learner.compiled,
+                    self.learner.workers.size,
+                ),
+            }
+        )
+        commit = self.keeper.attempt.newest
+        snapshot = resumable(self.folder, commit, self.config.steps)
+        if snapshot is not None:
+            self.learner.restore(snapshot)
+            if snapshot.step != commit.step:  # what lies behind a damaged checkpoint is done again
+                self.keeper.restart_history(self.folder.history(until=snapshot.step))
+        elif not self._start_from_trunk():
+            self.keeper.restart_history([])
+            parent = self.config.init if isinstance(self.config.init, Parent) else None
+            if parent is not None:
+                inherit(self.learner, self.folder, parent)
+            self.history(self.description())
+            if parent is not None:
+                self.keeper.commit(self.learner.step, self._whole, "running")
+        self.marked_tokens = self.learner.tokens
+
+    def _start_from_trunk(self) -> bool:
+        """Go on from the trunk's newest usable checkpoint and history, where a sibling folder has one."""
+        trunk = self.config.trunk()
+        if trunk is None:
+            return False
+        folder = self.folder.sibling(trunk.training_key)
+        commit = folder.last_commit()
+        if commit is None or folder.config().evaluation != self.evaluation:
+            return False
+        snapshot = resumable(folder, commit, trunk.steps)
+        if snapshot is None:
+            return False
+        self.learner.restore(snapshot)
+        self.keeper.restart_history(folder.history(until=snapshot.step))
+        origin = Origin(run=trunk.training_key, step=snapshot.step)
+        self.keeper.commit(snapshot.step, self._whole, "running", trunk=origin)
+        return True
+
+    # --- the loop ---
+
+    def go(self, stop: Callable[[], bool]) -> None:
+        """Train until the end, ``stop``, or divergence."""
+        learner, keeper = self.learner, self.keeper
+        try:
+            while learner.step < self.config.steps:
+                if self.learner.workers.first_says(stop):
+                    if learner.step > keeper.committed:
+                        self._speed()
+                        keeper.commit(learner.step, self._whole, "running")
+                    return
+                learner.update()
+                self._after(learner.step)
+        except Diverged:
+            self.history({"event": "diverged", "step": learner.step})
+            keeper.commit(learner.step, None, "diverged")
+
+    def _after(self, step: int) -> None:
+        """What follows an update: a point of the curve, an evaluation, a checkpoint, a commit; each where it
+        is due.
+        """
+        keeper, last = self.keeper, step == self.config.steps
+        if on_curve(step):
+            self._curve()
+        evaluated = step in self.grid
+        if evaluated:
+            self._evaluate()
+        commits = last or step in keeper.retention.branch_steps or keeper.due(evaluated)
+        if evaluated or commits:
+            self._speed()
+        if commits:
+            keeper.commit(step, self._whole, "done" if last else "running")
+        elif keeper.retention.wants_weights(step):
+            keeper.write(lambda: self.learner.snapshot(keeper.retention.wants_state(step)))
+
+    def _whole(self) -> Snapshot:
+        return self.learner.snapshot(with_state=True)
+
+    # --- events ---
+
+    def history(self, event: Event) -> None:
+        """Record a deterministic event and report it."""
+        self.keeper.history(event)
+        self.report(event)
+
+    def telemetry(self, event: Event) -> None:
+        """Record an event of this attempt alone and report it."""
+        self.keeper.telemetry(event)
+        self.report(event)
+
+    def description(self) -> Event:
+        """The ``start`` event: what the run is made of, counted."""
+        dataset, config = self.learner.dataset, self.config
+        counts = config.model.parameters(dataset.vocab, len(config.objective.extra_tokens))
+        return {
+            "event": "start",
+            "step": self.learner.step,
+            "N": counts.total,
+            "N_embedding": counts.embedding,
+            "N_extra": counts.extra,
+            "vocab": dataset.vocab,
+            "unique_tokens": dataset.unique_tokens,
+            "unique_bytes": dataset.unique_bytes,
+            "sequences": dataset.sequences,
+            "unigram_entropy": dataset.unigram_entropy,
+            "manifest": dataset.manifest["digest"],
+            "flops_per_token": self.flops_per_token,
+            "inherited": self.learner.inherited,
+        }
+
+    def _position(self) -> Event:
+        tokens = self.learner.tokens
+        return {
+            "step": self.learner.step,
+            "tokens": tokens,
+            "epochs": tokens / self.unique,
+            "flops": tokens * self.flops_per_token,
+        }
+
+    def _curve(self) -> None:
+        """Mean loss and gradient norm since the last point."""
+        learner = self.learner
+        mean = learner.window.mean()
+        learner.window = Window()
+        if not all(math.isfinite(value) for value in mean.values()):
+            raise Diverged
+        terms = {n.removeprefix("term/"): v for n, v in mean.items() if n.startswith("term/")}
+        factor = self.config.schedule.factor(learner.step - 1, self.config.steps)
+        self.history(
+            {
+                "event": "train",
+                **self._position(),
+                "loss": mean["loss"],
+                "terms": terms,
+                "lr": self.config.optimizer.lr * factor,
+                "grad_norm": mean["grad_norm"],
+            }
+        )
+
+    def _evaluate(self) -> None:
+        began = time.monotonic()
+        learner = self.learner
+        found = evaluate(
+            learner.evaluated,
+            self.config.objective,
+            learner.dataset,
+            self.evaluation,
+            workers=learner.workers,
+        )
+        learner.model.train()
+        self.evaluating += time.monotonic() - began
+        if not (math.isfinite(found.a.nll) and math.isfinite(found.b.nll)):
+            raise Diverged
+        self.history({"event": "evaluation", **self._position(), **found.event()})
+
+    def _speed(self) -> None:
+        """Telemetry since the last of its kind."""
+        now, keeper = time.monotonic(), self.keeper
+        elapsed = max(now - self.mark - self.evaluating, 1e-9)
+        self.telemetry(
+            {
+                "event": "speed",
+                "step": self.learner.step,
+                "time": time.time(),
+                "tokens_per_second": (self.learner.tokens - self.marked_tokens) / elapsed,
+                "train_seconds": elapsed,
+                "evaluation_seconds": self.evaluating,
+                "checkpoint_stall_seconds": keeper.stalled,
+                "checkpoint_seconds": keeper.busy,
+                "peak_memory_bytes": peak_memory(self.learner.device),
+            }
+        )
+        self.mark, self.marked_tokens, self.evaluating = now, self.learner.tokens, 0.0
