@@ -20,11 +20,12 @@ from scipy.stats import f as f_distribution
 from scipy.stats import t as t_distribution
 
 from analysis.fitting.estimands import Estimand, get_estimand
+from analysis.fitting.estimate import Estimate
 from analysis.fitting.problem import Problem
-from analysis.fitting.result import Estimate, Fit
+from analysis.fitting.result import Fit
 from analysis.fitting.solver.multistart import Search, search
 from analysis.fitting.starts import Starts, make_problem, make_starts
-from analysis.fitting.uncertainty.intervals import METHODS, Interval, Sampler, parameter_targets
+from analysis.fitting.uncertainty.intervals import METHODS, Sampler, parameter_targets
 from analysis.fitting.uncertainty.resampling import (
     MIN_UNITS,
     PERCENTILE_UNITS,
@@ -137,7 +138,7 @@ def assemble(problem: Problem, found: Search, data: Columns, request: Request) -
         aim,
         len(data.y),
         data.excluded,
-        {n: Estimate(None) for n in names},
+        {n: Estimate() for n in names},
         math.nan,
         {"starts": found.starts, "converged": converged, "basins": _basins(problem, found)},
         diagnostics,
@@ -346,8 +347,8 @@ def attach(out: Fit, sampler: Sampler) -> None:
     for name, ends, se in zip(problem.free_names, found, errors, strict=True):
         stuck = name in out.diagnostics["at_bounds"]
         value = float(out.parameters[name].value or 0.0)
-        out.parameters[name] = Estimate.of(value, None if stuck else float(se), ends)
-    first: Interval = found[0]
+        out.parameters[name] = ends.around(value, None if stuck else float(se))
+    first = found[0]
     cov = (
         sampler.covariance()
         if sampler.draws is not None

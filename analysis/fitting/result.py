@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 
 from analysis.fitting.estimands import Estimand, get_estimand
-from analysis.fitting.uncertainty.intervals import Interval, Sampler, Target, positive, real
+from analysis.fitting.estimate import Estimate
+from analysis.fitting.uncertainty.intervals import Sampler, Target, positive, real
 from analysis.laws import get_law
 from analysis.laws.base import Array, Law
 
@@ -24,37 +25,6 @@ Rows = pd.DataFrame | Mapping[str, Any]
 class NotConverged(RuntimeError):
     """The fit did not converge, so it has no numbers; ``fit.convergence`` and ``fit.warnings`` say how it
     ended."""
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A parameter or derived quantity: value, standard error and interval ends (None: unbounded, or not
-    known)."""
-
-    value: float | None
-    se: float | None = None
-    low: float | None = None
-    high: float | None = None
-    unbounded: bool = False
-
-    def as_dict(self) -> dict[str, Any]:
-        return {
-            "value": self.value,
-            "se": self.se,
-            "low": self.low,
-            "high": self.high,
-            "unbounded": self.unbounded,
-        }
-
-    @classmethod
-    def of(cls, value: float, se: float | None, interval: Interval | None) -> Estimate:
-        se = None if se is None or not math.isfinite(se) else float(se)
-        if interval is None:
-            return cls(float(value), se)
-        # the standard error of what may be infinite is none
-        return cls(
-            float(value), None if interval.unbounded else se, interval.low, interval.high, interval.unbounded
-        )
 
 
 @dataclass
@@ -224,7 +194,7 @@ class Fit:
         value = float(of(np.array([[self.values[n] for n in names]]))[0])
         se = float(self.sampler.standard_errors([target])[0])
         interval = None if self.diagnostics.get("interval") == "none" else self.sampler.intervals([target])[0]
-        return Estimate.of(value, se, interval)
+        return (interval or Estimate()).around(value, se)
 
     # ---- JSON ------------------------------------------------------------------------------------------
 
@@ -250,12 +220,13 @@ class Fit:
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Fit:
         """Read ``to_dict`` back: numbers, diagnostics and predictions (delta method), without the data."""
+        assumption = str(record["diagnostics"].get("assumption") or "")
         return cls(
             law=get_law(record["law"]),
             estimand=get_estimand(record["estimand"]),
             n=int(record["n"]),
             excluded=list(record["excluded"]),
-            parameters={n: Estimate(**e) for n, e in record["parameters"].items()},
+            parameters={n: Estimate.from_dict(e, assumption) for n, e in record["parameters"].items()},
             objective=math.nan if record["objective"] is None else float(record["objective"]),
             convergence=dict(record["convergence"]),
             diagnostics=dict(record["diagnostics"]),

@@ -9,12 +9,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t as t_distribution
 
+from analysis.fitting.estimate import Estimate
 from analysis.fitting.fitting import fit
-from analysis.fitting.result import Estimate
 from analysis.laws import get_law
-from analysis.questions.isoflop_curves import IsoFlop, end_points, isoflop
+from analysis.questions.isoflop_curves import IsoFlop, end_points, growth, isoflop
 from analysis.questions.optimum import allocation_exponents, optimal
 from analysis.tables.frame import FitError, Table, prepare, read_table
 
@@ -79,14 +78,8 @@ def front(
     if len(used) < 3:
         warnings.append(f"{len(used)} bracketed points; a growth law needs 3")
         return Front(points, None, None, warnings)
-    x, y = np.log(used["C"].to_numpy()), np.log(used["N"].to_numpy())
-    slope, intercept = np.polyfit(x - x.mean(), y, 1)
-    residual = y - intercept - slope * (x - x.mean())
-    se = math.sqrt(float(residual @ residual) / (len(x) - 2) / float(np.sum((x - x.mean()) ** 2)))
-    q = se * float(t_distribution.ppf(0.5 + level / 2, len(x) - 2))
-    a = float(slope)
-    exponents = {"a": Estimate(a, se, a - q, a + q), "b": Estimate(1 - a, se, 1 - a - q, 1 - a + q)}
-    return Front(points, exponents, float(intercept - slope * x.mean()), warnings)
+    exponents, coefficient = growth(used, level)
+    return Front(points, exponents, coefficient, warnings)
 
 
 @dataclass(frozen=True)
@@ -127,7 +120,7 @@ def approaches(
     rows: dict[str, dict[str, Any]] = {}
 
     def take(name: str, exponents: dict[str, Estimate] | None, size: float | None, note: str) -> None:
-        a = exponents["a"] if exponents else Estimate(None)
+        a = exponents["a"] if exponents else Estimate()
         rows[name] = {
             "a": a.value,
             "a_low": a.low,

@@ -16,8 +16,9 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t as t_distribution
 
+from analysis.fitting.estimate import Estimate
 from analysis.fitting.fitting import fit
-from analysis.fitting.result import Estimate, Fit
+from analysis.fitting.result import Fit
 from analysis.laws.base import Array
 from analysis.questions.holdout import budgets
 from analysis.questions.optimum import allocation_exponents, optimal
@@ -139,7 +140,7 @@ def isoflop(
                 }
             )
     minima = pd.DataFrame(found, columns=["C", "N", "D", "loss", "se_log_N", "runs"])
-    exponents, coefficient = _growth(minima, level)
+    exponents, coefficient = growth(minima, level)
     if law_at is not None and exponents is not None:
         exponents = allocation_exponents(law_at.result)
     if exponents is None:
@@ -233,9 +234,12 @@ def _law_minimum(data: pd.DataFrame) -> _LawMinimum:
     return _LawMinimum(fit(data.assign(D=data["C"] / 6 / data["N"])[["N", "D", "loss"]], "chinchilla"))
 
 
-def _growth(minima: pd.DataFrame, level: float) -> tuple[dict[str, Estimate] | None, float | None]:
-    """Regression of log N* on log C over budgets, t intervals; budgets weigh equally (their errors are mostly
-    of form)."""
+def growth(minima: pd.DataFrame, level: float) -> tuple[dict[str, Estimate] | None, float | None]:
+    """Regress log N* on log C over budgets, which weigh equally (their errors are mostly of form).
+
+    ``minima`` has the columns C and N. Returns the exponents a of N* and b = 1 - a of D* with t intervals,
+    and the intercept log N* at C = 1; or None and None where fewer than three budgets determine nothing.
+    """
     m = len(minima)
     if m < 3:
         return None, None
@@ -248,5 +252,9 @@ def _growth(minima: pd.DataFrame, level: float) -> tuple[dict[str, Estimate] | N
     residual = y - y.mean() - a * (x - centre)
     se = math.sqrt(float(residual @ residual) / (m - 2) / sxx)
     q = float(t_distribution.ppf(0.5 + level / 2, m - 2)) * se
-    exponents = {"a": Estimate(a, se, a - q, a + q), "b": Estimate(1 - a, se, 1 - a - q, 1 - a + q)}
+    assumes = f"budgets independent, log N* of one spread about a line; t with {m - 2} degrees of freedom"
+    exponents = {
+        name: Estimate(v, se, v - q, v + q, assumption=assumes, method="t", level=level, df=m - 2)
+        for name, v in (("a", a), ("b", 1 - a))
+    }
     return exponents, float(y.mean() - a * centre)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis.fitting.result import Estimate, Fit
+from analysis.fitting.estimate import Estimate
+from analysis.fitting.result import Fit
 from analysis.laws.base import Array, Law, Named
 
 _GRID = 241

@@ -10,6 +10,7 @@ import numpy as np
 from scipy.stats import f as f_distribution
 from scipy.stats import t as t_distribution
 
+from analysis.fitting.estimate import Estimate
 from analysis.fitting.problem import Problem
 from analysis.fitting.uncertainty.profiles import Quantity, open_sides, parameter_quantities, profile
 from analysis.fitting.uncertainty.resampling import MIN_UNITS, PERCENTILE_UNITS, Draws, covariance, dispersion
@@ -29,24 +30,6 @@ _ASSUMES = {
     "with {df} degrees "
     "of freedom, for fewer than 40 units",
 }
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A two-sided interval. None is an unbounded end; ``unbounded`` says that there is one."""
-
-    low: float | None
-    high: float | None
-    unbounded: bool
-    method: str
-    assumption: str
-    level: float = 0.95
-
-    def __str__(self) -> str:
-        def end(v: float | None, infinite: str) -> str:
-            return infinite if v is None else f"{v:.5g}"
-
-        return f"[{end(self.low, '-inf')}, {end(self.high, 'inf')}]"
 
 
 @dataclass(frozen=True)
@@ -139,8 +122,11 @@ class Sampler:
             text = text.replace("percentile bootstrap", "wild bootstrap (Webb weights)")
         return text
 
-    def intervals(self, targets: Sequence[Target]) -> list[Interval]:
-        """An interval of each target; ValueError if there are too few independent units for one."""
+    def intervals(self, targets: Sequence[Target]) -> list[Estimate]:
+        """The interval of each target, as an estimate that lacks its value.
+
+        Raises ValueError if there are too few independent units for an interval.
+        """
         if self.units < MIN_UNITS and self.method != "profile":
             raise ValueError(
                 f"{self.units} independent units are too few for an interval: at least {MIN_UNITS} are "
@@ -177,7 +163,7 @@ class Sampler:
 
     def _finish(
         self, low: float | None, high: float | None, target: Target, method: str, key: str
-    ) -> Interval:
+    ) -> Estimate:
         low = None if low is not None and low <= target.edges[0] else low
         high = (
             None
@@ -187,7 +173,7 @@ class Sampler:
         )
         a = target.floor if low is None else float(target.invert(low))
         b = None if high is None else float(target.invert(high))
-        return Interval(a, b, a is None or b is None, method, self._text(key), self.level)
+        return Estimate(low=a, high=b, method=method, assumption=self._text(key), level=self.level)
 
     def _values(self, targets: Sequence[Target]) -> tuple[Array, Array]:
         """Value (K,) and standard error (K,) on the working scale, by the delta method on differences."""
@@ -205,7 +191,7 @@ class Sampler:
             natural = self.problem.natural(phi)
             return np.stack([t.quantity(natural) for t in targets], axis=1)
 
-    def _profile(self, targets: Sequence[Target]) -> list[Interval]:
+    def _profile(self, targets: Sequence[Target]) -> list[Estimate]:
         kappa, key = dispersion(self.problem, self.phi), "profile"
         if self.draws is not None and np.isfinite(self.draws.excess) and len(self.phi):
             kappa, key = max(self.draws.excess / len(self.phi), 1e-300), "profile-bootstrap"
@@ -223,7 +209,7 @@ class Sampler:
             self.notes.append("the profile met a better optimum than the fit: fit again with more starts")
         return [self._finish(a, b, t, "profile", key) for a, b, t in zip(low, high, targets, strict=True)]
 
-    def _student(self, targets: Sequence[Target]) -> list[Interval]:
+    def _student(self, targets: Sequence[Target]) -> list[Estimate]:
         centre, spread = self._values(targets)
         q = float(t_distribution.ppf(0.5 + self.level / 2, self.df))
         key = "t-bootstrap" if self.draws is not None else "t"
@@ -233,7 +219,7 @@ class Sampler:
             out.append(self._finish(None if wide else c - q * s, None if wide else c + q * s, t, "t", key))
         return out
 
-    def _percentile(self, targets: Sequence[Target]) -> list[Interval]:
+    def _percentile(self, targets: Sequence[Target]) -> list[Estimate]:
         if self.draws is None:
             raise ValueError("a percentile interval needs bootstrap draws")
         tail = (1 - self.level) / 2
