@@ -17,6 +17,7 @@ from trainers.objectives.masked_diffusion.likelihood import DecodingOrder, exact
 if TYPE_CHECKING:
     from trainers.batch import Batch
     from trainers.config import EvaluationConfig
+    from trainers.models.base import Backbone
 
 HALVES: tuple[Literal["a", "b"], ...] = ("a", "b")
 """Half A selects (the best step), half B is reported."""
@@ -79,7 +80,7 @@ class Evaluation:
 
 
 @contextmanager
-def scoring(model: torch.nn.Module) -> Iterator[torch.device]:
+def scoring(model: Backbone) -> Iterator[torch.device]:
     """Eval mode, no gradients, no autocast (weights are float32, so scores are); yields the device."""
     was_training = model.training
     device = next(model.parameters()).device
@@ -92,7 +93,7 @@ def scoring(model: torch.nn.Module) -> Iterator[torch.device]:
 
 
 def evaluate(
-    model: torch.nn.Module,
+    model: Backbone,
     objective: Objective,
     dataset: Validation,
     config: EvaluationConfig,
@@ -111,7 +112,7 @@ def evaluate(
 
 
 def to_precision(
-    model: torch.nn.Module,
+    model: Backbone,
     objective: Objective,
     dataset: Validation,
     config: EvaluationConfig,
@@ -141,7 +142,7 @@ def to_precision(
 
 
 def evaluate_decoding(
-    model: Any,
+    model: Backbone,
     objective: Objective,
     dataset: Validation,
     config: EvaluationConfig,
@@ -166,7 +167,7 @@ def evaluate_decoding(
 
 
 def _score(
-    model: torch.nn.Module,
+    model: Backbone,
     objective: Objective,
     dataset: Validation,
     config: EvaluationConfig,

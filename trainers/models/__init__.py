@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from trainers.components.lazy import torch
 
 if TYPE_CHECKING:
     from trainers.config import RunConfig
+    from trainers.models.base import Backbone, Module
 
 
-def build(config: RunConfig, device: torch.device | str = "cpu") -> torch.nn.Module:
+def build(config: RunConfig, device: torch.device | str = "cpu") -> Backbone:
     """The initialised module of a run: backbone, the objective's extra tokens, and the objective's own
     modules.
     """
     vocab = config.data.tokenizer.vocab
-    model: Any = config.model.build(vocab, len(config.objective.extra_tokens), config.data.context)
+    model = config.model.build(vocab, len(config.objective.extra_tokens), config.data.context)
     model.objective = config.objective.modules(model.width, vocab)
     model.checkpoint_activations = config.resources.checkpoint_activations
     initialise(model, config.seed)
-    built: torch.nn.Module = model.to(device)
-    return built
+    model.to(device)
+    return model
 
 
-def initialise(model: torch.nn.Module, seed: int) -> None:
+def initialise(model: Module, seed: int) -> None:
     """Set every parameter from hash(seed, its logical name), in place; their order and fusion do not matter.
 
     A module with ``initial_parameters()`` names its tensors and their standard deviations (None: leave as

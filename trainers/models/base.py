@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from trainers.components.component import Component, Registry
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     import torch
+    from torch import Tensor
+
+    from trainers.noise import Noise
+    from trainers.objectives.base import Corruption
 
 
 @dataclass(frozen=True)
@@ -31,6 +37,75 @@ class Parameters:
     def total(self) -> int:
         """N with embeddings, extra rows left out."""
         return self.embedding + self.non_embedding
+
+
+class Cache(Protocol):
+    """What a backbone keeps of the positions fed so far. `Backbone.new_cache` gives an empty one."""
+
+    @property
+    def length(self) -> int:
+        """Positions fed so far."""
+
+
+class Module(Protocol):
+    """What this project uses of ``torch.nn.Module``, which every backbone is."""
+
+    training: bool
+
+    def train(self, mode: bool = True) -> Any: ...
+    def eval(self) -> Any: ...
+    def to(self, *args: Any, **kwargs: Any) -> Any: ...
+    def compile(self) -> None: ...
+    def parameters(self) -> Iterator[torch.nn.Parameter]: ...
+    def named_parameters(self) -> Iterator[tuple[str, torch.nn.Parameter]]: ...
+    def named_buffers(self) -> Iterator[tuple[str, Tensor]]: ...
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> Any: ...
+
+
+class Backbone(Module, Protocol):
+    """A built model as its callers see it: tokens in, hidden states and losses out."""
+
+    vocab: int
+    """V, the tokens that can be predicted. Ids V, V + 1, ... are the objective's extra tokens."""
+    width: int
+    """d, the width of the residual stream."""
+    objective: Any
+    """The module that ``Objective.modules`` returned, or None."""
+    checkpoint_activations: bool
+    """Whether the backward pass computes activations again instead of keeping them."""
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """Embeddings [..., d] of ids [...], extra tokens included."""
+
+    def __call__(
+        self,
+        inputs: Tensor,
+        attention: str | Tensor,
+        positions: Tensor | None = None,
+        conditioning: Tensor | None = None,
+        noise: Noise | None = None,
+        cache: Any = None,
+    ) -> Tensor:
+        """Hidden states [B, T, d] of ids [B, T] or embeddings [B, T, d].
+
+        ``attention`` is ``causal``, ``full`` or a bool mask [B or 1, 1, T, T] that is true where attention is
+        allowed. ``positions`` [B, T] default to 0..T-1. ``conditioning`` [B, d] is added to every embedding.
+        ``noise`` drives dropout. ``cache`` (of :meth:`new_cache`, causal attention only) holds the positions
+        that ``inputs`` continue, and is extended by them.
+        """
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Logits [..., V] of hidden states [..., d]."""
+
+    def token_nll(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        """Nats of each target, in the shape of ``targets`` [...]. Carries no gradient."""
+
+    def weighted_cross_entropy(self, corruption: Corruption, noise: Noise | None = None) -> Tensor:
+        """Sum over scored positions of weight x cross-entropy, 0-d, after one forward pass."""
+
+    def new_cache(self) -> Cache:
+        """An empty cache for sampling left to right."""
 
 
 class Model(Component):
@@ -60,7 +135,7 @@ class Model(Component):
         """
 
     @abstractmethod
-    def build(self, vocab: int, extra: int, context: int) -> torch.nn.Module:
+    def build(self, vocab: int, extra: int, context: int) -> Backbone:
         """The module, uninitialised (see `trainers.models.initialise`)."""
 
 

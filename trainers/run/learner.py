@@ -18,6 +18,7 @@ from trainers.batch import Batch
 from trainers.config import RunConfig, even_share
 from trainers.flops import training_flops
 from trainers.machine.workers import ALONE, Workers
+from trainers.models.base import Backbone, Module
 from trainers.noise import Noise, stream_key
 from trainers.objectives.base import Term
 from trainers.state.checkpoint import Counters, Snapshot, Tensors
@@ -62,7 +63,8 @@ class Learner:
     ) -> None:
         even_share(config.batch_size, workers.size)
         self.config, self.dataset, self.device, self.workers = config, dataset, device, workers
-        self.model = models.build(config, device).to(dtype)
+        self.model = models.build(config, device)
+        self.model.to(dtype)
         self.model.train()
         self.parameters = {n: p for n, p in self.model.named_parameters() if p.numel()}
         self.buffers = _saved_buffers(self.model)
@@ -77,7 +79,7 @@ class Learner:
         self.window = Window()
 
     @property
-    def evaluated(self) -> torch.nn.Module:
+    def evaluated(self) -> Backbone:
         """The module that is evaluated: the average of the weights where there is one."""
         return self.model if self.average is None else self.average
 
@@ -278,11 +280,15 @@ def _copies(tensors: Tensors) -> Tensors:
     return {name: t.detach().to("cpu", copy=True) for name, t in tensors.items()}
 
 
-def _saved_buffers(module: torch.nn.Module) -> Tensors:
+def _saved_buffers(module: Module) -> Tensors:
     """Buffers that are state: those that the module itself would save."""
     saved = module.state_dict()
     return {name: b for name, b in module.named_buffers() if name in saved}
 
 
-def _frozen_copy(model: torch.nn.Module) -> torch.nn.Module:
-    return copy.deepcopy(model).eval().requires_grad_(False)
+def _frozen_copy(model: Backbone) -> Backbone:
+    average = copy.deepcopy(model)
+    average.eval()
+    for parameter in average.parameters():
+        parameter.requires_grad_(False)
+    return average

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from trainers import models
 from trainers.config import RunConfig
-from trainers.models.network.decoder import Cache, Decoder
+from trainers.models.network.decoder import Decoder
 from trainers.models.transformer import Transformer
 from trainers.noise import Noise
 from trainers.objectives.base import Corruption
@@ -169,7 +169,7 @@ def test_cache_continues_where_it_stopped() -> None:
     model = build(kv_heads=1).eval()
     with torch.no_grad():
         whole = model(IDS, "causal")
-        cache = Cache()
+        cache = model.new_cache()
         parts = [model(IDS[:, a:b], "causal", cache=cache) for a, b in ((0, 5), (5, 6), (6, T))]
     assert cache.length == T
     torch.testing.assert_close(torch.cat(parts, 1), whole, rtol=1e-10, atol=1e-12)

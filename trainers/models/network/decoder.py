@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from trainers.objectives.base import Corruption
 
 
-class Cache:
+class KeyValueCache:
     """Keys and values of the positions fed so far, one pair a layer, for autoregressive sampling."""
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ class Cache:
 
     @property
     def length(self) -> int:
-        """Positions held."""
+        """Positions fed so far."""
         return self.layers[0][0].shape[2] if self.layers else 0
 
     def extend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
@@ -51,7 +51,7 @@ class Shared:
     bias: Tensor | None
     causal: bool
     noise: Noise | None
-    cache: Cache | None
+    cache: KeyValueCache | None
 
 
 class Layer(nn.Module):
@@ -166,7 +166,7 @@ class Decoder(nn.Module):
         positions: Tensor | None = None,
         conditioning: Tensor | None = None,
         noise: Noise | None = None,
-        cache: Cache | None = None,
+        cache: KeyValueCache | None = None,
     ) -> Tensor:
         """Hidden states [B, T, d], after the last norm.
 
@@ -190,6 +190,10 @@ class Decoder(nn.Module):
                 else:
                     x = layer(x, shared, i)
             return shared.ops.rms_norm(x, self.norm, c.norm_eps)
+
+    def new_cache(self) -> KeyValueCache:
+        """An empty cache."""
+        return KeyValueCache()
 
     def logits(self, hidden: Tensor) -> Tensor:
         """[..., V]: extra tokens cannot be predicted."""
@@ -238,7 +242,7 @@ class Decoder(nn.Module):
         attention: str | Tensor,
         positions: Tensor | None,
         noise: Noise | None,
-        cache: Cache | None,
+        cache: KeyValueCache | None,
         dtype: torch.dtype,
     ) -> Shared:
         T, past = x.shape[1], cache.length if cache is not None else 0

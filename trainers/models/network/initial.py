@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from trainers.noise import hash_normal
 
+if TYPE_CHECKING:
+    from trainers.models.base import Module
+
 OTHER_STD = 0.02
 
 
 @torch.no_grad()
-def initialise(model: torch.nn.Module, seed: int) -> None:
+def initialise(model: Module, seed: int) -> None:
     """See `trainers.models.initialise`."""
     named: set[int] = set()
     declared: Any = getattr(model, "initial_parameters", None)

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from trainers.components.lazy import torch
 from trainers.noise import Noise
 from trainers.objectives.categorical import draw
 
+if TYPE_CHECKING:
+    from trainers.models.base import Backbone
+
 
 def sample(
-    model: Any, prompts: torch.Tensor, length: int, seed: int, *, bos: int, temperature: float = 1.0
+    model: Backbone, prompts: torch.Tensor, length: int, seed: int, *, bos: int, temperature: float = 1.0
 ) -> torch.Tensor:
     """Continue prompts [B, P] to [B, length]. The noise of a sample depends on seed, its row and the position
     alone.
     """
-    from trainers.models.network.decoder import Cache
-
     if length < prompts.shape[1]:
         raise ValueError(f"length {length} is less than the prompt's {prompts.shape[1]} tokens")
     noise = Noise(seed, torch.arange(len(prompts), device=prompts.device), len(prompts), "sample/")
-    tokens, cache = prompts, Cache()
+    tokens, cache = prompts, model.new_cache()
     feed = torch.cat([prompts.new_full((len(prompts), 1), bos), prompts], 1)
     with torch.no_grad():
         for position in range(prompts.shape[1], length):
