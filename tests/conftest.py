@@ -1,10 +1,50 @@
-"""Settings that every test shares."""
+"""Settings and fixtures that every test shares."""
 
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
+
+def _need(condition: bool, what: str) -> None:
+    if condition:
+        return
+    if os.environ.get("CROSSOVER_REQUIRE_ALL") == "1":
+        pytest.fail(f"{what} is needed (CROSSOVER_REQUIRE_ALL=1)")
+    pytest.skip(f"{what} is not here")
+
+
+@pytest.fixture(scope="session")
+def need() -> Callable[[bool, str], None]:
+    """``need(condition, what)``: skip where it is false; in CI, which sets CROSSOVER_REQUIRE_ALL, fail
+    instead."""
+    return _need
+
+
+def _crossover(*arguments: str | Path) -> Result:
+    from orchestrator.cli import cli
+
+    return CliRunner().invoke(cli, [str(a) for a in arguments])
+
+
+@pytest.fixture(scope="session")
+def crossover() -> Callable[..., Result]:
+    """The command line, in this process."""
+    return _crossover
+
+
+@pytest.fixture(autouse=True)
+def subnormals() -> None:
+    """Training lets the processor flush subnormal numbers to zero; no later test of the process runs so."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_flush_denormal(False)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from tests.paths import ROOT
+
 SHUT = {
     "trainers": {"ray", "mlflow", "orchestrator", "analysis"},
     "analysis": {"torch", "ray", "mlflow", "orchestrator", "trainers"},

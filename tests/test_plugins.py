@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.paths import ROOT
+
 OBJECTIVE = '''
 from typing import ClassVar
 from trainers.objectives.autoregressive.objective import Autoregressive
@@ -99,15 +101,14 @@ def test_a_distribution_adds_an_objective_a_corpus_a_quality_and_a_law(tmp_path:
         (site / f"plugin_{name}.py").write_text(code)
     sweep = tmp_path / "sweep.yaml"
     sweep.write_text(SWEEP)
-    root = Path(__file__).parents[1]
     environment = {
         **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(site), str(root)]),
+        "PYTHONPATH": os.pathsep.join([str(site), str(ROOT)]),
         "OMP_NUM_THREADS": "1",
     }
     command = [sys.executable, "-c", USE, str(sweep), str(tmp_path / "store" / "runs" / "x")]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
     del environment["PYTHONPATH"]
-    without = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=root, check=False)
+    without = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=ROOT, check=False)
     assert without.returncode != 0 and "unknown objective 'mine'" in without.stderr

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
+
+Crossover = Callable[..., Result]
 
 TINY = """\
 name: tiny
@@ -26,33 +27,6 @@ seeds: [0, 1]
 """
 
 
-def _need(condition: bool, what: str) -> None:
-    if condition:
-        return
-    if os.environ.get("CROSSOVER_REQUIRE_ALL") == "1":
-        pytest.fail(f"{what} is needed (CROSSOVER_REQUIRE_ALL=1)")
-    pytest.skip(f"{what} is not here")
-
-
-@pytest.fixture(scope="session")
-def need() -> Callable[[bool, str], None]:
-    """``need(condition, what)``: skip where it is false; in CI, which sets CROSSOVER_REQUIRE_ALL, fail
-    instead."""
-    return _need
-
-
-def _crossover(*arguments: str | Path) -> Result:
-    from orchestrator.cli import cli
-
-    return CliRunner().invoke(cli, [str(a) for a in arguments])
-
-
-@pytest.fixture(scope="session")
-def crossover() -> Callable[..., Result]:
-    """The command line, in this process."""
-    return _crossover
-
-
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The sweep's file."""
@@ -62,10 +36,10 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def finished_store(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished_store(tiny: Path, crossover: Crossover, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store in which the tiny sweep was run to its end, MLflow and report included. Do not write to it."""
     root = tmp_path_factory.mktemp("finished") / "store"
-    result = _crossover("run", tiny, "--local", "--store", root)
+    result = crossover("run", tiny, "--local", "--store", root)
     assert result.exit_code == 0, result.output + repr(result.exception)
     return root
 

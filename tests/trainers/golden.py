@@ -1,7 +1,7 @@
 """The golden table: configs, their keys, and their float64 losses over five steps; at least one for each
 component.
 
-``python tests/trainers/golden.py`` writes ``tests/data/golden.json`` anew. It refuses where a key or a number
+``python -m tests.trainers.golden`` writes ``tests/data/golden.json`` anew. It refuses where a key or a number
 changed while no component in use had its version raised (or its content changed): such a change would give an
 old key a new meaning.
 """
@@ -14,9 +14,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from tests.paths import ROOT
 from trainers.config import RunConfig
 
-ROOT = Path(__file__).parents[2]
 TABLE = ROOT / "tests" / "data" / "golden.json"
 TOLERANCE = 1e-9
 """Relative, of float64 losses: sums may run in another order on another machine."""

@@ -15,6 +15,7 @@ import torch
 import yaml
 from pydantic import ValidationError
 
+from tests.paths import ROOT
 from trainers.__main__ import UsageError, load_config, main
 from trainers.components.adamw import FusedAdamW
 from trainers.components.component import problems
@@ -88,7 +89,7 @@ def test_importing_the_package_needs_no_torch() -> None:
         [sys.executable, "-c", probe],
         capture_output=True,
         text=True,
-        cwd=Path(__file__).parents[2],
+        cwd=ROOT,
         check=True,
     )
     assert done.stdout.strip() == "False"

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import trainers.data.corpora.prose as prose_module
+from tests.paths import ROOT
 from trainers.config import DataConfig, RunConfig
 from trainers.data import subset_digest
 from trainers.data.documents import open_documents
@@ -33,9 +34,7 @@ print(hashlib.sha256(tokens.tobytes() + mask.tobytes()).hexdigest(), data.manife
 def start(config: dict, root: Path) -> subprocess.Popen[str]:
     env = {**os.environ, "PYTHONHASHSEED": "random"}
     command = [sys.executable, "-c", SCRIPT, json.dumps(config), str(root)]
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, env=env, cwd=Path(__file__).parents[3]
-    )
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env, cwd=ROOT)
 
 
 def test_processes_that_prepare_at_once_agree_and_leave_nothing_behind(tmp_path):

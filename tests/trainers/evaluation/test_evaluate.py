@@ -5,8 +5,8 @@ import math
 
 import pytest
 import torch
-from toy_model import TableModel
 
+from tests.trainers.objectives.toy_model import TableModel
 from trainers.batch import Batch
 from trainers.config import EvaluationConfig
 from trainers.evaluation.scoring import Half, evaluate, evaluate_decoding, to_precision

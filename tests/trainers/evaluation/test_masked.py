@@ -7,8 +7,8 @@ import math
 
 import pytest
 import torch
-from toy_model import TableModel, batch_of, mean_ce, subsets
 
+from tests.trainers.objectives.toy_model import TableModel, batch_of, mean_ce, subsets
 from trainers.objectives.masked_diffusion import likelihood as masked
 from trainers.objectives.masked_diffusion.likelihood import (
     counts_at,

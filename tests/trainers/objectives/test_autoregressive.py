@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import torch
-from toy_model import TableModel, batch_of
 
+from tests.trainers.objectives.toy_model import TableModel, batch_of
 from trainers.models import initialise
 from trainers.models.transformer import Transformer
 from trainers.noise import Noise

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from toy_model import batch_of
 
+from tests.trainers.objectives.toy_model import batch_of
 from trainers.batch import Batch
 from trainers.models import initialise
 from trainers.models.transformer import Transformer

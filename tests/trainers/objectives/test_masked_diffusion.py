@@ -9,8 +9,8 @@ import math
 import numpy as np
 import pytest
 import torch
-from toy_model import TableModel, batch_of, mean_ce
 
+from tests.trainers.objectives.toy_model import TableModel, batch_of, mean_ce
 from trainers.noise import Noise
 from trainers.objectives.masked_diffusion.objective import MaskedDiffusion
 

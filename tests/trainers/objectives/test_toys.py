@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
-import toys
 
+from tests.trainers.objectives import toys
 from trainers.batch import Batch
 from trainers.config import EvaluationConfig, RunConfig
 from trainers.evaluation.scoring import evaluate

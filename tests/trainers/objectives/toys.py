@@ -2,9 +2,9 @@
 them.
 """
 
-from pathlib import Path
+from tests.paths import ROOT
 
-PAGE = Path(__file__).parents[3] / "docs" / "write-your-own-objective.md"
+PAGE = ROOT / "docs" / "write-your-own-objective.md"
 
 
 def page_code() -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,6 +14,7 @@ from analysis.crossover.same_n.efficiency import data_efficiency
 from analysis.crossover.same_n.location import locate
 from analysis.crossover.same_n.pool import interval, pooled
 from tests.analysis.synthetic import study
+from tests.paths import ROOT
 
 
 def _replicates(values):
@@ -177,9 +177,6 @@ def test_data_efficiency_of_a_known_ratio():
     assert (
         worse[20000]["high"] == worse[20000]["value"] == pytest.approx(0.25) and worse[20000]["low"] is None
     )
-
-
-ROOT = Path(__file__).parents[2]
 
 
 def _measured(name):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.language.loading import load
-from tests.orchestrator.sweepfiles import errors, write
+from tests.orchestrator.language.sweepfiles import errors, write
 from trainers.components.source import SpecError, parse
 
 

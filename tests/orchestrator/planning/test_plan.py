@@ -16,11 +16,11 @@ from orchestrator.language.loading import load
 from orchestrator.language.spec import SweepSpec
 from orchestrator.planning.estimate import Estimator, Sample, gemm_rate, sample, shape
 from orchestrator.planning.plans import GONE, Plan, plan
+from tests.paths import ROOT
 from trainers.config import RunConfig
 from trainers.evaluation.grid import evaluation_steps
 from trainers.state.folder import Kept, RunFolder, json_line
 
-ROOT = Path(__file__).parents[2]
 SWEEPS = sorted((ROOT / "sweeps").glob("*.yaml"))
 FIXED = {"estimator": Estimator(gemm=1e11)}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Annotated, Any, ClassVar
 import pytest
 from pydantic import Field
 
+from tests.trainers import golden
 from trainers.components.component import COSMETIC, Component, Frozen, Later, Registry, digest, identity_of
 from trainers.components.optimizer import optimizers
 from trainers.components.schedule import schedules
@@ -22,17 +22,8 @@ from trainers.objectives.base import objectives
 Tiny = Callable[..., RunConfig]
 
 
-def _golden() -> Any:
-    spec = importlib.util.spec_from_file_location("golden", Path(__file__).parent / "golden.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-golden = _golden()
 TABLE: dict[str, dict[str, Any]] = json.loads(golden.TABLE.read_text())
-HOW = "a changed default or number needs a raised version; then run python tests/trainers/golden.py"
+HOW = "a changed default or number needs a raised version; then run python -m tests.trainers.golden"
 
 
 def test_the_table_has_a_row_for_each_variant() -> None:

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from analysis.reporting import write
+from tests.analysis.crossover.test_compute_optimal import tables as fronts_study
 from tests.analysis.synthetic import study
-from tests.analysis.test_compute_optimal import tables as fronts_study
 
 
 @pytest.fixture(scope="module")

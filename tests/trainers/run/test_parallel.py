@@ -16,6 +16,7 @@ import yaml
 from pydantic import ValidationError
 from safetensors.torch import load_file
 
+from tests.paths import ROOT
 from trainers.config import Resources, RunConfig
 from trainers.data import prepare
 from trainers.machine.workers import Workers
@@ -26,7 +27,6 @@ from trainers.state.folder import RunFolder
 
 Tiny = Callable[..., RunConfig]
 
-ROOT = Path(__file__).parents[2]
 LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 ACCUMULATED: dict[str, Any] = {"batch_size": 8, "resources": {"micro_batch": 3}}
 REALISED = {"name": "masked_diffusion", "weight": "realised", "epsilon": 0.0, "normaliser": "masked"}

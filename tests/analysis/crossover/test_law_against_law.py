@@ -15,7 +15,7 @@ from analysis.crossover.surfaces.fits_of_arms import arm_laws, fit_arms, points
 from analysis.crossover.surfaces.law_against_law import MeetingError, meet
 from analysis.fitting.fitting import fit
 from analysis.laws import get_law
-from tests.analysis.test_compute_optimal import tables
+from tests.analysis.crossover.test_compute_optimal import tables
 
 A, ALPHA, E = 400.0, 0.34, 1.7
 

@@ -10,9 +10,8 @@ import pytest
 import yaml
 
 from orchestrator.language.json_schema import schema
+from tests.paths import ROOT
 from trainers.components.source import read
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,9 @@ import pytest
 from click.testing import Result
 
 from orchestrator.commands.plot import KINDS
+from tests.paths import PUBLISHED
 
 Cli = Callable[..., Result]
-PUBLISHED = Path(__file__).parent.parent / "data" / "published"
 CHINCHILLA = (
     PUBLISHED / "chinchilla_fig4.csv",
     "--map",

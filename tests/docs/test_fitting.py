@@ -13,8 +13,8 @@ import pytest
 from click.testing import Result
 
 from analysis.laws import law_names
+from tests.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs/fitting.md").read_text()
 NUMBER = re.compile(r"[-+]?\d+\.?\d*(?:e[-+]?\d+)?")
 

@@ -6,7 +6,6 @@ Data and licences: tests/data/published/README.md. Tolerances are what a converg
 from __future__ import annotations
 
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -18,9 +17,12 @@ from analysis.fitting.likelihood import log_likelihood
 from analysis.fitting.result import Fit
 from analysis.laws import get_law
 from analysis.laws.chinchilla import hoffmann_grid
+from tests.paths import PUBLISHED
 
-DATA = Path(__file__).parents[1] / "data" / "published"
-EPOCH = {"table": str(DATA / "chinchilla_fig4.csv"), "columns": {"N": "Model Size", "C": "Training FLOP"}}
+EPOCH = {
+    "table": str(PUBLISHED / "chinchilla_fig4.csv"),
+    "columns": {"N": "Model Size", "C": "Training FLOP"},
+}
 HOFFMANN = dict(zip(("A", "B", "E"), np.exp([6.0073404, 6.0179186, 0.5267228]), strict=True)) | {
     "alpha": 0.33917084,
     "beta": 0.2849083,
@@ -42,7 +44,7 @@ def _close(found: Fit, values: dict[str, float], tolerance: dict[str, float]) ->
 
 @lru_cache
 def _runs(name: str) -> pd.DataFrame:
-    return pd.read_csv(DATA / name)
+    return pd.read_csv(PUBLISHED / name)
 
 
 def test_t1_huber_optimum_from_the_full_grid() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.language.expansion import expand
 from orchestrator.language.loading import load
-from tests.orchestrator.sweepfiles import errors, write
+from tests.orchestrator.language.sweepfiles import errors, write
 from trainers.components.source import SpecError
 
 

@@ -12,8 +12,9 @@ import pandas as pd
 import pytest
 from click.testing import Result
 
+from tests.paths import PUBLISHED
+
 Cli = Callable[..., Result]
-PUBLISHED = Path(__file__).parent.parent / "data" / "published"
 CHINCHILLA = (
     PUBLISHED / "chinchilla_fig4.csv",
     "--map",

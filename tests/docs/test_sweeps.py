@@ -14,8 +14,8 @@ from orchestrator.language.expansion import expand
 from orchestrator.language.fields import HORIZONS
 from orchestrator.language.loading import load
 from orchestrator.language.sweepfile import SweepFile
+from tests.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs/sweeps.md").read_text()
 EXAMPLES = re.findall(r"```yaml\n(# (\d+) runs\n.*?)```", TEXT, re.DOTALL)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.paths import ROOT
 from trainers.config import RunConfig
 from trainers.run.loop import train
 from trainers.state.checkpoint import Rhythm, read
@@ -67,7 +68,7 @@ def killed_run(config: RunConfig, tmp_path: Path, data_root: Path, kills: int) -
         [sys.executable, str(script), *arguments],
         capture_output=True,
         text=True,
-        cwd=Path(__file__).parents[2],
+        cwd=ROOT,
     )
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout.splitlines()[-1])
