@@ -53,7 +53,7 @@ def training_rate(
     """FLOP/s (`matmul`) of whole updates."""
     from trainers.config import RunConfig
     from trainers.flops import matmul_flops
-    from trainers.machine.numerics import settle
+    from trainers.machine.numerics import configure_process
     from trainers.run.learner import Learner
 
     config = RunConfig.model_validate(
@@ -67,7 +67,7 @@ def training_rate(
         }
     )
     tokens = Tokens(config.data.tokenizer.vocab, context, 4 * batch)
-    learner = Learner(config, tokens, settle(config.resources))
+    learner = Learner(config, tokens, configure_process(config.resources))
     return config.tokens_per_step * matmul_flops(config) / _seconds(learner.update, device)
 
 

@@ -81,12 +81,12 @@ def updates(objective: str, shape: str, dtype: str = "float32") -> tuple[Callabl
     """An update to be called again and again, and its FLOPs by the ``matmul`` convention."""
     from trainers.config import RunConfig
     from trainers.flops import matmul_flops
-    from trainers.machine.numerics import settle
+    from trainers.machine.numerics import configure_process
     from trainers.run.learner import Learner
 
     model = {"name": "transformer", **SHAPES[shape]}
     config = RunConfig(model=model, objective=objective, batch_size=BATCH, dtype=dtype)
-    learner = Learner(config, Tokens(), settle(config.resources))
+    learner = Learner(config, Tokens(), configure_process(config.resources))
     for _ in range(WARM_UP):
         learner.update()
     return learner.update, matmul_flops(config) * config.tokens_per_step

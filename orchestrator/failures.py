@@ -5,10 +5,15 @@ from __future__ import annotations
 import errno
 import hashlib
 import re
+import sys
 import traceback
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from trainers.components.errors import Preempted, UserError
 
 
 class Failure(StrEnum):
@@ -107,46 +112,72 @@ class Outcome:
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _DISK = {errno.ENOSPC, errno.EDQUOT}
-_USER_ERRORS = {"ValidationError", "MissingParent", "CheckpointGone", "WrongRun", "RuntimeEnvSetupError"}
-_DEATHS = {
-    "NodeDiedError",
-    "WorkerCrashedError",
-    "ActorDiedError",
-    "TaskCancelledError",
-    "PreemptionError",
-    "KeyboardInterrupt",
-    "Superseded",
-}
-_NAMES_A_FIELD = re.compile(r"[a-z_]+(\.[a-z_]+)*: ")
-"""How the message of an error in a config begins: with the field's dotted name."""
-_NO_MEMORY = ("out of memory", "not enough memory", "cannot allocate memory")
+_CUDA_MEMORY = ("cuda", 2)
+"""cudaErrorMemoryAllocation."""
+
+Classes = tuple[type[BaseException], ...]
+
+
+@dataclass(frozen=True)
+class _Known:
+    """The exception classes that decide a failure's class."""
+
+    memory: Classes
+    preempted: Classes
+    user: Classes
+
+
+def _known() -> _Known:
+    """Those of this project, and of Ray and torch as far as this process has imported them: what a library
+    raises exists only where the library does.
+    """
+    memory: Classes = (MemoryError,)
+    preempted: Classes = (Preempted, KeyboardInterrupt)
+    user: Classes = (UserError, ValidationError, FileNotFoundError, PermissionError)
+    if "torch" in sys.modules:
+        import torch
+
+        memory += (torch.OutOfMemoryError,)
+    if "ray" in sys.modules:
+        from ray import exceptions as ray
+
+        memory += (ray.OutOfMemoryError,)
+        preempted += (ray.NodeDiedError, ray.WorkerCrashedError, ray.ActorDiedError, ray.TaskCancelledError)
+        user += (ray.RuntimeEnvSetupError,)
+    if "ray.train" in sys.modules:
+        preempted += _of_ray_train()
+    return _Known(memory, preempted, user)
+
+
+def _of_ray_train() -> Classes:
+    try:
+        from ray.train.v2.api.exceptions import PreemptionError
+    except ImportError:  # Ray Train before it noticed preemption
+        return ()
+    return (PreemptionError,)
 
 
 def classify(error: BaseException) -> Failure:
-    """Class of an exception that left a task."""
+    """Class of an exception that left a task, by its type and those of its causes; never by its text."""
     chain: list[BaseException] = []
     current: BaseException | None = error
     while current is not None and current not in chain:
         chain.append(current)
         current = current.__cause__ or current.__context__
+    known = _known()
     for e in chain:
-        kinds = {cls.__name__ for cls in type(e).__mro__}
-        if isinstance(e, MemoryError) or "OutOfMemoryError" in kinds:
+        if isinstance(e, known.memory) or _number(e) in (errno.ENOMEM, _CUDA_MEMORY):
             return Failure.OUT_OF_MEMORY
-        if isinstance(e, OSError) and e.errno in _DISK:
+        if _number(e) in _DISK:
             return Failure.DISK_FULL
-        if isinstance(e, OSError) and e.errno == errno.ENOMEM:
-            return Failure.OUT_OF_MEMORY
-        if isinstance(e, RuntimeError) and any(words in str(e).lower() for words in _NO_MEMORY):
-            return Failure.OUT_OF_MEMORY
-    kinds = {cls.__name__ for cls in type(error).__mro__}
-    if kinds & _DEATHS:
+    if isinstance(error, known.preempted):
         return Failure.PREEMPTED
-    if kinds & _USER_ERRORS or isinstance(error, FileNotFoundError | PermissionError):
-        return Failure.USER_ERROR
-    if isinstance(error, ValueError) and _NAMES_A_FIELD.match(str(error)):
-        return Failure.USER_ERROR
-    return Failure.CODE_ERROR
+    return Failure.USER_ERROR if isinstance(error, known.user) else Failure.CODE_ERROR
+
+
+def _number(error: BaseException) -> Any:
+    """What the system says in an ``OSError``, or a card's driver in torch's ``AcceleratorError``."""
+    return error.errno if isinstance(error, OSError) else ("cuda", getattr(error, "error_code", None))
 
 
 def failed(task: str, error: BaseException, progress: int = 0, seconds: float = 0.0) -> Outcome:

@@ -16,6 +16,7 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from trainers.components.component import COSMETIC, Choice, Frozen, Later, digest
+from trainers.components.errors import UserError
 from trainers.components.optimizer import Optimizer, optimizers
 from trainers.components.schedule import WSD, Constant, Schedule, schedules
 from trainers.data.base import Corpus, Order, Quality, Tokenizer, corpora, orders, qualities, tokenizers
@@ -245,5 +246,5 @@ class RunConfig(Frozen):
 def even_share(batch_size: int, workers: int) -> int:
     """Sequences of each worker a step; ``ValueError`` where the batch cannot be shared evenly."""
     if batch_size % workers:
-        raise ValueError(f"resources.workers: {workers} do not divide batch_size {batch_size}")
+        raise UserError(f"resources.workers: {workers} do not divide batch_size {batch_size}")
     return batch_size // workers

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from orchestrator.store.store import ENVIRONMENT, Store, Unwritable
+from orchestrator.store.store import ENVIRONMENT, Store
+from trainers.components.errors import UserError
 
 if TYPE_CHECKING:
     from orchestrator.language.spec import SweepSpec
@@ -43,16 +44,12 @@ def guarded(function: F) -> F:
 
         try:
             return function(*args, **kwargs)
-        except (SpecError, Unwritable) as error:
+        except (SpecError, UserError) as error:
             raise Wrong(str(error)) from error
         except OSError as error:
             if error.filename is None or error.errno not in UNUSABLE:
                 raise
             raise Wrong(f"{error.filename}: {error.strerror}") from error
-        except KeyError as error:
-            if error.args and isinstance(error.args[0], str) and error.args[0].startswith(("run ", "sweep ")):
-                raise Wrong(error.args[0]) from error
-            raise
 
     return call  # type: ignore[return-value]
 
@@ -109,7 +106,7 @@ def existing(folder: str | None) -> Store:
 
 
 def sweep_file(store: Store, name: str) -> Path:
-    """The YAML file of a sweep given as a path or by name. Raises KeyError with the names there are."""
+    """The YAML file of a sweep given as a path or by name. Raises UserError with the names there are."""
     if Path(name).is_file():
         return Path(name)
     kept = store.sweep(name) / "sweep.yaml"
@@ -118,7 +115,7 @@ def sweep_file(store: Store, name: str) -> Path:
     known = store.sweep_names()
     hint = f"it has run {', '.join(known)}" if known else "it has run none yet"
     near = difflib.get_close_matches(name, known, n=1)
-    raise KeyError(
+    raise UserError(
         f"sweep {name!r}: no such file, and no sweep of the store {store.root}; {hint}"
         + (f". Did you mean {near[0]!r}?" if near else "")
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from orchestrator.commands.common import Wrong, emit, guarded, json_option, say, size, specs_of, store_option
+from orchestrator.commands.common import emit, guarded, json_option, say, size, specs_of, store_option
 from orchestrator.store.store import Store, writable
 
 
@@ -95,16 +95,12 @@ def weights_command(key: str, to: Path | None, at: int | None, folder: str | Non
     `trainers.run.exporting.load`. tokenizer.json lies beside them, and begins with BOS where the run does.
     """
     from trainers.run.exporting import WEIGHTS, export
-    from trainers.run.rescoring import CheckpointGone
     from trainers.run.trained import Trained
 
     store = Store.at(folder)
     key = store.find(key)
     to = to or Path("export") / key
-    try:
-        trained = Trained.load(store.run(key), at, data_root=store.data)
-    except CheckpointGone as error:
-        raise Wrong(str(error)) from error
+    trained = Trained.load(store.run(key), at, data_root=store.data)
     layout = export(trained, writable(to))
     if as_json:
         emit({"run": key, "step": trained.step, "folder": str(to), "layout": layout})

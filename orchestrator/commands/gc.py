@@ -25,18 +25,21 @@ from orchestrator.store.store import Store
 @click.option(
     "--keep",
     type=click.Choice(["evals", "branches", "last"]),
-    help="Also drop checkpoints. evals: states stay only where branches and children start; branches: so do "
-    "weights; last: states only where branches and children are still to start.",
+    help="Delete checkpoints too. `evals` keeps the weights of every evaluation, and an optimizer state only "
+    "where another run starts (a branch, or a child). `branches` keeps weights only there as well. `last` "
+    "keeps them only where a run is still to start. Example: a finished run with 20 evaluations and no "
+    "branches keeps 20 sets of weights with `evals`, and two with `last`: the newest and the best.",
 )
-@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@click.option("--dry-run", is_flag=True, help="Print what would be deleted, and delete nothing.")
 @store_option
 @json_option
 @guarded
 def command(keep: str | None, dry_run: bool, folder: str | None, as_json: bool) -> None:
-    """Remove objects that no commit names: what killed attempts left.
+    """Delete the files that killed attempts left behind.
 
-    With --keep, also checkpoints. What a branch, a child or an evaluation of the store's sweeps still needs
-    never goes; nor does a run's newest checkpoint, nor its best. Runs in use are left alone.
+    With --keep, gc deletes checkpoints as well. It never deletes a checkpoint that a branch, a child or an
+    evaluation of the store's sweeps still needs, nor a run's newest or best one. It leaves runs alone that
+    another process is working on.
     """
     from trainers.state.folder import collect, garbage
 
@@ -44,12 +47,12 @@ def command(keep: str | None, dry_run: bool, folder: str | None, as_json: bool) 
     freed: dict[str, int] = {}
     with Session(store.leases) as session:
         for key in store.run_keys():
-            with _held(session, f"run-{key}") as ours:
+            with _lease(session, f"run-{key}") as ours:
                 if ours:
                     run = store.run(key)
                     freed[key] = sum(garbage(run).values()) if dry_run else collect(run)
         if keep is not None:
-            _tighten(store, session, keep, dry_run, freed)
+            _delete_checkpoints(store, session, keep, dry_run, freed)
     freed = {key: n for key, n in freed.items() if n}
     if as_json:
         emit({"bytes": sum(freed.values()), "runs": freed, "removed": not dry_run})
@@ -58,34 +61,37 @@ def command(keep: str | None, dry_run: bool, folder: str | None, as_json: bool) 
         click.echo(f"{verb} {size(sum(freed.values()))} in {len(freed)} runs")
 
 
-def _tighten(store: Store, session: Session, keep: str, dry_run: bool, freed: dict[str, int]) -> None:
-    """Drop the checkpoints that nobody needs, of the runs that nobody else works on."""
-    from orchestrator.upkeep.disk_usage import Needs, needs
+def _delete_checkpoints(
+    store: Store, session: Session, keep: str, dry_run: bool, freed: dict[str, int]
+) -> None:
+    """Delete the checkpoints that nobody needs, of the runs that nobody else works on; add to ``freed``."""
+    from orchestrator.upkeep.disk_usage import needs
     from trainers.state.folder import RunFolder
-    from trainers.state.retention import retain
+    from trainers.state.retention import RetentionPolicy, retain
 
     names = [name for name in store.sweep_names() if (store.sweep(name) / "sweep.yaml").is_file()]
     with contextlib.ExitStack() as stack:
         for name in names:
-            if not stack.enter_context(_held(session, f"sweep-{name}")):
-                say(f"sweep {name} is being run; checkpoints stay")
+            if not stack.enter_context(_lease(session, f"sweep-{name}")):
+                say(f"sweep {name} is being run; its checkpoints stay")
                 return
-        wanted = needs(store, specs_of(store, names) if names else [], started=keep != "last")
+        needed = needs(store, specs_of(store, names) if names else [], started=keep != "last")
         for key in store.run_keys():
-            with _held(session, f"run-{key}") as ours:
+            with _lease(session, f"run-{key}") as ours:
                 if ours:
-                    run, need = RunFolder(store.run(key)), wanted.get(key, Needs())
+                    run, policy = RunFolder(store.run(key)), needed.get(key, RetentionPolicy())
                     commit = run.last_commit()
-                    kept = set(commit.checkpoints) if commit is not None and keep == "evals" else set()
-                    freed[key] += retain(run, kept | need.weights, need.states, dry_run=dry_run)
+                    if commit is not None and keep == "evals":
+                        policy |= RetentionPolicy(weights=frozenset(commit.checkpoints))
+                    freed[key] += retain(run, policy, dry_run=dry_run)
 
 
 @contextlib.contextmanager
-def _held(session: Session, lease: str) -> Iterator[bool]:
+def _lease(session: Session, name: str) -> Iterator[bool]:
     """Hold a lease; false where somebody else does."""
-    ours = session.acquire(lease)
+    ours = session.acquire(name)
     try:
         yield ours
     finally:
         if ours:
-            session.release(lease)
+            session.release(name)

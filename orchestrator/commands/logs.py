@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from orchestrator.commands.common import emit, guarded, json_option, store_option
-from orchestrator.store.store import Store
+from orchestrator.store.store import Store, UnknownRun
 
 
 @click.command("logs")
@@ -41,7 +41,7 @@ def _key(store: Store, prefix: str) -> str:
     """A run by prefix; one that failed before it had a folder has a log all the same."""
     try:
         return store.find(prefix)
-    except KeyError:
+    except UnknownRun:
         found = sorted(p.stem for p in store.logs.glob(f"{prefix.split('-')[0]}*.log"))
         if len(found) != 1:
             raise

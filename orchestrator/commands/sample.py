@@ -55,7 +55,6 @@ def command(
 
     RUN is a training key or the beginning of one. The same seed gives the same text.
     """
-    from trainers.run.rescoring import CheckpointGone
     from trainers.run.trained import Trained
 
     store = Store.at(folder)
@@ -64,7 +63,7 @@ def command(
     try:
         trained = Trained.load(store.run(key), at, data_root=store.data)
         text = trained.sample(prompt, length, seed, temperature=temperature, **options)
-    except (CheckpointGone, ValueError) as error:
+    except ValueError as error:
         raise Wrong(str(error)) from error
     if as_json:
         emit({"run": key, "step": trained.step, "prompt": prompt, "text": text, "seed": seed})

@@ -20,6 +20,7 @@ from trainers.config import EvaluationConfig, RunConfig
 from trainers.evaluation.grid import evaluation_steps, resume_points
 from trainers.flops import matmul_flops
 from trainers.machine.memory import training_bytes
+from trainers.state.retention import RetentionPolicy
 
 PROCESS_BYTES = 500e6
 """Resident memory of a training process on a CPU before its model, measured with torch 2.13."""
@@ -176,11 +177,10 @@ def disk_bytes(config: RunConfig, steps: int, start: int = 0, branches: Collecti
     events = len(points) * (400 + 2 * evaluation.sequences * draws * 21) + 150 * (
         100 + 90 * max(0, math.log10(steps / 100))
     )
-    own = {step for step in points if step > start} if config.keep == "evals" else set()
-    whole = {steps} | (own & resume_points(points))
-    if config.keep != "last":
-        whole |= {step for step in branches if step <= steps}
-    return int(len(own | whole) * weights + len(whole) * moments + events)
+    own = [step for step in points if step > start]
+    policy = RetentionPolicy.of(config.keep, own, set(own) & resume_points(points), branches)
+    scored, whole = policy.up_to(steps)
+    return int(len(scored) * weights + len(whole) * moments + events)
 
 
 def gemm_rate() -> float:

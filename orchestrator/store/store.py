@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trainers.components.errors import UserError
+
 DEFAULT = "store"
 ENVIRONMENT = "CROSSOVER_STORE"
 
@@ -45,7 +47,11 @@ def _temporary(path: Path, data: bytes | str) -> Path:
     return temporary
 
 
-class Unwritable(Exception):
+class UnknownRun(UserError):
+    """No run of the store, or more than one, has a key that starts so."""
+
+
+class Unwritable(UserError):
     """A folder that cannot be made, or written to."""
 
 
@@ -121,8 +127,8 @@ class Store:
         return sorted(p.name for p in self.sweeps.iterdir() if p.is_dir()) if self.sweeps.is_dir() else []
 
     def find(self, prefix: str) -> str:
-        """The training key that starts with ``prefix`` (an end-point key will do). KeyError if none or
-        several do."""
+        """The training key that starts with ``prefix`` (an end-point key will do). Raises
+        :class:`UnknownRun`."""
         prefix = prefix.split("-")[0]
         found = [key for key in self.run_keys() if key.startswith(prefix)] if prefix else []
         if len(found) != 1:
@@ -131,7 +137,7 @@ class Store:
                 if found
                 else "no run starts with it"
             )
-            raise KeyError(f"run {prefix!r}: {what} (store {self.root})")
+            raise UnknownRun(f"run {prefix!r}: {what} (store {self.root})")
         return found[0]
 
     def token(self) -> Path:

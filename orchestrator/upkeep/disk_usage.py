@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from orchestrator.store.store import Store, read_json
 if TYPE_CHECKING:
     from orchestrator.language.spec import SweepSpec
     from trainers.config import RunConfig
+    from trainers.state.retention import RetentionPolicy
 
 KINDS = ("weights", "states", "events", "scores", "commits", "garbage")
 """Of a run's bytes. ``garbage`` is what killed attempts left, which `crossover gc` removes."""
@@ -70,30 +71,22 @@ def of_run(path: Path) -> dict[str, int]:
 
     folder = RunFolder(path)
     left = garbage(folder)
-    found: Counter[str] = Counter({kind: 0 for kind in KINDS})
-    found["garbage"] = sum(left.values())
+    sizes: Counter[str] = Counter({kind: 0 for kind in KINDS})
+    sizes["garbage"] = sum(left.values())
     for part, kind in (("events", "events"), ("scores", "scores"), ("commits", "commits"), ("", "commits")):
         for name, size in folder.list(part).items():
-            found[kind] += size if f"{part}/{name}" not in left else 0
+            sizes[kind] += size if f"{part}/{name}" not in left else 0
     for name, size in folder.list("objects").items():
         if f"objects/{name}" not in left:
-            found["states" if ".state." in name else "weights"] += size
-    return dict(found)
+            sizes["states" if ".state." in name else "weights"] += size
+    return dict(sizes)
 
 
 def _tree(path: Path) -> int:
     return sum(p.stat().st_size for p in path.rglob("*") if p.is_file() and not p.is_symlink())
 
 
-@dataclass
-class Needs:
-    """Steps of one run that somebody needs: ``states`` to go on from, ``weights`` to evaluate."""
-
-    weights: set[int] = field(default_factory=set)
-    states: set[int] = field(default_factory=set)
-
-
-def needs(store: Store, specs: Iterable[SweepSpec], started: bool = True) -> dict[str, Needs]:
+def needs(store: Store, specs: Iterable[SweepSpec], started: bool = True) -> dict[str, RetentionPolicy]:
     """What branches, children, evaluations to come and verdicts need of the runs of a store, by training key.
 
     ``specs`` are all the sweeps that count. Needed are: steps where branches and children start (not
@@ -104,30 +97,35 @@ def needs(store: Store, specs: Iterable[SweepSpec], started: bool = True) -> dic
     from orchestrator.language.expansion import expand
     from orchestrator.planning.trainings import collect, read
     from trainers.state.folder import RunFolder, step_of
+    from trainers.state.retention import RetentionPolicy
 
-    found: dict[str, Needs] = defaultdict(Needs)
+    weights: dict[str, set[int]] = defaultdict(set)
+    states: dict[str, set[int]] = defaultdict(set)
     specs = list(specs)
     runs = collect(point for spec in specs for point in expand(spec))
     for key, run in runs.items():
         read(run, store.run(key))
-        found[key].weights |= set(run.missing)
+        weights[key] |= set(run.missing)
         if run.trunk is not None:  # a branch may be evaluated on what its trunk keeps
-            found[run.trunk].weights |= set(run.missing)
+            weights[run.trunk] |= set(run.missing)
     for spec in specs:
         for key, step in _coarse(store, spec):
-            found[key].weights.add(step)
+            weights[key].add(step)
     stored = {key: RunFolder(store.run(key)) for key in store.run_keys()}
     configs = {key: folder.config() for key, folder in stored.items()}
     for key, config in {**configs, **{key: run.config for key, run in runs.items()}}.items():
         commit = stored[key].last_commit() if key in stored else None
         if started or commit is None or not commit.checkpoints:
             for origin, step in _origins(config):
-                found[origin].states.add(step)
+                states[origin].add(step)
     for key, folder in stored.items():
-        events = [e for e in folder.history() if e["event"] == "evaluation"]
-        if events:
-            found[key].weights.add(step_of(min(events, key=lambda e: e["a"]["nll"])))
-    return found
+        evaluations = [e for e in folder.history() if e["event"] == "evaluation"]
+        if evaluations:
+            weights[key].add(step_of(min(evaluations, key=lambda e: e["a"]["nll"])))
+    return {
+        key: RetentionPolicy(frozenset(weights[key]), frozenset(states[key]))
+        for key in weights.keys() | states.keys()
+    }
 
 
 def _origins(config: RunConfig) -> Iterator[tuple[str, int]]:

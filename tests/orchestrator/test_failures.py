@@ -5,37 +5,39 @@ from __future__ import annotations
 import errno
 
 import pytest
+import torch
+from ray.exceptions import WorkerCrashedError
 
 from orchestrator.failures import POLICIES, Failure, Outcome, classify, failed
+from trainers.components.errors import MissingParent, Superseded, UserError
+from trainers.machine.memory import allocation_errors
 
 
 def test_every_class_has_a_policy() -> None:
     assert set(POLICIES) == set(Failure)
 
 
-class OutOfMemoryError(RuntimeError):
-    """Named as torch's and Ray's are."""
-
-
-class WorkerCrashedError(RuntimeError):
-    """Named as Ray's is."""
+class ErrorWithAnId(ValueError):
+    """What some other part of a program raises."""
 
 
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
         (MemoryError(), Failure.OUT_OF_MEMORY),
-        (OutOfMemoryError("CUDA"), Failure.OUT_OF_MEMORY),
-        (
-            RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory: you tried"),
-            Failure.OUT_OF_MEMORY,
-        ),
+        (torch.OutOfMemoryError("CUDA"), Failure.OUT_OF_MEMORY),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), Failure.OUT_OF_MEMORY),
         (OSError(errno.ENOSPC, "No space left on device"), Failure.DISK_FULL),
         (OSError(errno.EDQUOT, "Disk quota exceeded"), Failure.DISK_FULL),
-        (WorkerCrashedError("died"), Failure.PREEMPTED),
+        (WorkerCrashedError(), Failure.PREEMPTED),
+        (Superseded("by a newer one"), Failure.PREEMPTED),
         (KeyboardInterrupt(), Failure.PREEMPTED),
         (FileNotFoundError(2, "no such file", "text.txt"), Failure.USER_ERROR),
-        (ValueError("evaluation.sequences: 900 asked, and half 'a' holds 500"), Failure.USER_ERROR),
+        (UserError("evaluation.sequences: 900 requested, and half 'a' holds 500"), Failure.USER_ERROR),
+        (MissingParent("run 0 has no checkpoint"), Failure.USER_ERROR),
+        (ValueError("shape: 3 by 4 is not 4 by 3"), Failure.CODE_ERROR),
+        (RuntimeError("out of memory, said a plug-in"), Failure.CODE_ERROR),
+        (ErrorWithAnId("data.corpus: gone"), Failure.CODE_ERROR),
         (ValueError("operands could not be broadcast"), Failure.CODE_ERROR),
         (ZeroDivisionError(), Failure.CODE_ERROR),
         (RuntimeError("shape mismatch"), Failure.CODE_ERROR),
@@ -55,6 +57,14 @@ def test_the_cause_decides() -> None:
     with pytest.raises(RuntimeError) as caught:
         save()
     assert classify(caught.value) is Failure.DISK_FULL
+
+
+def test_torch_without_memory_on_a_cpu_is_out_of_memory() -> None:
+    with pytest.raises(MemoryError) as caught, allocation_errors():
+        torch.empty(10**15)
+    assert classify(caught.value) is Failure.OUT_OF_MEMORY
+    with pytest.raises(RuntimeError, match="shapes"), allocation_errors():
+        torch.ones(2, 3) @ torch.ones(2, 3)
 
 
 def test_fingerprints_are_of_the_place_not_of_the_message() -> None:

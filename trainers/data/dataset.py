@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from trainers.batch import Batch
+from trainers.components.errors import UserError
 from trainers.components.lazy import torch
 from trainers.data import hashing
 from trainers.data.base import Order, Tokenizer
@@ -106,7 +107,7 @@ class Dataset:
         """
         tokens, lengths = self.validation_tokens[half], self.validation_lengths[half]
         if sequences > len(tokens):
-            raise ValueError(
+            raise UserError(
                 f"evaluation.sequences: {sequences} asked, and half {half!r} of the validation data "
                 f"holds {len(tokens)} sequences of {self.context} tokens"
             )

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from trainers.components.component import digest
+from trainers.components.errors import UserError
 from trainers.data import files, overlap
 from trainers.data.base import Corpus, Document
 
@@ -115,13 +116,13 @@ def _build(corpus: Corpus, folder: Path) -> dict[str, object]:
         tuple(sources),
     )
     if not len(documents.of_split("train")):
-        raise ValueError(f"data.corpus: {corpus.name} has no training documents")
+        raise UserError(f"data.corpus: {corpus.name} has no training documents")
     dropped = _kept_apart(documents, corpus.apart())
     index = documents.split.copy()
     index[dropped] = len(SPLITS)
     for half in ("a", "b"):
         if not (index == SPLITS.index(half)).any():
-            raise ValueError(
+            raise UserError(
                 f"data.corpus: {corpus.name} leaves no validation documents in half {half!r} "
                 f"({int((documents.split == SPLITS.index(half)).sum())} before those that repeat training "
                 "text were dropped): give it more text, or hold out more"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from trainers.components.errors import UserError
 from trainers.data import hashing
 from trainers.data.base import Quality, Tokenizer
 from trainers.data.documents import Documents
@@ -110,5 +111,5 @@ def select(
             if room <= 0:
                 break
     if not indices:
-        raise ValueError(f"data.quality: {quality.name!r} keeps no document of the corpus")
+        raise UserError(f"data.quality: {quality.name!r} keeps no document of the corpus")
     return Selection(indices, documents[indices[-1]])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import platform
+from collections.abc import Iterator
 
 from trainers.config import RunConfig
 
@@ -43,6 +45,21 @@ def training_bytes(config: RunConfig) -> int:
     if sequences < config.batch_size:
         activations += weights
     return int(LIBRARIES + 2 * states * weights + max(activations, weights))
+
+
+@contextlib.contextmanager
+def allocation_errors() -> Iterator[None]:
+    """Raise ``MemoryError`` where torch's CPU allocator gets no memory.
+
+    torch has a class of error for cards alone. On the CPU it raises a bare ``RuntimeError`` that names its
+    allocator; this is the one place that reads an error's text.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if type(error) is RuntimeError and "DefaultCPUAllocator: " in str(error):
+            raise MemoryError(str(error)) from error
+        raise
 
 
 def keep_freed_memory() -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from trainers.components.component import digest
+from trainers.components.errors import UserError
 from trainers.config import Resources
 from trainers.machine.memory import keep_freed_memory
 
@@ -29,15 +30,15 @@ def resolve_device(name: str) -> torch.device:
     except RuntimeError:
         device = torch.device("meta")
     if device.type not in ("cpu", "cuda"):
-        raise ValueError(f"resources.device: unknown device {name!r}; auto, cpu, cuda or cuda:N")
+        raise UserError(f"resources.device: unknown device {name!r}; auto, cpu, cuda or cuda:N")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ValueError(
+        raise UserError(
             f"resources.device: {name!r} is not there; this process sees {torch.cuda.device_count()} cards"
         )
     return device
 
 
-def settle(resources: Resources) -> torch.device:
+def configure_process(resources: Resources) -> torch.device:
     """Set threads, denormals, allocator and determinism of this process as a run asks for; return its
     device."""
     device = resolve_device(resources.device)

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from trainers import flops
+from trainers.components.errors import MissingParent
 from trainers.config import Parent
 from trainers.run.learner import Learner
 from trainers.state.checkpoint import read
 from trainers.state.folder import RunFolder
-
-
-class MissingParent(RuntimeError):
-    """The checkpoint that a run starts from is not there."""
 
 
 def inherit(learner: Learner, folder: RunFolder, parent: Parent) -> None:

@@ -20,12 +20,20 @@ from trainers.config import EvaluationConfig, Parent, RunConfig
 from trainers.data import prepare
 from trainers.evaluation.grid import evaluation_steps, resume_points
 from trainers.evaluation.scoring import evaluate
-from trainers.machine.numerics import describe, peak_memory, settle
+from trainers.machine.memory import allocation_errors
+from trainers.machine.numerics import configure_process, describe, peak_memory
 from trainers.machine.workers import ALONE, Workers
 from trainers.run.learner import Learner, Window
 from trainers.run.lineage import inherit
-from trainers.state.checkpoint import Keeper, Onlooker, Retention, Rhythm, Snapshot, resumable
+from trainers.state.checkpoint import (
+    CheckpointPolicy,
+    CheckpointWriter,
+    NullCheckpointWriter,
+    Snapshot,
+    resumable,
+)
 from trainers.state.folder import Attempt, Commit, Event, Origin, RunFolder
+from trainers.state.retention import RetentionPolicy
 
 Report = Callable[[Event], None]
 
@@ -53,6 +61,7 @@ class Result:
         return self.evaluations[-1] if self.evaluations else None
 
 
+@allocation_errors()
 def train(
     config: RunConfig,
     folder: str | os.PathLike[str] | RunFolder,
@@ -61,7 +70,7 @@ def train(
     report: Report | None = None,
     stop: Callable[[], bool] | None = None,
     branch_steps: Iterable[int] = (),
-    rhythm: Rhythm | None = None,
+    checkpoint_policy: CheckpointPolicy | None = None,
     workers: Workers = ALONE,
 ) -> Result:
     """Train a run to ``config.steps``, from wherever its folder stands.
@@ -85,18 +94,25 @@ def train(
     folder.check(config)
     commit = folder.last_commit()
     if commit is None or (commit.step < config.steps and commit.state != "diverged"):
-        device = settle(config.resources)
+        device = configure_process(config.resources)
         with workers.turns():
             dataset = prepare(
                 config.data, Path(data_root) if data_root is not None else default_data_root(folder)
             )
         learner = Learner(config, dataset, device, workers=workers)
         with workers.turns():
-            run = _begin(config, folder, learner, report, frozenset(branch_steps), rhythm or Rhythm())
-        with run.keeper:
+            run = _begin(
+                config,
+                folder,
+                learner,
+                report,
+                frozenset(branch_steps),
+                checkpoint_policy or CheckpointPolicy(),
+            )
+        with run.writer:
             run.go(stop or (lambda: False))
             with workers.turns():
-                run.keeper.drain()
+                run.writer.drain()
     return result(config, folder)
 
 
@@ -106,7 +122,7 @@ def _begin(
     learner: Learner,
     report: Report | None,
     branch_steps: frozenset[int],
-    rhythm: Rhythm,
+    checkpoint_policy: CheckpointPolicy,
 ) -> _Run:
     """Take the run over, and bring its learner to where it stands. A worker that is not the first writes and
     reports nothing, and finds on the disk what the first one starts from.
@@ -115,13 +131,17 @@ def _begin(
     attempt = folder.begin(config) if workers.first else Attempt(folder, folder.last_commit() or Commit())
     evaluation = folder.config().evaluation
     grid = evaluation_grid(config, evaluation)
-    retention = Retention(config.keep, grid, branch_steps, frozenset(resume_points(sorted(grid))))
-    keeper = Keeper(attempt, retention, rhythm) if workers.first else Onlooker(attempt)
-    told = report if report is not None and workers.first else lambda event: None
-    run = _Run(config, folder, learner, keeper, told, evaluation, grid)
+    retention = RetentionPolicy.of(config.keep, grid, resume_points(sorted(grid)), branch_steps)
+    writer = (
+        CheckpointWriter(attempt, retention, checkpoint_policy)
+        if workers.first
+        else NullCheckpointWriter(attempt)
+    )
+    tell = report if report is not None and workers.first else lambda event: None
+    run = _Run(config, folder, learner, writer, tell, evaluation, grid, branch_steps)
     run.start()
     if workers.size > 1:
-        keeper.drain()
+        writer.drain()
     return run
 
 
@@ -169,13 +189,15 @@ class _Run:
         config: RunConfig,
         folder: RunFolder,
         learner: Learner,
-        keeper: Keeper,
+        writer: CheckpointWriter,
         report: Report,
         evaluation: EvaluationConfig,
         grid: frozenset[int],
+        branch_steps: frozenset[int],
     ) -> None:
-        self.config, self.folder, self.learner, self.keeper = config, folder, learner, keeper
-        self.report, self.evaluation, self.grid = report, evaluation, grid
+        self.config, self.folder, self.learner, self.writer = config, folder, learner, writer
+        self.report, self.evaluation = report, evaluation
+        self.grid, self.branch_steps = grid, branch_steps
         self.flops_per_token = flops.training_flops(config)
         self.unique = learner.dataset.unique_tokens
         self.began = self.mark = time.monotonic()
@@ -188,8 +210,8 @@ class _Run:
         self.telemetry(
             {
                 "event": "attempt",
-                "step": self.keeper.attempt.newest.step,
-                "attempt": self.keeper.attempt.name,
+                "step": self.writer.attempt.newest.step,
+                "attempt": self.writer.attempt.name,
                 "time": time.time(),
                 "numerics": describe(
                     self.learner.device,
@@ -200,20 +222,20 @@ class _Run:
                 ),
             }
         )
-        commit = self.keeper.attempt.newest
+        commit = self.writer.attempt.newest
         snapshot = resumable(self.folder, commit, self.config.steps)
         if snapshot is not None:
             self.learner.restore(snapshot)
             if snapshot.step != commit.step:  # what lies behind a damaged checkpoint is done again
-                self.keeper.restart_history(self.folder.history(until=snapshot.step))
+                self.writer.restart_history(self.folder.history(until=snapshot.step))
         elif not self._start_from_trunk():
-            self.keeper.restart_history([])
+            self.writer.restart_history([])
             parent = self.config.init if isinstance(self.config.init, Parent) else None
             if parent is not None:
                 inherit(self.learner, self.folder, parent)
             self.history(self.description())
             if parent is not None:
-                self.keeper.commit(self.learner.step, self._whole, "running")
+                self.writer.commit(self.learner.step, self._whole, "running")
         self.marked_tokens = self.learner.tokens
 
     def _start_from_trunk(self) -> bool:
@@ -229,46 +251,46 @@ class _Run:
         if snapshot is None:
             return False
         self.learner.restore(snapshot)
-        self.keeper.restart_history(folder.history(until=snapshot.step))
+        self.writer.restart_history(folder.history(until=snapshot.step))
         origin = Origin(run=trunk.training_key, step=snapshot.step)
-        self.keeper.commit(snapshot.step, self._whole, "running", trunk=origin)
+        self.writer.commit(snapshot.step, self._whole, "running", trunk=origin)
         return True
 
     # --- the loop ---
 
     def go(self, stop: Callable[[], bool]) -> None:
         """Train until the end, ``stop``, or divergence."""
-        learner, keeper = self.learner, self.keeper
+        learner, writer = self.learner, self.writer
         try:
             while learner.step < self.config.steps:
                 if self.learner.workers.first_says(stop):
-                    if learner.step > keeper.committed:
+                    if learner.step > writer.committed:
                         self._speed()
-                        keeper.commit(learner.step, self._whole, "running")
+                        writer.commit(learner.step, self._whole, "running")
                     return
                 learner.update()
                 self._after(learner.step)
         except Diverged:
             self.history({"event": "diverged", "step": learner.step})
-            keeper.commit(learner.step, None, "diverged")
+            writer.commit(learner.step, None, "diverged")
 
     def _after(self, step: int) -> None:
         """What follows an update: a point of the curve, an evaluation, a checkpoint, a commit; each where it
         is due.
         """
-        keeper, last = self.keeper, step == self.config.steps
+        writer, last = self.writer, step == self.config.steps
         if on_curve(step):
             self._curve()
         evaluated = step in self.grid
         if evaluated:
             self._evaluate()
-        commits = last or step in keeper.retention.branch_steps or keeper.due(evaluated)
+        commits = last or step in self.branch_steps or writer.due(evaluated)
         if evaluated or commits:
             self._speed()
         if commits:
-            keeper.commit(step, self._whole, "done" if last else "running")
-        elif keeper.retention.wants_weights(step):
-            keeper.write(lambda: self.learner.snapshot(keeper.retention.wants_state(step)))
+            writer.commit(step, self._whole, "done" if last else "running")
+        elif step in writer.retention.weights:
+            writer.write(lambda: self.learner.snapshot(step in writer.retention.states))
 
     def _whole(self) -> Snapshot:
         return self.learner.snapshot(with_state=True)
@@ -277,12 +299,12 @@ class _Run:
 
     def history(self, event: Event) -> None:
         """Record a deterministic event and report it."""
-        self.keeper.history(event)
+        self.writer.history(event)
         self.report(event)
 
     def telemetry(self, event: Event) -> None:
         """Record an event of this attempt alone and report it."""
-        self.keeper.telemetry(event)
+        self.writer.telemetry(event)
         self.report(event)
 
     def description(self) -> Event:
@@ -337,7 +359,7 @@ class _Run:
     def _evaluate(self) -> None:
         began = time.monotonic()
         learner = self.learner
-        found = evaluate(
+        evaluation = evaluate(
             learner.evaluated,
             self.config.objective,
             learner.dataset,
@@ -346,13 +368,13 @@ class _Run:
         )
         learner.model.train()
         self.evaluating += time.monotonic() - began
-        if not (math.isfinite(found.a.nll) and math.isfinite(found.b.nll)):
+        if not (math.isfinite(evaluation.a.nll) and math.isfinite(evaluation.b.nll)):
             raise Diverged
-        self.history({"event": "evaluation", **self._position(), **found.event()})
+        self.history({"event": "evaluation", **self._position(), **evaluation.event()})
 
     def _speed(self) -> None:
         """Telemetry since the last of its kind."""
-        now, keeper = time.monotonic(), self.keeper
+        now, writer = time.monotonic(), self.writer
         elapsed = max(now - self.mark - self.evaluating, 1e-9)
         self.telemetry(
             {
@@ -362,8 +384,8 @@ class _Run:
                 "tokens_per_second": (self.learner.tokens - self.marked_tokens) / elapsed,
                 "train_seconds": elapsed,
                 "evaluation_seconds": self.evaluating,
-                "checkpoint_stall_seconds": keeper.stalled,
-                "checkpoint_seconds": keeper.busy,
+                "checkpoint_stall_seconds": writer.stalled,
+                "checkpoint_seconds": writer.busy,
                 "peak_memory_bytes": peak_memory(self.learner.device),
             }
         )

@@ -9,23 +9,19 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from trainers.components.component import digest
+from trainers.components.errors import CheckpointGone, Corrupt, UserError
 from trainers.config import EvaluationConfig, Parent, Resources, RunConfig, Scratch
 from trainers.data import prepare
 from trainers.evaluation.scoring import Half, evaluate, scoring, to_precision
 from trainers.flops import training_flops
-from trainers.machine.numerics import describe, settle
+from trainers.machine.memory import allocation_errors
+from trainers.machine.numerics import configure_process, describe
 from trainers.objectives.masked_diffusion.likelihood import DecodingOrder, exact_under_order
 from trainers.run.learner import Learner
 from trainers.run.lineage import inherit
 from trainers.run.loop import default_data_root
 from trainers.state.checkpoint import Snapshot, read, resumable
-from trainers.state.folder import Corrupt, Event, RunFolder, step_of
-
-
-class CheckpointGone(LookupError):
-    """The weights of a step are not kept; the run would have to be trained again (``retrain: checkpoint
-    gone``).
-    """
+from trainers.state.folder import Event, RunFolder, step_of
 
 
 def score_key(config: RunConfig, step: int, evaluation: EvaluationConfig, precise: bool) -> str:
@@ -62,6 +58,7 @@ def state_before(folder: RunFolder, step: int) -> Snapshot | None:
     return state_before(folder.sibling(commit.trunk.run), min(step, commit.trunk.step))
 
 
+@allocation_errors()
 def rescore(
     folder: str | os.PathLike[str] | RunFolder,
     steps: int | Iterable[int],
@@ -103,6 +100,7 @@ def rescore(
     return [found[step] for step in asked]
 
 
+@allocation_errors()
 def decode(
     folder: str | os.PathLike[str] | RunFolder,
     step: int,
@@ -123,7 +121,7 @@ def decode(
     config = folder.config()
     objective = config.objective
     if "mask" not in objective.extra_tokens or objective.likelihood != "upper_bound":
-        raise ValueError(f"objective {objective.name!r} has no decoding orders: only masked diffusion has")
+        raise UserError(f"objective {objective.name!r} has no decoding orders: only masked diffusion has")
     evaluation = config.evaluation.model_copy(update={"sequences": sequences})
     keys = {
         order: digest([score_key(config, step, evaluation, False), "decoding", order, 1]) for order in orders
@@ -160,7 +158,7 @@ class _Reader:
     ) -> None:
         self.folder, self.replay = folder, replay
         self.config = config.model_copy(update={"resources": resources})
-        self.device = settle(resources)
+        self.device = configure_process(resources)
         self.dataset = prepare(config.data, root)
         self.learner = Learner(self.config, self.dataset, self.device)
         self.live = isinstance(config.init, Scratch)

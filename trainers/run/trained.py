@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trainers.components.errors import CheckpointGone
 from trainers.components.lazy import torch
 from trainers.config import RunConfig
 from trainers.data import prepare
@@ -37,7 +38,7 @@ class Trained:
     ) -> Trained:
         """The checkpoint at ``step``, by default the newest; `rescore.CheckpointGone` if it is not kept."""
         from trainers.run.learner import Learner
-        from trainers.run.rescoring import CheckpointGone, checkpoint_at
+        from trainers.run.rescoring import checkpoint_at
 
         folder = RunFolder.of(folder)
         if step is None:

@@ -1,4 +1,4 @@
-"""Checkpoints: what they hold, how they become bytes, which of them stay, and when a run commits.
+"""Checkpoints: what they hold, how they become bytes, when they are written, and the writer.
 
 A checkpoint is two safetensors objects. *Weights*: parameters, buffers (an objective's state among them) and
 the average; enough to evaluate, sample and export. *State*: the optimizer's moments and the window of the
@@ -13,25 +13,26 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
 import safetensors
 import torch
 from safetensors.torch import load
 from torch import Tensor
 
+from trainers.components.errors import Corrupt
 from trainers.state.folder import (
     Attempt,
+    Checkpoint,
     Commit,
-    Corrupt,
-    Kept,
     RunFolder,
     State,
     json_line,
     object_name,
     segment_name,
 )
+from trainers.state.retention import RetentionPolicy
 
 Tensors = dict[str, Tensor]
 Counters = dict[str, Any]
@@ -63,8 +64,8 @@ class Snapshot:
     counters: Counters
 
 
-Take = Callable[[], Snapshot]
-"""Takes the copy; its time counts as a stall."""
+TakeSnapshot = Callable[[], Snapshot]
+"""A function that copies the learner; its time counts as a stall."""
 
 
 def encode(tensors: Mapping[str, Tensor], counters: Counters) -> Iterator[bytes | memoryview]:
@@ -127,7 +128,7 @@ def resumable(folder: RunFolder, commit: Commit, until: int) -> Snapshot | None:
 
 
 @dataclass(frozen=True)
-class Rhythm:
+class CheckpointPolicy:
     """When to commit: at an evaluation once ``seconds`` have passed and checkpoints have cost at most
     ``share`` of the time.
 
@@ -143,61 +144,26 @@ class Rhythm:
         return elapsed >= (least if evaluated else 4 * least)
 
 
-@dataclass(frozen=True)
-class Retention:
-    """Which checkpoints stay: ``last`` the newest; ``branches`` and ``branch_steps`` too; ``evals`` and every
-    evaluation's too.
-    """
-
-    keep: Literal["last", "evals", "branches"]
-    evaluations: frozenset[int]
-    branch_steps: frozenset[int] = frozenset()
-    states: frozenset[int] = field(default_factory=frozenset)
-
-    def wants_weights(self, step: int) -> bool:
-        """Whether the weights at ``step`` stay for good."""
-        return (self.keep == "evals" and step in self.evaluations) or self.wants_state(step)
-
-    def wants_state(self, step: int) -> bool:
-        """Whether the optimizer state at ``step`` stays for good."""
-        return (self.keep == "evals" and step in self.states) or (
-            self.keep != "last" and step in self.branch_steps
-        )
-
-    def prune(self, checkpoints: Mapping[int, Kept]) -> dict[int, Kept]:
-        """What stays of ``checkpoints``: what is wanted for good, and the newest that training can go on
-        from.
-        """
-        newest = max((s for s, kept in checkpoints.items() if kept.state), default=None)
-        stay: dict[int, Kept] = {}
-        for step, kept in sorted(checkpoints.items()):
-            if step == newest or self.wants_state(step):
-                stay[step] = kept
-            elif self.wants_weights(step):
-                stay[step] = Kept(weights=kept.weights)
-        return stay
-
-
-class Keeper:
+class CheckpointWriter:
     """Writes an attempt's events, checkpoints and commits, in one background thread, in order.
 
-    An error there (:class:`~trainers.state.folder.Superseded`, a full disk) is raised in the training
+    An error there (:class:`~trainers.components.errors.Superseded`, a full disk) is raised in the training
     thread at its next call. ``stalled`` are the seconds that training waited, ``busy`` those that the
     background thread worked.
     """
 
-    def __init__(self, attempt: Attempt, retention: Retention, rhythm: Rhythm) -> None:
-        self.attempt, self.retention, self.rhythm = attempt, retention, rhythm
+    def __init__(self, attempt: Attempt, retention: RetentionPolicy, policy: CheckpointPolicy) -> None:
+        self.attempt, self.retention, self.policy = attempt, retention, policy
         self.stalled = self.busy = 0.0
         self._history: list[bytes] = []
         self._telemetry: list[bytes] = []
-        self._written: dict[int, Kept] = {}
+        self._written: dict[int, Checkpoint] = {}
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._jobs: deque[Future[None]] = deque()
         self._from, self._restarted = attempt.newest.step, False
         self._last_commit, self._cost_before = time.monotonic(), 0.0
 
-    def __enter__(self) -> Keeper:
+    def __enter__(self) -> CheckpointWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -226,14 +192,14 @@ class Keeper:
     def due(self, evaluated: bool) -> bool:
         """Whether a commit is due."""
         cost = self.stalled + self.busy - self._cost_before
-        return self.rhythm.due(time.monotonic() - self._last_commit, cost, evaluated)
+        return self.policy.due(time.monotonic() - self._last_commit, cost, evaluated)
 
-    def write(self, take: Take) -> None:
+    def write(self, take: TakeSnapshot) -> None:
         """Write a checkpoint for the next commit to name."""
         snapshot = self._taken(take)
         self._submit(lambda: self._write(snapshot))
 
-    def commit(self, step: int, take: Take | None, state: State, **changes: Any) -> None:
+    def commit(self, step: int, take: TakeSnapshot | None, state: State, **changes: Any) -> None:
         """Commit everything up to ``step``, with a checkpoint (without one where a run ends diverged)."""
         snapshot = None if take is None else self._taken(take)
         history, telemetry, start = b"".join(self._history), b"".join(self._telemetry), self._from
@@ -256,7 +222,7 @@ class Keeper:
 
         self._submit(job)
 
-    def _taken(self, take: Take) -> Snapshot:
+    def _taken(self, take: TakeSnapshot) -> Snapshot:
         began = time.monotonic()
         snapshot = take()
         self.stalled += time.monotonic() - began
@@ -277,7 +243,7 @@ class Keeper:
             state = self.attempt.put(
                 object_name(name, step, "state"), encode(snapshot.state, snapshot.counters)
             )
-        self._written[step] = Kept(weights=weights, state=state)
+        self._written[step] = Checkpoint(weights=weights, state=state)
 
     def _submit(self, job: Callable[[], None]) -> None:
         """Queue a job; wait while two are queued already, so that at most two snapshots are held."""
@@ -296,11 +262,11 @@ class Keeper:
         self.stalled += time.monotonic() - began
 
 
-class Onlooker(Keeper):
-    """The keeper of a worker that writes nothing, for the first one writes everything."""
+class NullCheckpointWriter(CheckpointWriter):
+    """The writer of every worker but the first: it writes nothing, for the first one writes everything."""
 
     def __init__(self, attempt: Attempt) -> None:
-        super().__init__(attempt, Retention("last", frozenset()), Rhythm())
+        super().__init__(attempt, RetentionPolicy(), CheckpointPolicy())
 
     def history(self, event: dict[str, Any]) -> None: ...
 
@@ -311,5 +277,5 @@ class Onlooker(Keeper):
     def due(self, evaluated: bool) -> bool:
         return False
 
-    def commit(self, step: int, take: Take | None, state: State, **changes: Any) -> None:
+    def commit(self, step: int, take: TakeSnapshot | None, state: State, **changes: Any) -> None:
         self._from = step

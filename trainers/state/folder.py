@@ -27,6 +27,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from trainers.components.component import Frozen
+from trainers.components.errors import Corrupt, Superseded, WrongRun
 from trainers.config import RunConfig
 from trainers.state.storage import Chunks, LocalStorage, Storage
 
@@ -36,20 +37,6 @@ Event = dict[str, Any]
 Events = list[Event]
 
 
-class Superseded(RuntimeError):
-    """A newer attempt has taken the run over; this one must stop, and nothing that it has not committed
-    counts.
-    """
-
-
-class Corrupt(RuntimeError):
-    """An object is not what the commit that names it says."""
-
-
-class WrongRun(ValueError):
-    """The folder holds another run than the one asked for."""
-
-
 class Object(Frozen):
     """An object that a commit names: its SHA-256 and size."""
 
@@ -57,7 +44,7 @@ class Object(Frozen):
     bytes: int
 
 
-class Kept(Frozen):
+class Checkpoint(Frozen):
     """A checkpoint: the weights, and where training can go on from it also the state (optimizer, counters,
     ...).
     """
@@ -80,7 +67,7 @@ class Commit(Frozen):
     attempt: str = ""
     step: int = 0
     state: State = "running"
-    checkpoints: dict[int, Kept] = Field(default_factory=dict)
+    checkpoints: dict[int, Checkpoint] = Field(default_factory=dict)
     history: tuple[str, ...] = ()
     telemetry: tuple[str, ...] = ()
     objects: dict[str, Object] = Field(default_factory=dict)

@@ -19,7 +19,7 @@ from orchestrator.planning.plans import GONE, Plan, plan
 from tests.paths import ROOT
 from trainers.config import RunConfig
 from trainers.evaluation.grid import evaluation_steps
-from trainers.state.folder import Kept, RunFolder, json_line
+from trainers.state.folder import Checkpoint, RunFolder, json_line
 
 SWEEPS = sorted((ROOT / "sweeps").glob("*.yaml"))
 FIXED = {"estimator": Estimator(gemm=1e11)}
@@ -42,7 +42,7 @@ def trained(
     for at, whole in kept.items():
         weights = attempt.put(f"objects/{attempt.name}-{at:08d}.weights.safetensors", b"w")
         moments = attempt.put(f"objects/{attempt.name}-{at:08d}.state.safetensors", b"s") if whole else None
-        checkpoints[at] = Kept(weights=weights, state=moments)
+        checkpoints[at] = Checkpoint(weights=weights, state=moments)
     speed = {
         "event": "speed",
         "step": step,

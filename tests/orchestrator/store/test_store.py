@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.store.store import ENVIRONMENT, Store, create, write_atomic
+from orchestrator.store.store import ENVIRONMENT, Store, UnknownRun, create, write_atomic
 
 
 def test_where_the_store_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,7 +50,7 @@ def test_keys_by_their_beginning(tmp_path: Path) -> None:
     assert store.find("abc") == "abc1"
     assert store.find("abc1-200") == "abc1", "an end point's key will do"
     for wrong, message in (("ab", "2 runs start with it"), ("zz", "no run starts with it"), ("", "no run")):
-        with pytest.raises(KeyError, match=message):
+        with pytest.raises(UnknownRun, match=message):
             store.find(wrong)
 
 

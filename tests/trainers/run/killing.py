@@ -18,7 +18,7 @@ import torch
 
 from trainers.config import RunConfig
 from trainers.run.loop import train
-from trainers.state.checkpoint import Rhythm
+from trainers.state.checkpoint import CheckpointPolicy
 from trainers.state.folder import RunFolder
 from trainers.state.storage import Chunks, LocalStorage
 
@@ -75,8 +75,14 @@ def attempt(config: RunConfig, folder: Path, data: Path, steps: int | None, piec
             return False
 
         storage = Deadly(folder.parent, pieces, told)
-        rhythm = Rhythm(seconds=0, share=float("inf"))
-        train(config, RunFolder(folder.name, storage), data_root=data, stop=stop, rhythm=rhythm)
+        checkpoint_policy = CheckpointPolicy(seconds=0, share=float("inf"))
+        train(
+            config,
+            RunFolder(folder.name, storage),
+            data_root=data,
+            stop=stop,
+            checkpoint_policy=checkpoint_policy,
+        )
         os._exit(0)
     os.close(told)
     with open(heard) as pipe:

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from trainers.components.errors import CheckpointGone
 from trainers.config import RunConfig
 from trainers.evaluation.scoring import evaluate_decoding
 from trainers.run.loop import train
-from trainers.run.rescoring import CheckpointGone, decode
+from trainers.run.rescoring import decode
 from trainers.run.trained import Trained
 from trainers.state.folder import RunFolder
 

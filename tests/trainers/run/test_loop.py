@@ -12,19 +12,19 @@ import numpy as np
 import pytest
 import torch
 
+from trainers.components.errors import CheckpointGone, MissingParent, WrongRun
 from trainers.config import EvaluationConfig, Resources, RunConfig
 from trainers.data import prepare
 from trainers.objectives.base import Term
 from trainers.run import loop as train_module
 from trainers.run.learner import Learner
-from trainers.run.lineage import MissingParent
 from trainers.run.loop import evaluation_grid, on_curve, train
-from trainers.run.rescoring import CheckpointGone, rescore
-from trainers.state.checkpoint import Rhythm, Snapshot, read
-from trainers.state.folder import Commit, RunFolder, WrongRun, json_line
+from trainers.run.rescoring import rescore
+from trainers.state.checkpoint import CheckpointPolicy, Snapshot, read
+from trainers.state.folder import Commit, RunFolder, json_line
 
 Tiny = Callable[..., RunConfig]
-EVERY = Rhythm(0, float("inf"))
+EVERY = CheckpointPolicy(0, float("inf"))
 
 
 def lines(folder: RunFolder, until: int | None = None) -> list[bytes]:
@@ -188,7 +188,7 @@ def test_divergence_is_a_state(tiny: Tiny, tmp_path: Path, data_root: Path, monk
         return {name: value * (float("nan") if self.step == 22 else 1) for name, value in values.items()}
 
     monkeypatch.setattr(Learner, "gradients", explode)
-    result = train(tiny(), tmp_path / "run", data_root=data_root, rhythm=EVERY)
+    result = train(tiny(), tmp_path / "run", data_root=data_root, checkpoint_policy=EVERY)
     assert (result.state, result.step) == ("diverged", 23)
     assert result.history[-1] == {"event": "diverged", "step": 23}
     assert max(last(result.folder).checkpoints) <= 22
@@ -197,7 +197,7 @@ def test_divergence_is_a_state(tiny: Tiny, tmp_path: Path, data_root: Path, monk
 
 
 def test_damage_costs_work_and_changes_nothing(tiny: Tiny, tmp_path: Path, data_root: Path) -> None:
-    train(tiny(steps=25), tmp_path / "run", data_root=data_root, rhythm=EVERY)
+    train(tiny(steps=25), tmp_path / "run", data_root=data_root, checkpoint_policy=EVERY)
     newest = last(RunFolder(tmp_path / "run")).checkpoints[25]
     (tmp_path / "run" / str(newest.state)).write_bytes(b"torn")
     repaired = train(tiny(), tmp_path / "run", data_root=data_root)

@@ -14,7 +14,7 @@ import torch
 from tests.paths import ROOT
 from trainers.config import RunConfig
 from trainers.run.loop import train
-from trainers.state.checkpoint import Rhythm, read
+from trainers.state.checkpoint import CheckpointPolicy, read
 from trainers.state.folder import RunFolder
 
 EVERYTHING = {
@@ -98,5 +98,7 @@ def test_committing_often_or_rarely_gives_the_same_history(
 ) -> None:
     config = tiny(objective="masked_diffusion", ema=0.9)
     rare = train(config, tmp_path / "rare", data_root=data_root)
-    often = train(config, tmp_path / "often", data_root=data_root, rhythm=Rhythm(0, float("inf")))
+    often = train(
+        config, tmp_path / "often", data_root=data_root, checkpoint_policy=CheckpointPolicy(0, float("inf"))
+    )
     assert_same_run(rare.folder, often.folder)

@@ -11,18 +11,19 @@ import safetensors.torch
 import torch
 
 import trainers
+from trainers.components.errors import Corrupt, Superseded
 from trainers.config import RunConfig
 from trainers.state.checkpoint import (
-    Keeper,
-    Retention,
-    Rhythm,
+    CheckpointPolicy,
+    CheckpointWriter,
     Snapshot,
     decode,
     encode,
     read,
     resumable,
 )
-from trainers.state.folder import Corrupt, Kept, RunFolder, Superseded
+from trainers.state.folder import Checkpoint, RunFolder
+from trainers.state.retention import RetentionPolicy
 
 TENSORS = {
     "matrix": torch.arange(6, dtype=torch.float32).view(2, 3),
@@ -97,26 +98,31 @@ def unpickling(source: str) -> list[str]:
     [("last", {12}, {12}), ("branches", {7, 12}, {7, 12}), ("evals", {4, 7, 8, 12}, {4, 7, 12})],
 )
 def test_retention(keep: str, weights: set[int], states: set[int]) -> None:
-    policy = Retention(keep, frozenset({4, 8}), frozenset({7}), frozenset({4}))  # type: ignore[arg-type]
-    stay = policy.prune({step: Kept(weights="w", state="s") for step in (4, 7, 8, 9, 12)})
+    policy = RetentionPolicy.of(keep, {4, 8}, {4}, {7})  # type: ignore[arg-type]
+    stay = policy.prune({step: Checkpoint(weights="w", state="s") for step in (4, 7, 8, 9, 12)})
     assert set(stay) == weights
     assert {step for step, kept in stay.items() if kept.state} == states
 
 
 def test_weights_alone_are_never_what_training_goes_on_from() -> None:
-    policy = Retention("last", frozenset({12}))
-    stay = policy.prune({8: Kept(weights="w", state="s"), 12: Kept(weights="w")})
-    assert set(stay) == {8}
+    stay = RetentionPolicy().prune(
+        {
+            4: Checkpoint(weights="w", state="s"),
+            8: Checkpoint(weights="w", state="s"),
+            12: Checkpoint(weights="w"),
+        }
+    )
+    assert {step: checkpoint.state for step, checkpoint in stay.items()} == {8: "s", 12: None}
 
 
 def test_rhythm() -> None:
-    rhythm = Rhythm(seconds=10, share=0.02)
-    assert not rhythm.due(9, 0.0, evaluated=True)
-    assert rhythm.due(10, 0.0, evaluated=True)
-    assert not rhythm.due(10, 1.0, evaluated=True), "a checkpoint of a second is made once in fifty"
-    assert rhythm.due(50, 1.0, evaluated=True)
-    assert not rhythm.due(39, 0.0, evaluated=False)
-    assert rhythm.due(40, 0.0, evaluated=False)
+    policy = CheckpointPolicy(seconds=10, share=0.02)
+    assert not policy.due(9, 0.0, evaluated=True)
+    assert policy.due(10, 0.0, evaluated=True)
+    assert not policy.due(10, 1.0, evaluated=True), "a checkpoint of a second is made once in fifty"
+    assert policy.due(50, 1.0, evaluated=True)
+    assert not policy.due(39, 0.0, evaluated=False)
+    assert policy.due(40, 0.0, evaluated=False)
 
 
 def snapshot(step: int) -> Snapshot:
@@ -125,11 +131,11 @@ def snapshot(step: int) -> Snapshot:
 
 def test_the_newest_undamaged_checkpoint_is_found(tmp_path: Path, tiny: Callable[..., RunConfig]) -> None:
     folder = RunFolder(tmp_path / "run")
-    policy = Retention("evals", frozenset({4, 8}), states=frozenset({4, 8}))
-    with Keeper(folder.begin(tiny()), policy, Rhythm()) as keeper:
-        keeper.write(lambda: snapshot(4))
-        keeper.commit(8, lambda: snapshot(8), "running")
-        keeper.drain()
+    policy = RetentionPolicy(frozenset({4, 8}), frozenset({4, 8}))
+    with CheckpointWriter(folder.begin(tiny()), policy, CheckpointPolicy()) as writer:
+        writer.write(lambda: snapshot(4))
+        writer.commit(8, lambda: snapshot(8), "running")
+        writer.drain()
     commit = folder.last_commit()
     assert commit is not None and set(commit.checkpoints) == {4, 8}
     found = resumable(folder, commit, 100)
@@ -145,8 +151,8 @@ def test_the_newest_undamaged_checkpoint_is_found(tmp_path: Path, tiny: Callable
 
 def test_an_error_while_writing_reaches_training(tmp_path: Path, tiny: Callable[..., RunConfig]) -> None:
     folder = RunFolder(tmp_path / "run")
-    with Keeper(folder.begin(tiny()), Retention("last", frozenset()), Rhythm()) as keeper:
+    with CheckpointWriter(folder.begin(tiny()), RetentionPolicy(), CheckpointPolicy()) as writer:
         folder.begin(tiny())
-        keeper.commit(3, lambda: snapshot(3), "running")
+        writer.commit(3, lambda: snapshot(3), "running")
         with pytest.raises(Superseded):
-            keeper.drain()
+            writer.drain()

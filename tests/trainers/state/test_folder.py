@@ -8,14 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from trainers.components.errors import Corrupt, Superseded, WrongRun
 from trainers.config import RunConfig
 from trainers.state.folder import (
     Attempt,
-    Corrupt,
-    Kept,
+    Checkpoint,
     RunFolder,
-    Superseded,
-    WrongRun,
     collect,
     differences,
     garbage,
@@ -32,7 +30,7 @@ def write(attempt: Attempt, step: int, state: str = "running", start: int = 0) -
     moments = attempt.put(object_name(attempt.name, step, "state"), [b"s", b"%d" % step])
     name = segment_name(attempt.name, start, step, "history")
     segment = attempt.put(name, json_line({"event": "train", "step": step}))
-    kept = {step: Kept(weights=weights, state=moments)}
+    kept = {step: Checkpoint(weights=weights, state=moments)}
     attempt.commit(step=step, state=state, checkpoints=kept, history=(*attempt.newest.history, segment))
 
 

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from trainers.components.component import digest
+from trainers.components.errors import UserError
 from trainers.data.base import Corpus, Document, corpora
 from trainers.data.corpora.text import cache_folder, paragraphs, split_by_hash
 from trainers.data.files import read_json, write_json
@@ -64,7 +65,7 @@ class HuggingFace(Corpus):
         datasets = self._package("datasets")
         rows = datasets.load_dataset(self.dataset, self.config, split=self.split, revision=self._commit())
         if self.field not in rows.column_names:
-            raise ValueError(
+            raise UserError(
                 f"data.corpus.field: no column {self.field!r}; there are {', '.join(rows.column_names)}"
             )
         for row in rows:
@@ -86,5 +87,5 @@ class HuggingFace(Corpus):
     def _package(self, name: str) -> Any:
         lacking = self.lacks()
         if lacking is not None:
-            raise ValueError(f"data.corpus: {lacking}")
+            raise UserError(f"data.corpus: {lacking}")
         return importlib.import_module(name)

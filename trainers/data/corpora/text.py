@@ -15,6 +15,7 @@ from typing import Annotated, Any, BinaryIO, ClassVar, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from trainers.components.component import COSMETIC, LOCATION, digest
+from trainers.components.errors import UserError
 from trainers.data import hashing
 from trainers.data.base import Amount, Corpus, Document, corpora
 from trainers.data.files import read_json, replacing, write_json
@@ -126,7 +127,7 @@ class Text(Corpus):
         shas = [file_sha256(p) for p in local]
         for name, sha, expected in zip(paths, shas, declared, strict=True):
             if expected is not None and sha != expected:
-                raise ValueError(f"data.corpus.sha256: {name} has {sha}, not the declared {expected}")
+                raise UserError(f"data.corpus.sha256: {name} has {sha}, not the declared {expected}")
         # Ordered by content, so that names do not matter.
         for sha, path, name in sorted(zip(shas, local, paths, strict=True), key=lambda x: x[0]):
             source = sha[:12] if len(paths) <= _MOST_SOURCES else "text"
@@ -140,7 +141,7 @@ class Text(Corpus):
         for pattern in self.files:
             matches = _expand(pattern)
             if not matches:
-                raise ValueError(f"data.corpus.files: no file matches {pattern!r}")
+                raise UserError(f"data.corpus.files: no file matches {pattern!r}")
             found += matches
         for path in found:
             _format(path)
@@ -168,7 +169,7 @@ def _expand(pattern: str) -> list[str]:
 def _format(path: str) -> str:
     suffix = Path(path).suffix.lower()
     if suffix not in FORMATS:
-        raise ValueError(f"data.corpus.files: {path!r} is none of {', '.join(FORMATS)}")
+        raise UserError(f"data.corpus.files: {path!r} is none of {', '.join(FORMATS)}")
     return suffix
 
 
@@ -185,7 +186,7 @@ def _records(path: Path, kind: str, field: str) -> Iterator[str]:
 
         table = pyarrow.parquet.ParquetFile(path)
         if field not in table.schema_arrow.names:
-            raise ValueError(
+            raise UserError(
                 f"data.corpus.field: {path} has no column {field!r}; "
                 f"it has {', '.join(table.schema_arrow.names)}"
             )
@@ -197,13 +198,13 @@ def _json(line: str, path: Path, number: int) -> Any:
     try:
         return json.loads(line)
     except json.JSONDecodeError as error:
-        raise ValueError(f"data.corpus.files: line {number} of {path} is no JSON: {error}") from None
+        raise UserError(f"data.corpus.files: line {number} of {path} is no JSON: {error}") from None
 
 
 def _field(record: Any, field: str, where: str) -> str:
     if not isinstance(record, dict) or not isinstance(record.get(field), str):
         known = ", ".join(record) if isinstance(record, dict) else type(record).__name__
-        raise ValueError(f"data.corpus.field: {where} has no text in {field!r}; it has {known}")
+        raise UserError(f"data.corpus.field: {where} has no text in {field!r}; it has {known}")
     return str(record[field])
 
 

