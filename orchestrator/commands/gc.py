@@ -83,7 +83,7 @@ def _delete_checkpoints(
                     commit = run.last_commit()
                     if commit is not None and keep == "evals":
                         policy |= RetentionPolicy(weights=frozenset(commit.checkpoints))
-                    freed[key] += retain(run, policy, dry_run=dry_run)
+                    freed[key] = freed.get(key, 0) + retain(run, policy, dry_run=dry_run)
 
 
 @contextlib.contextmanager
