@@ -187,13 +187,12 @@ def failed(task: str, error: BaseException, progress: int = 0, seconds: float = 
     fingerprint = hashlib.sha256("\n".join([type(error).__name__, *places]).encode()).hexdigest()[:16]
     text = _ANSI.sub("", "".join(traceback.format_exception(error)))
     message = _ANSI.sub("", str(error)).strip() or type(error).__name__
+    plain = isinstance(error, UserError) or message.startswith(type(error).__name__)
     return Outcome(
         task,
         "failed",
         failure=classify(error),
-        message=f"{type(error).__name__}: {message}"
-        if not message.startswith(type(error).__name__)
-        else message,
+        message=message if plain else f"{type(error).__name__}: {message}",
         traceback=text[-20_000:],
         fingerprint=fingerprint,
         progress=progress,

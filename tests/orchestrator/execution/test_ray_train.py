@@ -85,7 +85,7 @@ def test_two_workers_train_a_run(backend: RayBackend, tmp_path: Path) -> None:
 def test_a_workers_error_keeps_its_class(backend: RayBackend, tmp_path: Path) -> None:
     outcome = train(backend, Store(tmp_path), 12, init={"run": "0" * 16, "step": 3})
     assert (outcome.state, outcome.failure) == ("failed", Failure.USER_ERROR)
-    assert outcome.message.startswith("MissingParent: run 0000000000000000 has no checkpoint at step 3")
+    assert outcome.message.startswith("run 0000000000000000 has no checkpoint at step 3")
 
 
 def workers() -> list[psutil.Process]:
