@@ -18,7 +18,7 @@ from pydantic_core import PydanticCustomError
 from trainers.components.component import COSMETIC, Choice, Frozen, Later, digest
 from trainers.components.errors import UserError
 from trainers.components.optimizer import Optimizer, optimizers
-from trainers.components.schedule import WSD, Constant, Schedule, schedules
+from trainers.components.schedule import Constant, Schedule, schedules
 from trainers.data.base import Corpus, Order, Quality, Tokenizer, corpora, orders, qualities, tokenizers
 from trainers.models.base import Model, models
 from trainers.objectives.base import Objective, objectives
@@ -231,11 +231,12 @@ class RunConfig(Frozen):
         return digest([self.training_key, step, self.evaluation.identity()])
 
     def trunk(self) -> RunConfig | None:
-        """The shared constant-rate part of a WSD run, itself a run; None for other schedules."""
-        if not isinstance(self.schedule, WSD):
+        """The shared constant-rate part of this run, itself a run; None where its schedule has none."""
+        steps = self.schedule.trunk_steps(self.steps)
+        if steps is None:
             return None
         constant = Constant(warmup=self.schedule.warmup)
-        return self.model_copy(update={"schedule": constant, "steps": self.schedule.trunk_steps(self.steps)})
+        return self.model_copy(update={"schedule": constant, "steps": steps})
 
     @property
     def tokens_per_step(self) -> int:

@@ -15,7 +15,7 @@ from orchestrator.language.derived.architectures import reshape
 from orchestrator.language.derived.budgets import BudgetError, horizon, parsed, solve
 from orchestrator.language.derived.ladders import SIZES, size
 from orchestrator.language.derived.supply import lacking, shortage
-from orchestrator.language.extension import extended
+from orchestrator.language.extension import extended, extensible
 from orchestrator.language.grid import (
     cell_name,
     cells,
@@ -191,9 +191,10 @@ def _replicate(config: RunConfig, seed: int, pinned: bool) -> RunConfig:
 
 def _warnings(config: RunConfig) -> tuple[str, ...]:
     found = []
-    if config.schedule.name == "cosine":
+    if not extensible(config):
         found.append(
-            "a cosine run cannot be extended, and where it crosses depends on its horizon (measured: +18 %)"
+            f"a {config.schedule.name} run cannot be extended, and the place of its crossover depends on its "
+            "horizon (measured for cosine: +18 %)"
         )
     short = shortage(config.data)
     if short is not None:

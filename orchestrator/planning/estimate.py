@@ -17,7 +17,7 @@ from typing import Any
 
 from trainers.components.component import digest
 from trainers.config import EvaluationConfig, RunConfig
-from trainers.evaluation.grid import evaluation_steps, resume_points
+from trainers.evaluation.grid import evaluation_grid, resume_points
 from trainers.flops import matmul_flops
 from trainers.machine.memory import training_bytes
 from trainers.state.retention import RetentionPolicy
@@ -72,14 +72,6 @@ def scored_tokens(config: RunConfig, evaluation: EvaluationConfig) -> int:
     """Tokens that one evaluation scores: both halves, each draw; an exact likelihood needs one draw."""
     draws = 1 if config.objective.likelihood == "exact" else evaluation.draws
     return 2 * evaluation.sequences * draws * config.data.context
-
-
-def grid(config: RunConfig, evaluation: EvaluationConfig | None = None) -> list[int]:
-    """Steps that a run's end point is evaluated at; the end too where the weights depend on it."""
-    steps = evaluation_steps(evaluation or config.evaluation, config.steps)
-    if config.schedule.depends_on_end and config.steps not in steps:
-        steps = [*steps, config.steps]
-    return steps
 
 
 def sample(config: RunConfig, telemetry: Iterable[dict[str, Any]]) -> Sample | None:
@@ -171,7 +163,7 @@ def disk_bytes(config: RunConfig, steps: int, start: int = 0, branches: Collecti
     counted = config.model.parameters(config.data.tokenizer.vocab, len(config.objective.extra_tokens))
     weights = 4 * (counted.total + counted.extra) * (1 + (config.ema is not None))
     moments = 8 * (counted.total + counted.extra)
-    points = [step for step in grid(config) if step <= steps]
+    points = [step for step in evaluation_grid(config) if step <= steps]
     evaluation = config.evaluation
     draws = 1 if config.objective.likelihood == "exact" else evaluation.draws
     events = len(points) * (400 + 2 * evaluation.sequences * draws * 21) + 150 * (

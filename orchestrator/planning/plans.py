@@ -20,11 +20,12 @@ from typing import Any, Literal
 from orchestrator.language.derived.budgets import unique_tokens
 from orchestrator.language.expansion import EndPoint, Labels, expand
 from orchestrator.language.spec import SweepSpec
-from orchestrator.planning.estimate import Estimator, Sample, disk_bytes, grid, on_card, sample
+from orchestrator.planning.estimate import Estimator, Sample, disk_bytes, on_card, sample
 from orchestrator.planning.trainings import Training, blocked_by, collect, read
 from trainers.components.component import digest
 from trainers.components.source import Issue, SpecError
 from trainers.config import Parent, RunConfig
+from trainers.evaluation.grid import evaluation_grid
 from trainers.flops import matmul_flops, six_nd
 from trainers.state.folder import RunFolder
 
@@ -231,7 +232,7 @@ def segment_seconds(run: Training, estimator: Estimator, start: int, stop: int) 
     """Seconds of steps ``start`` (exclusive) to ``stop`` of a run, evaluations included."""
     if run.diverged or stop <= start:
         return 0.0
-    count = sum(start < step <= stop for step in grid(run.config))
+    count = sum(start < step <= stop for step in evaluation_grid(run.config))
     return estimator.training_seconds(run.config, stop - start) + estimator.evaluation_seconds(
         run.config, count
     )

@@ -5,14 +5,12 @@ from __future__ import annotations
 from orchestrator.language.numbers import human
 from trainers.config import RunConfig
 
-ABBREVIATIONS = {"autoregressive": "AR", "masked_diffusion": "MDM"}
-
 
 def title(config: RunConfig) -> str:
     """A readable name of a run, by what tells runs apart, and nothing that changes: ``AR d64x3 U=10kB
     s0``."""
     model, data = config.model, config.data
-    words = [ABBREVIATIONS.get(config.objective.name, config.objective.name)]
+    words = [config.objective.short]
     width, layers = getattr(model, "width", None), getattr(model, "layers", None)
     words.append(f"d{width}x{layers}" if width and layers else model.name)
     heads = getattr(model, "kv_heads", None)

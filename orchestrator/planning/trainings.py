@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from orchestrator.language.expansion import EndPoint
-from orchestrator.planning.estimate import grid
 from trainers.config import Parent, RunConfig
+from trainers.evaluation.grid import evaluation_grid
 from trainers.state.folder import Commit, RunFolder
 
 
@@ -79,7 +79,7 @@ def read(run: Training, path: Path | None) -> None:
     kind = ("sequences", "draws")
     had: set[int] = set()
     if all(then[name] == getattr(now, name) for name in kind):
-        had = set(grid(run.config, type(now).model_validate(then)))
+        had = set(evaluation_grid(run.config, type(now).model_validate(then)))
     scored = {score["key"] for score in folder.scores()} if folder.list("scores") else set()
     kept = _checkpoints(folder, run.commit)
     wanted = [
@@ -105,7 +105,9 @@ def _checkpoints(folder: RunFolder, commit: Commit) -> dict[int, bool]:
 
 
 def _wanted(run: Training) -> list[int]:
-    return sorted({step for end in run.ends for step in grid(run.config.model_copy(update={"steps": end}))})
+    return sorted(
+        {step for end in run.ends for step in evaluation_grid(run.config.model_copy(update={"steps": end}))}
+    )
 
 
 def blocked_by(runs: dict[str, Training], root: Path | None) -> dict[str, str]:

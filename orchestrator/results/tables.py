@@ -178,6 +178,8 @@ def _mlflow_row(
         "name": name,
         "sweep": sweep or "",
         "objective": tags["objective"],
+        **({"objective_short": tags["objective_short"]} if "objective_short" in tags else {}),
+        **({"annealed": tags["annealed"] == "true"} if "annealed" in tags else {}),
         "seed": int(params.get("seed", 0)),
         **numbers,
         "likelihood": tags["likelihood"],

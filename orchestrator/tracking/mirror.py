@@ -63,7 +63,12 @@ def mirror_run(store: Store, tracker: Callable[[], tracking.Tracker], key: str, 
     created = round(1000 * next((e["time"] for e in telemetry if e["event"] == "attempt"), time.time()))
     mlflow = tracker()
     config = folder.config()
-    tags = {"objective": config.objective.name, "likelihood": config.objective.likelihood}
+    tags = {
+        "objective": config.objective.name,
+        "objective_short": config.objective.short,
+        "likelihood": config.objective.likelihood,
+        "annealed": str(config.schedule.anneals).lower(),
+    }
     params = metrics.params((folder.record() or {})["identity"])
     run_id = mlflow.find_or_create(key, title(config), created, tags, params)
     history = list(metrics.points(folder.history()))

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ from trainers.__main__ import UsageError, load_config, main
 from trainers.components.adamw import FusedAdamW
 from trainers.components.component import problems
 from trainers.components.optimizer import AdamW
-from trainers.components.schedule import WSD, Constant, Cosine
+from trainers.components.schedule import WSD, Constant, Cosine, Schedule
 from trainers.config import Parent, RunConfig
 
 Tiny = Callable[..., RunConfig]
@@ -104,6 +104,22 @@ def test_a_branch_is_its_trunk_until_it_decays() -> None:
     assert start == 30
     assert [wsd.factor(s, 40) for s in range(start)] == [constant.factor(s, 40) for s in range(start)]
     assert constant.factor(0, 40) == 0.2 and constant.factor(4, 40) == constant.factor(39, 40) == 1.0
+
+
+class InverseSqrt(Schedule):
+    """A decay that does not know the end, as a plug-in would bring it."""
+
+    name: ClassVar[str] = "inverse_sqrt"
+    depends_on_end: ClassVar[bool] = False
+
+    def after_warmup(self, step: int, steps: int) -> float:
+        return float(((step + 1) / max(1, self.warmup)) ** -0.5)
+
+
+def test_a_schedule_says_itself_whether_it_anneals() -> None:
+    assert {s.name: s.anneals for s in (Constant, WSD, Cosine, InverseSqrt)} == {
+        "constant": False, "wsd": True, "cosine": True, "inverse_sqrt": False,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("shape", ["linear", "sqrt", "exponential"])

@@ -18,6 +18,9 @@ class Schedule(Component):
 
     depends_on_end: ClassVar[bool]
     """True if the end is part of a run's identity; such a run cannot be extended."""
+    anneals: ClassVar[bool] = False
+    """Whether the rate decays towards zero at the end of training. Warm-up does not count, and neither does a
+    decay whose course is independent of the end, such as an inverse square root."""
 
     warmup: int = Field(20, ge=0, description="Steps of linear warm-up from zero.")
 
@@ -26,6 +29,10 @@ class Schedule(Component):
         if step < self.warmup:
             return (step + 1) / self.warmup
         return self.after_warmup(step, steps)
+
+    def trunk_steps(self, steps: int) -> int | None:
+        """Steps of the shared constant-rate part of a run of ``steps``; None for a schedule without one."""
+        return None
 
     @abstractmethod
     def after_warmup(self, step: int, steps: int) -> float:
@@ -51,6 +58,7 @@ class WSD(Schedule):
 
     name: ClassVar[str] = "wsd"
     depends_on_end: ClassVar[bool] = True
+    anneals: ClassVar[bool] = True
 
     decay: float = Field(0.15, gt=0, lt=1, description="Share of the steps that decay.")
     shape: Literal["linear", "exponential", "sqrt"] = Field("linear", description="Form of the decay.")
@@ -77,6 +85,7 @@ class Cosine(Schedule):
 
     name: ClassVar[str] = "cosine"
     depends_on_end: ClassVar[bool] = True
+    anneals: ClassVar[bool] = True
 
     final: float = Field(0.1, ge=0, le=1, description="Multiplier at the end.")
 

@@ -88,6 +88,11 @@ class Tokenizer(Component):
     def vocab(self) -> int:
         """V: how many tokens can be predicted."""
 
+    @property
+    def bytes_per_token(self) -> float | None:
+        """Bytes of text in every token; None where it varies from token to token."""
+        return None
+
     def fit(self, documents: Iterator[str], folder: Path) -> None:
         """Learn what must be learned from the training split alone, and keep it in ``folder``; nothing for
         most.

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from trainers.config import EvaluationConfig
+    from trainers.config import EvaluationConfig, RunConfig
 
 
 def evaluation_steps(config: EvaluationConfig, steps: int) -> list[int]:
@@ -22,6 +22,17 @@ def evaluation_steps(config: EvaluationConfig, steps: int) -> list[int]:
         grid.append(step)
         step = max(step + 1, int(step * config.spacing + 1e-9))
     return grid
+
+
+def evaluation_grid(config: RunConfig, evaluation: EvaluationConfig | None = None) -> list[int]:
+    """Steps at which this run is evaluated under ``evaluation`` (default: its own).
+
+    They are :func:`evaluation_steps`, and the end too where the weights depend on it.
+    """
+    steps = evaluation_steps(evaluation or config.evaluation, config.steps)
+    if config.schedule.depends_on_end and config.steps not in steps:
+        steps.append(config.steps)
+    return steps
 
 
 def resume_points(grid: Iterable[int], ratio: float = 1.5) -> set[int]:

@@ -74,6 +74,11 @@ class Objective(Component):
     """Forward-backward passes over the backbone a step, for FLOPs; one without gradient counts a third."""
 
     @property
+    def short(self) -> str:
+        """Abbreviation in titles and figures; the name where there is none."""
+        return self.name
+
+    @property
     def extra_tokens(self) -> tuple[str, ...]:
         """Tokens fed but never predicted, ids V, V+1, ...; each gets a row of the extra embedding."""
         return ()

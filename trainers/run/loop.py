@@ -18,7 +18,7 @@ from typing import Literal
 from trainers import flops
 from trainers.config import EvaluationConfig, Parent, RunConfig
 from trainers.data import prepare
-from trainers.evaluation.grid import evaluation_steps, resume_points
+from trainers.evaluation.grid import evaluation_grid, resume_points
 from trainers.evaluation.scoring import evaluate
 from trainers.machine.memory import allocation_errors
 from trainers.machine.numerics import configure_process, describe, peak_memory
@@ -130,7 +130,7 @@ def _begin(
     workers = learner.workers
     attempt = folder.begin(config) if workers.first else Attempt(folder, folder.last_commit() or Commit())
     evaluation = folder.config().evaluation
-    grid = evaluation_grid(config, evaluation)
+    grid = frozenset(evaluation_grid(config, evaluation))
     retention = RetentionPolicy.of(config.keep, grid, resume_points(sorted(grid)), branch_steps)
     writer = (
         CheckpointWriter(attempt, retention, checkpoint_policy)
@@ -162,12 +162,6 @@ def default_data_root(folder: RunFolder) -> Path:
     """``<store>/data`` for ``<store>/runs/<key>``; else ``data`` beside the folder."""
     root = Path(getattr(folder.storage, "root", "."))
     return (root.parent if root.name == "runs" else root) / "data"
-
-
-def evaluation_grid(config: RunConfig, evaluation: EvaluationConfig) -> frozenset[int]:
-    """Steps at which a run is evaluated: the fixed grid, and the end where the weights depend on it."""
-    grid = set(evaluation_steps(evaluation, config.steps))
-    return frozenset(grid | ({config.steps} if config.schedule.depends_on_end else set()))
 
 
 def on_curve(step: int) -> bool:

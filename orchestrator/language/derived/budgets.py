@@ -67,11 +67,20 @@ def horizon(written: Any) -> Horizon | None:
 
 
 def unique_tokens(config: RunConfig) -> int | None:
-    """U in tokens as far as it is known before the data are prepared: as asked, or bytes where a token is a
-    byte."""
-    if config.data.unique_tokens is not None:
-        return config.data.unique_tokens
-    return config.data.unique_bytes if config.data.tokenizer.name == "bytes" else None
+    """U in tokens as far as it is known before the data are prepared: as requested, or converted from bytes
+    where every token has equally many."""
+    data, size = config.data, config.data.tokenizer.bytes_per_token
+    if data.unique_tokens is not None or data.unique_bytes is None or size is None:
+        return data.unique_tokens
+    return round(data.unique_bytes / size)
+
+
+def unique_bytes(config: RunConfig) -> float | None:
+    """U in bytes as far as it is known before the data are prepared; see :func:`unique_tokens`."""
+    data, size = config.data, config.data.tokenizer.bytes_per_token
+    if data.unique_bytes is not None or data.unique_tokens is None or size is None:
+        return data.unique_bytes
+    return data.unique_tokens * size
 
 
 def quantities(config: RunConfig) -> dict[str, float]:
@@ -81,8 +90,7 @@ def quantities(config: RunConfig) -> dict[str, float]:
         "N": counted.total,
         "N_non_embedding": counted.non_embedding,
         "U": unique_tokens(config),
-        "U_bytes": config.data.unique_bytes
-        or (config.data.unique_tokens if config.data.tokenizer.name == "bytes" else None),
+        "U_bytes": unique_bytes(config),
         "width": getattr(config.model, "width", None),
         "layers": getattr(config.model, "layers", None),
         "context": config.data.context,

@@ -39,7 +39,8 @@ def shortage(data: DataConfig) -> Shortage | None:
     text = f"{corpus} has {'' if held.least == held.most else 'at most '}{held.most:,} bytes of training text"
     if asked > held.most:
         return Shortage(field, f"{text}; ask for no more, or leave this out for all of it", certain=True)
-    least = held.least / (1 if field == "unique_bytes" or data.tokenizer.name == "bytes" else BYTES_PER_TOKEN)
+    bytes_each = 1.0 if field == "unique_bytes" else data.tokenizer.bytes_per_token or BYTES_PER_TOKEN
+    least = held.least / bytes_each
     if type(data.quality).keeps is not Quality.keeps:
         least, text = least * KEPT, f"{text}, less what {data.quality.name!r} drops"
     if asked > least:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from orchestrator.language.loading import load
 from orchestrator.results import tables
 from orchestrator.store.store import Store
 from orchestrator.tracking import experiment as tracking
+from trainers.config import RunConfig
 from trainers.state.folder import RunFolder
 
 
@@ -44,6 +46,19 @@ def test_tables_have_the_columns_that_analysis_knows(found: tables.Tables) -> No
 
     assert set(found.runs) == {*RUNS}, "what is no fact would be taken for an axis"
     assert {*RUNS} <= FACTS and tuple(found.curves) == CURVES and tuple(found.scores) == SCORES
+
+
+def test_facts_of_components_are_columns(found: tables.Tables, points: list[EndPoint]) -> None:
+    assert dict(zip(found.runs["objective"], found.runs["objective_short"], strict=True)) == {
+        "autoregressive": "AR",
+        "masked_diffusion": "MDM",
+    }
+    assert found.runs["annealed"].dtype == bool and not found.runs["annealed"].any()
+    point = points[0]
+    for schedule, annealed in (("wsd", True), ("cosine", True), ("constant", False)):
+        config = RunConfig.model_validate({**point.config.model_dump(), "schedule": schedule})
+        runs = tables.of_sweep(Store(Path("/nowhere")), [replace(point, config=config)]).runs
+        assert list(runs["annealed"]) == [annealed]
 
 
 def test_d_is_what_was_fed(found: tables.Tables, finished_store: Path) -> None:

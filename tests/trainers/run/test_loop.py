@@ -15,10 +15,11 @@ import torch
 from trainers.components.errors import CheckpointGone, MissingParent, WrongRun
 from trainers.config import EvaluationConfig, Resources, RunConfig
 from trainers.data import prepare
+from trainers.evaluation.grid import evaluation_grid
 from trainers.objectives.base import Term
 from trainers.run import loop as train_module
 from trainers.run.learner import Learner
-from trainers.run.loop import evaluation_grid, on_curve, train
+from trainers.run.loop import on_curve, train
 from trainers.run.rescoring import rescore
 from trainers.state.checkpoint import CheckpointPolicy, Snapshot, read
 from trainers.state.folder import Commit, RunFolder, json_line
@@ -55,7 +56,7 @@ def test_a_run_from_a_prompt(tiny: Tiny, tmp_path: Path, data_root: Path) -> Non
     assert (result.state, result.step, result.key) == ("done", 40, config.training_key)
     assert result.history[0]["event"] == "start"
     steps = [e["step"] for e in result.evaluations]
-    assert steps == sorted(evaluation_grid(config, config.evaluation))
+    assert steps == evaluation_grid(config)
     assert result.final is not None and result.final["kind"] == "exact"
     assert result.evaluations[0]["b"]["nll"] > result.final["b"]["nll"]
     assert [e for e in seen if e["event"] not in ("attempt", "speed")] == result.history
@@ -219,7 +220,7 @@ def test_retention_keeps_what_it_says(tiny: Tiny, tmp_path: Path, data_root: Pat
         kept[keep] = set(last(folder).checkpoints)
         names = {n for k in last(folder).checkpoints.values() for n in (k.weights, k.state) if n}
         assert {f"objects/{name}" for name in folder.list("objects")} == names
-    grid = evaluation_grid(tiny(), tiny().evaluation)
+    grid = evaluation_grid(tiny())
     assert kept == {"last": {40}, "branches": {17, 40}, "evals": {17, 40, *grid}}
 
 

@@ -21,6 +21,10 @@ class Bytes(Tokenizer):
     def vocab(self) -> int:
         return 256
 
+    @property
+    def bytes_per_token(self) -> float:
+        return 1.0
+
     def encode(self, texts: Sequence[str], folder: Path) -> list[np.ndarray]:
         return [np.frombuffer(t.encode(), np.uint8) for t in texts]
 

@@ -36,6 +36,10 @@ class Autoregressive(Objective):
     )
 
     @property
+    def short(self) -> str:
+        return "AR"
+
+    @property
     def extra_tokens(self) -> tuple[str, ...]:
         return ("bos", "mask") if self.input_mask else ("bos",)
 

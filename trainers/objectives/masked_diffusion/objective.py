@@ -82,6 +82,10 @@ class MaskedDiffusion(Objective):
     )
 
     @property
+    def short(self) -> str:
+        return "MDM"
+
+    @property
     def extra_tokens(self) -> tuple[str, ...]:
         return ("mask",)
 
