@@ -10,7 +10,7 @@ from ray.exceptions import WorkerCrashedError
 
 from orchestrator.failures import POLICIES, Failure, Outcome, classify, failed
 from trainers.components.errors import MissingParent, Superseded, UserError
-from trainers.machine.memory import allocation_errors
+from trainers.machine.allocator import allocation_errors
 
 
 def test_every_class_has_a_policy() -> None:

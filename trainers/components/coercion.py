@@ -77,9 +77,9 @@ def validated(node: Node, model: type[M], traps: Sequence[Issue] = ()) -> M:
 
 def placed(node: Node, path: Sequence[str | int], message: str) -> Issue:
     """A problem of the config that was made of ``node``, at the deepest place that was written."""
-    found = node.at(path)
-    missing = found.path[-1:] != tuple(path[-1:]) and message.startswith("unknown field")
-    return (replace(found, value={}) if missing else found).issue(message)
+    deepest = node.at(path)
+    missing = deepest.path[-1:] != tuple(path[-1:]) and message.startswith("unknown field")
+    return (replace(deepest, value={}) if missing else deepest).issue(message)
 
 
 def coerce(node: Node, model: type[BaseModel], issues: list[Issue]) -> dict[str, Any]:

@@ -191,8 +191,8 @@ class Registry(Generic[C]):
             if self.package is not None:
                 for module in pkgutil.iter_modules(importlib.import_module(self.package).__path__):
                     importlib.import_module(f"{self.package}.{module.name}")
-            for found in entry_points(group=f"crossover.{self.kind}"):
-                found.load()
+            for plug_in in entry_points(group=f"crossover.{self.kind}"):
+                plug_in.load()
 
 
 @dataclass(frozen=True)
@@ -244,13 +244,13 @@ def problems(
     ``model`` is the config that was validated: with it, an unknown field names the nearest valid one.
     ``registry``: where it is a component, those it was chosen from.
     """
-    found: list[Problem] = []
+    listed: list[Problem] = []
     for item in error.errors(include_url=False):
         context = item.get("ctx", {})
         nested = context.get("nested")
         if isinstance(nested, ValidationError):
             inner = problems(nested, context["model"], context.get("registry"))
-            found += [Problem((*item["loc"], *p.path), p.value, p.message) for p in inner]
+            listed += [Problem((*item["loc"], *p.path), p.value, p.message) for p in inner]
             continue
         kind, last = item["type"], item["loc"][-1] if item["loc"] else ""
         message = _KINDS.get(kind, item["msg"].removeprefix("Value error, "))
@@ -271,8 +271,8 @@ def problems(
         elif kind == "too_short":
             message = f"needs {context['min_length']} items or more, has {context['actual_length']}"
         message = message.replace("Input should be", "must be")
-        found.append(Problem(tuple(item["loc"]), item.get("input"), message))
-    return found
+        listed.append(Problem(tuple(item["loc"]), item.get("input"), message))
+    return listed
 
 
 _KINDS = {
@@ -323,5 +323,5 @@ def _model_at(model: type[BaseModel] | None, path: tuple[str | int, ...]) -> typ
 def _model_in(annotation: Any) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    found = [model for arg in get_args(annotation) if (model := _model_in(arg)) is not None]
-    return found[0] if len(found) == 1 else None
+    models = [model for arg in get_args(annotation) if (model := _model_in(arg)) is not None]
+    return models[0] if len(models) == 1 else None

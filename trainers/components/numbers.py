@@ -42,7 +42,7 @@ def number(value: object) -> int | float:
 def count(value: object) -> int:
     """A whole number (tokens, steps, bytes, seeds): as :func:`number`, or ValueError where a fraction is
     left."""
-    found = number(value)
-    if isinstance(found, float):
+    whole = number(value)
+    if isinstance(whole, float):
         raise ValueError(f"expected a whole number, in any form ({FORMS.removeprefix('a number such as ')})")
-    return found
+    return whole

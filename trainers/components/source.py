@@ -119,14 +119,14 @@ def parse(text: str, file: str, issues: list[Issue] | None = None) -> Node:
     """The value that YAML ``text`` holds, with ``file`` as the name in messages. Raises SpecError with every
     error found; those that leave a value to go on with (traps) go to ``issues`` instead, if given."""
     try:
-        found = yaml.compose(text, Loader=yaml.SafeLoader)
+        document = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise SpecError([Issue(file, line, "", f"no valid YAML: {error.problem or error.context}")]) from None
     except yaml.YAMLError as error:
         raise SpecError([Issue(file, 1, "", f"no valid YAML: {error}")]) from None
     traps: list[Issue] = []
-    node = Node(None, file, 1) if found is None else _convert(found, file, (), traps, ())
+    node = Node(None, file, 1) if document is None else _convert(document, file, (), traps, ())
     if issues is not None:
         issues += traps
     elif traps:
@@ -134,22 +134,24 @@ def parse(text: str, file: str, issues: list[Issue] | None = None) -> Node:
     return node
 
 
-def _convert(found: yaml.Node, file: str, path: KeyPath, issues: list[Issue], above: tuple[int, ...]) -> Node:
-    place = Node(None, file, found.start_mark.line + 1, path)
-    if id(found) in above:
+def _convert(
+    parsed: yaml.Node, file: str, path: KeyPath, issues: list[Issue], above: tuple[int, ...]
+) -> Node:
+    place = Node(None, file, parsed.start_mark.line + 1, path)
+    if id(parsed) in above:
         issues.append(place.issue("an alias must not hold itself"))
         return place
-    above = (*above, id(found))
-    if not found.tag.startswith("tag:yaml.org,2002:") or "python" in found.tag:
-        issues.append(place.issue(f"tag {found.tag!r} is not allowed"))
+    above = (*above, id(parsed))
+    if not parsed.tag.startswith("tag:yaml.org,2002:") or "python" in parsed.tag:
+        issues.append(place.issue(f"tag {parsed.tag!r} is not allowed"))
         return place
-    if isinstance(found, yaml.SequenceNode):
-        items = [_convert(item, file, (*path, i), issues, above) for i, item in enumerate(found.value)]
+    if isinstance(parsed, yaml.SequenceNode):
+        items = [_convert(item, file, (*path, i), issues, above) for i, item in enumerate(parsed.value)]
         return replace(place, value=items)
-    if isinstance(found, yaml.MappingNode):
+    if isinstance(parsed, yaml.MappingNode):
         children: dict[str, Node] = {}
         lines: dict[str, int] = {}
-        for key, value in found.value:
+        for key, value in parsed.value:
             line = key.start_mark.line + 1
             if not isinstance(key, yaml.ScalarNode):
                 issues.append(Issue(file, line, place.key, "a key must be text"))
@@ -175,12 +177,12 @@ def _convert(found: yaml.Node, file: str, path: KeyPath, issues: list[Issue], ab
                 children[name] = replace(child, line=line) if isinstance(child.value, dict | list) else child
                 lines[name] = line
         return replace(place, value=children)
-    if getattr(found, "style", None) is not None:
-        return replace(place, value=found.value)
+    if getattr(parsed, "style", None) is not None:
+        return replace(place, value=parsed.value)
     try:
-        return replace(place, value=scalar(found.value))
+        return replace(place, value=scalar(parsed.value))
     except ValueError as error:
-        place = replace(place, value=found.value)
+        place = replace(place, value=parsed.value)
         issues.append(place.issue(str(error)))
         return place
 

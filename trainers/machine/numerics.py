@@ -16,7 +16,7 @@ import torch
 from trainers.components.component import digest
 from trainers.components.errors import UserError
 from trainers.config import Resources
-from trainers.machine.memory import keep_freed_memory
+from trainers.machine.allocator import keep_freed_memory
 
 
 def resolve_device(name: str) -> torch.device:
@@ -39,8 +39,7 @@ def resolve_device(name: str) -> torch.device:
 
 
 def configure_process(resources: Resources) -> torch.device:
-    """Set threads, denormals, allocator and determinism of this process as a run asks for; return its
-    device."""
+    """Set threads, denormals, allocator and determinism of this process for a run, and return its device."""
     device = resolve_device(resources.device)
     torch.set_num_threads(resources.threads)
     torch.set_flush_denormal(True)

@@ -81,11 +81,11 @@ class Workers:
         """
         if self.size == 1:
             return
-        held = torch.tensor([p.grad is not None for p in parameters], dtype=torch.int32)
-        torch.distributed.all_reduce(held)
+        holders = torch.tensor([p.grad is not None for p in parameters], dtype=torch.int32)
+        torch.distributed.all_reduce(holders)
         gradients: list[Tensor] = []
-        for parameter, holders in zip(parameters, held.tolist(), strict=True):
-            if holders:
+        for parameter, count in zip(parameters, holders.tolist(), strict=True):
+            if count:
                 parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
                 gradients.append(parameter.grad)
         for bucket in _buckets(gradients):
@@ -110,23 +110,23 @@ class Workers:
     # --- agreements ---
 
     def first_says(self, ask: Callable[[], bool]) -> bool:
-        """The first worker's answer, in all."""
+        """The first worker's answer, in every worker; only the first one calls ``ask``."""
         if self.size == 1:
             return ask()
-        said = torch.tensor(int(self.first and ask()))
-        torch.distributed.all_reduce(said)
-        return bool(said)
+        answer = torch.tensor(int(self.first and ask()))
+        torch.distributed.all_reduce(answer)
+        return bool(answer)
 
     @contextmanager
     def turns(self) -> Iterator[None]:
-        """What is inside is done by the first worker, and then by the others, who find what it wrote."""
+        """Run the block in the first worker, then in the others, which can read what the first one wrote."""
         if not self.first:
-            self._meet()
+            self._barrier()
         yield
         if self.first:
-            self._meet()
+            self._barrier()
 
-    def _meet(self) -> None:
+    def _barrier(self) -> None:
         if self.size > 1:
             torch.distributed.all_reduce(torch.zeros(1))
 
@@ -136,13 +136,14 @@ ALONE = Workers()
 
 
 def joined() -> Workers:
-    """The default group of ``torch.distributed``, which whoever started this process has joined."""
+    """The default group of ``torch.distributed``, which must be initialised."""
     return Workers(torch.distributed.get_rank(), torch.distributed.get_world_size())
 
 
 @contextmanager
 def launched(device: str) -> Iterator[Workers]:
-    """The group that ``torchrun`` started this process in, joined while open; alone without it."""
+    """The group that ``torchrun`` started this process in, initialised inside the block; a group of one where
+    it did not."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or "RANK" not in os.environ:
         yield ALONE
         return

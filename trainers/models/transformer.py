@@ -60,8 +60,8 @@ class Transformer(Model):
         """Query heads: as given, or heads of 64 (of 32 below width 128), or the nearest fewer that fit."""
         if self.heads is not None:
             return self.heads
-        wanted = max(1, self.width // (64 if self.width >= 128 else 32))
-        return next(h for h in range(wanted, 0, -1) if self.width % (2 * h) == 0 or h == 1)
+        most = max(1, self.width // (64 if self.width >= 128 else 32))
+        return next(h for h in range(most, 0, -1) if self.width % (2 * h) == 0 or h == 1)
 
     @property
     def n_kv_heads(self) -> int:

@@ -187,8 +187,8 @@ class Learner:
         """A copy of everything that this learner is; without its state, of what can be evaluated."""
         weights = {f"model.{n}": t for n, t in {**self.parameters, **self.buffers}.items()}
         if self.average is not None:
-            held = {**dict(self.average.named_parameters()), **_saved_buffers(self.average)}
-            weights |= {f"average.{n}": held[n] for n in {**self.parameters, **self.buffers}}
+            averages = {**dict(self.average.named_parameters()), **_saved_buffers(self.average)}
+            weights |= {f"average.{n}": averages[n] for n in {**self.parameters, **self.buffers}}
         state = self._state() if with_state else None
         counters: Counters = {
             "step": self.step,
@@ -214,19 +214,19 @@ class Learner:
         Raises ``ValueError`` where names or shapes are not this model's.
         """
         own = {**self.parameters, **self.buffers}
-        wanted = {n for n in own if not n.startswith(fresh)} if fresh else set(own)
+        expected = {n for n in own if not n.startswith(fresh)} if fresh else set(own)
         given = {n.removeprefix("model."): t for n, t in snapshot.weights.items() if n.startswith("model.")}
-        wrong = sorted(n for n in wanted if n not in given or given[n].shape != own[n].shape)
-        if wrong or (not fresh and set(given) != wanted):
+        wrong = sorted(n for n in expected if n not in given or given[n].shape != own[n].shape)
+        if wrong or (not fresh and set(given) != expected):
             raise ValueError(
-                f"the checkpoint's weights do not fit this model: {', '.join(wrong or set(given) - wanted)}"
+                f"the checkpoint's weights do not fit this model: {', '.join(wrong or set(given) - expected)}"
             )
-        for name in wanted:
+        for name in expected:
             own[name].copy_(given[name])
         if self.average is not None:
-            held = {**dict(self.average.named_parameters()), **_saved_buffers(self.average)}
+            averages = {**dict(self.average.named_parameters()), **_saved_buffers(self.average)}
             for name in own:
-                held[name].copy_(snapshot.weights.get(f"average.{name}", own[name]))
+                averages[name].copy_(snapshot.weights.get(f"average.{name}", own[name]))
 
     @torch.no_grad()
     def load_state(self, snapshot: Snapshot) -> None:

@@ -20,7 +20,7 @@ from trainers.config import EvaluationConfig, Parent, RunConfig
 from trainers.data import prepare
 from trainers.evaluation.grid import evaluation_grid, resume_points
 from trainers.evaluation.scoring import evaluate
-from trainers.machine.memory import allocation_errors
+from trainers.machine.allocator import allocation_errors
 from trainers.machine.numerics import configure_process, describe, peak_memory
 from trainers.machine.workers import ALONE, Workers
 from trainers.run.learner import Learner, Window

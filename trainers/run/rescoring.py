@@ -14,7 +14,7 @@ from trainers.config import EvaluationConfig, Parent, Resources, RunConfig, Scra
 from trainers.data import prepare
 from trainers.evaluation.scoring import Half, evaluate, scoring, to_precision
 from trainers.flops import training_flops
-from trainers.machine.memory import allocation_errors
+from trainers.machine.allocator import allocation_errors
 from trainers.machine.numerics import configure_process, describe
 from trainers.objectives.masked_diffusion.likelihood import DecodingOrder, exact_under_order
 from trainers.run.learner import Learner
