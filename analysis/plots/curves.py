@@ -29,7 +29,7 @@ from analysis.plots.style import (
     panels,
     save,
 )
-from analysis.tables.wording import count, words
+from analysis.tables.wording import human, words
 
 PER_FIGURE = 20
 """Panels a figure; a larger study goes over several."""
@@ -177,7 +177,7 @@ def _mark(axis: Axes, record: dict, curve: pd.DataFrame) -> None:
         face = INK if record["robust"] else "white"
         axis.plot([value], [height], marker="D", ms=5, mfc=face, mec=INK, mew=1.1, zorder=5)
         axis.annotate(
-            count(value),
+            human(value),
             (value, 0.98),
             xycoords=("data", "axes fraction"),
             xytext=(-3, 0),

@@ -14,7 +14,7 @@ from matplotlib.colors import Colormap, LinearSegmentedColormap, LogNorm
 from matplotlib.figure import Figure
 
 from analysis.plots.style import GRID, INK, SOFT, Plot, look
-from analysis.tables.wording import count
+from analysis.tables.wording import human
 
 DASHED = (0, (4, 2))
 """Beyond the data."""
@@ -69,7 +69,7 @@ def bar(figure: Figure, axis: Axes, norm: LogNorm, label: str, below: bool = Fal
     ticks = _decades(norm.vmin or 1.0, norm.vmax or 1.0)
     if ticks[-1] >= 1e15:  # FLOPs are read as powers of ten
         ticks = [t for t in ticks if math.isclose(math.log10(t), round(math.log10(t)))] or ticks
-    labels = [f"$10^{{{round(math.log10(t))}}}$" if t >= 1e15 else count(t) for t in ticks]
+    labels = [f"$10^{{{round(math.log10(t))}}}$" if t >= 1e15 else human(t) for t in ticks]
     made.set_ticks(ticks, labels=labels)
     made.minorticks_off()
     made.outline.set_visible(False)  # type: ignore[operator]

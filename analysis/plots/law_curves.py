@@ -30,7 +30,7 @@ from analysis.plots.style import INK, SERIES, SOFT, log_axis, look, panels
 from analysis.questions.approaches import front
 from analysis.questions.optimum import best_size
 from analysis.tables.frame import FitError
-from analysis.tables.wording import count
+from analysis.tables.wording import human
 
 REACH = 10.0
 """Factor beyond the data to which laws are drawn, dashed."""
@@ -280,7 +280,7 @@ def _panel(
         pd.DataFrame({"what": "run", "U": unique, "N": part["N"], "D": part["D"], target: part[target]})
     )
     if unique is not None:
-        axis.set_title(f"U = {count(unique)} tokens", loc="left", fontsize=8, pad=24)
+        axis.set_title(f"U = {human(unique)} tokens", loc="left", fontsize=8, pad=24)
         above = axis.secondary_xaxis(
             "top", functions=(partial(_scaled, 1.0 / unique), partial(_scaled, unique))
         )

@@ -14,7 +14,7 @@ from matplotlib.ticker import FuncFormatter
 from analysis.crossover.fronts.meeting import ComputeOptimal
 from analysis.crossover.same_n.location import Crossovers
 from analysis.plots.style import FIRST, SECOND, SOFT, Plot, log_axis, look, panels, save
-from analysis.tables.wording import count
+from analysis.tables.wording import human
 
 PANELS = 6
 
@@ -54,7 +54,7 @@ def fronts(found: Crossovers, optimal: ComputeOptimal, folder: Path) -> Plot | N
             _mark(axis, group.record)
             log_axis(axis, "x", list(c) if len(c) else [1.0])
             axis.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:.0e}".replace("e+", "e")))
-            axis.set_title(f"U = {count(group.U)}", loc="left")
+            axis.set_title(f"U = {human(group.U)}", loc="left")
             axis.set_xlabel("training FLOPs")
             axis.set_ylabel(
                 "least loss, nats/token" if found.metric == "nll" else f"best {found.metric} (less is better)"

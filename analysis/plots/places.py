@@ -33,7 +33,7 @@ from analysis.plots.style import (
     panels,
     save,
 )
-from analysis.tables.wording import count, words
+from analysis.tables.wording import human, words
 
 _WORDS = {"raw": "raw curves", "best_so_far": "best so far"}
 
@@ -72,7 +72,7 @@ def against_unique(
 
 def series_name(record: dict[str, Any], varying: list[str]) -> str:
     """What tells a series apart: its size, and the axes that vary beside size and data."""
-    parts = [f"N = {count(record['N'])}"] if record["N"] else []
+    parts = [f"N = {human(record['N'])}"] if record["N"] else []
     parts += [words({a: record["axes"][a] for a in varying})] if varying else []
     return ", ".join(parts) or "all"
 
@@ -303,7 +303,7 @@ def _map(
         axis.text(
             x,
             y,
-            f"{sign}{count(r['value'])}{doubt}",
+            f"{sign}{human(r['value'])}{doubt}",
             ha="center",
             va="center",
             fontsize=8,
@@ -315,8 +315,8 @@ def _map(
         )
     axis.set_xlim(-0.6, len(budgets) - 0.4)
     axis.set_ylim(-0.6, len(sizes) - 0.4)
-    axis.set_xticks(range(len(budgets)), [count(float(f"{b:.2g}")) for b in budgets])
-    axis.set_yticks(range(len(sizes)), [count(s) for s in sizes])
+    axis.set_xticks(range(len(budgets)), [human(float(f"{b:.2g}")) for b in budgets])
+    axis.set_yticks(range(len(sizes)), [human(s) for s in sizes])
     axis.grid(False)
     axis.tick_params(length=0)
     for spine in axis.spines.values():

@@ -23,7 +23,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
 
-from analysis.tables.wording import count
+from analysis.tables.wording import human
 
 INK, SOFT, GRID = "#1c1c1c", "#6b6b6b", "#e3e3e3"
 FIRST, SECOND = "#0b4f8a", "#e08214"
@@ -175,7 +175,7 @@ def log_axis(axis: Axes, which: str, values: pd.Series | list[float], at: list[f
             subs = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)
         target.set_major_locator(LogLocator(base=10, subs=subs, numticks=12))
     target.set_minor_locator(LogLocator(base=10, subs=[], numticks=12))
-    target.set_major_formatter(FuncFormatter(lambda v, _: count(v)))
+    target.set_major_formatter(FuncFormatter(lambda v, _: human(v)))
     target.set_minor_formatter(NullFormatter())
 
 

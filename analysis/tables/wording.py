@@ -1,18 +1,26 @@
-"""Numbers and cells as people read them."""
+"""Numbers and cells as people read them. Imports nothing heavy, so that anything may use it."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from numbers import Real
 from typing import Any
 
-import numpy as np
 
+def human(value: float) -> str:
+    """A number in three digits, for people: ``950``, ``10k``, ``1.25M``, ``96B``, ``6.3e18``.
 
-def count(value: float) -> str:
-    """12000 -> 12k, for ticks and marks."""
-    for size, letter in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= size * 0.9995:
-            return f"{value / size:.3g}{letter}" if abs(value) < 1e15 else f"{value:.0e}"
+    `trainers.components.numbers.number` reads every form back.
+    """
+    if not math.isfinite(value) or abs(value) < 999.5:
+        return f"{value:.3g}"
+    if abs(value) >= 999.5e12:
+        mantissa, exponent = f"{value:.2e}".split("e")
+        return f"{float(mantissa):g}e{int(exponent)}"
+    for suffix, power in (("T", 12), ("B", 9), ("M", 6), ("k", 3)):
+        if abs(value) >= 0.9995 * 10**power:
+            return f"{value / 10**power:.3g}{suffix}"
     return f"{value:.3g}"
 
 
@@ -20,8 +28,8 @@ def words(axes: Mapping[str, Any]) -> str:
     """A cell's axes as people read them: ``size d64, unique bytes 18k``."""
     parts = []
     for name, value in axes.items():
-        number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+        number = isinstance(value, Real) and not isinstance(value, bool)
         parts.append(
-            f"{name.rsplit('.', 1)[-1].replace('_', ' ')} {count(float(value)) if number else value}"
+            f"{name.rsplit('.', 1)[-1].replace('_', ' ')} {human(float(value)) if number else value}"
         )
     return ", ".join(parts) or "all runs"

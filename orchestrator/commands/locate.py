@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from analysis.tables.wording import human
 from orchestrator.commands.common import Wrong, emit, json_option, table
 from orchestrator.commands.table_options import (
     TABLE_ENDINGS,
@@ -16,7 +17,6 @@ from orchestrator.commands.table_options import (
     study_tables,
     table_argument,
 )
-from orchestrator.language.numbers import human
 
 if TYPE_CHECKING:
     from analysis.crossover.places.cure import Cure

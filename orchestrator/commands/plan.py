@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from analysis.tables.wording import human
 from orchestrator.commands.common import (
     emit,
     guarded,
@@ -19,7 +20,6 @@ from orchestrator.commands.common import (
     table,
 )
 from orchestrator.execution.live import duration
-from orchestrator.language.numbers import human
 from orchestrator.store.store import Store
 
 if TYPE_CHECKING:

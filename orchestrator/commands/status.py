@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
+from analysis.tables.wording import human
 from orchestrator.commands.common import emit, guarded, json_option, say, specs_of, store_option, table
-from orchestrator.language.numbers import human
 from orchestrator.store.store import Store, read_json
 
 

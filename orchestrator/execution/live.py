@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from orchestrator.language.numbers import human
+from analysis.tables.wording import human
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.language.numbers import human
+from analysis.tables.wording import human
 from trainers.config import RunConfig
 
 

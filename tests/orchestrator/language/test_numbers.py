@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.language.numbers import exact, human, significant
+from analysis.tables.wording import human
+from orchestrator.language.numbers import exact, significant
 from trainers.components.numbers import count, number
 
 
