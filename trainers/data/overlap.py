@@ -50,7 +50,7 @@ def sharing(texts: np.ndarray, ends: np.ndarray, others: Iterable[np.ndarray], l
     inside = np.arange(len(hashes)) + length <= ends[owner]
     hashes, owner = hashes[inside], owner[inside]
     sieve = _Sieve(hashes)  # most runs of `others` occur nowhere in `texts`
-    candidates = [found[sieve(found)] for other in others for found in [windows(other, length)]]
+    candidates = [hashes[sieve(hashes)] for other in others for hashes in [windows(other, length)]]
     result = np.zeros(len(ends), bool)
     if candidates:
         known = np.append(np.sort(np.concatenate(candidates)), np.uint64(0))

@@ -36,7 +36,7 @@ def cut(paragraphs: Iterable[bytes], limit: int) -> list[bytes]:
 def _parts(text: bytes, limit: int) -> list[bytes]:
     if len(text) <= limit:
         return [text]
-    found: list[bytes] = []
+    pieces: list[bytes] = []
     ends = [m.end() for m in _SENTENCE_END.finditer(text)]
     start = 0
     while len(text) - start > limit:
@@ -48,10 +48,10 @@ def _parts(text: bytes, limit: int) -> list[bytes]:
             end = _word_end(text, start, limit)
             piece = text[start:end].strip()
         if piece:
-            found.append(piece)
+            pieces.append(piece)
         start = end
-    found.append(text[start:].strip())
-    return [p for p in found if p] or [b""]
+    pieces.append(text[start:].strip())
+    return [p for p in pieces if p] or [b""]
 
 
 def _word_end(text: bytes, start: int, limit: int) -> int:

@@ -101,14 +101,14 @@ def _hold_out(documents: Documents, data: DataConfig, fitted: Path, folder: Path
     for half in ("a", "b"):
         order = stratified(documents, documents.of_split(half), hashing.key("validation", half))
         texts = (documents[i] for i in order)
-        wanted, parts, starts, total = VALIDATION_SEQUENCES * data.context, list[np.ndarray](), list[int](), 0
+        enough, parts, starts, total = VALIDATION_SEQUENCES * data.context, list[np.ndarray](), list[int](), 0
         for ids in _encoded(texts, data.tokenizer, fitted):
             parts.append(ids)
             starts.append(total)
             total += len(ids)
-            if total >= wanted:
+            if total >= enough:
                 break
-        stream = np.concatenate(parts)[:wanted]
+        stream = np.concatenate(parts)[:enough]
         whole = max(
             len(stream) // data.context, 1
         )  # an incomplete sequence is kept only where there is no other
@@ -145,16 +145,16 @@ def _cut(documents: Documents, data: DataConfig, fitted: Path, folder: Path) -> 
             if exact
             else _altered(chosen, documents, data.quality, data.subset_seed)
         )
-        position, held = 0, None
+        position, last = 0, None
         for ids in _encoded(texts, data.tokenizer, fitted):
-            if held is not None:
-                yield held
+            if last is not None:
+                yield last
             starts.append(position)
-            held = ids[: data.unique_tokens - position] if exact and data.unique_tokens is not None else ids
-            position += len(held)
-        if held is not None:
+            last = ids[: data.unique_tokens - position] if exact and data.unique_tokens is not None else ids
+            position += len(last)
+        if last is not None:
             newline = len(data.tokenizer.encode(["\n"], fitted)[0])
-            yield held if exact or chosen.whole else held[: len(held) - newline]
+            yield last if exact or chosen.whole else last[: len(last) - newline]
 
     total = files.stream_array(folder / "tokens.npy", tokens(), _token_type(data.tokenizer))
     files.write_array(folder / "starts.npy", np.array(starts, np.int64))

@@ -226,8 +226,8 @@ def _factbook(text: bytes) -> Iterator[Work]:
 
 def _titled(text: bytes, title: re.Pattern[bytes]) -> Iterable[tuple[str, bytes]]:
     """Split at titles; the title is group 1. Text before the first is left out."""
-    found = list(title.finditer(text))
-    for match, following in zip(found, [*found[1:], None], strict=True):
+    titles = list(title.finditer(text))
+    for match, following in zip(titles, [*titles[1:], None], strict=True):
         yield (
             match[1].decode().split("\n")[0].strip(),
             text[match.end() : following.start() if following else len(text)],
