@@ -47,3 +47,15 @@ def test_planning_loads_neither_torch_nor_ray_nor_mlflow(module: str) -> None:
     probe = f"import {module}, sys; print(sorted({DEFERRED!r} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_door_of_trainers_opens_lazily_and_lists_what_is_behind_it() -> None:
+    probe = "import trainers, sys; print(sorted(dir(trainers))); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, cwd=ROOT, check=True)
+    import trainers
+
+    listed, torch = done.stdout.splitlines()
+    assert listed == str(sorted(trainers.__all__)) and torch == "False"
+    assert all(getattr(trainers, name) is not None for name in trainers.__all__)
+    assert "left_to_right" in trainers.registries["sampler"].names()
+    assert repr(trainers.registries["order"]) == "<order: fixed, shuffle, shuffle_all>"

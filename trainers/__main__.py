@@ -12,6 +12,7 @@ from typing import Any
 from trainers.components.coercion import anchored, locations, validated
 from trainers.components.source import Issue, SpecError, read
 from trainers.config import RunConfig
+from trainers.objectives.base import Objective
 
 EXIT_DIVERGED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
@@ -31,12 +32,18 @@ def load_config(path: Path) -> RunConfig:
         raise UsageError(str(error)) from None
 
 
-class Lines:
+NUMBERS = {"exact": "the NLL", "upper_bound": "an upper bound of the NLL"}
+"""What a loss may be called, by the kind of likelihood that it is; any other is none."""
+NO_LIKELIHOOD = "not a likelihood"
+
+
+class Progress:
     """Prints a run's events as aligned lines, one an evaluation."""
 
     header = f"{'step':>8} {'tokens':>12} {'epochs':>8} {'train':>8} {'A':>8} {'B':>8} {'tokens/s':>10}"
 
-    def __init__(self) -> None:
+    def __init__(self, objective: Objective) -> None:
+        self.objective = objective
         self.loss = float("nan")
         self.waiting: dict[str, Any] | None = None
 
@@ -45,6 +52,11 @@ class Lines:
         kind = event["event"]
         if kind == "start":
             print(f"N {event['N']:,}  U {event['unique_tokens']:,} tokens  V {event['vocab']}")
+            train, scored = (
+                NUMBERS.get(kind, NO_LIKELIHOOD)
+                for kind in (self.objective.training_likelihood, self.objective.likelihood)
+            )
+            print(f"train: {train}; A and B, the validation halves: {scored}; nats per token")
             print(self.header, flush=True)
         elif kind == "train":
             self.loss = event["loss"]
@@ -89,7 +101,7 @@ def _run(config: RunConfig, options: argparse.Namespace) -> int:
         interrupted = True
 
     before = signal.signal(signal.SIGINT, interrupt)
-    report = _print_json if options.json else Lines()
+    report = _print_json if options.json else Progress(config.objective)
     try:
         with launched(config.resources.device) as workers:
             with workers.turns():
@@ -111,12 +123,11 @@ def _run(config: RunConfig, options: argparse.Namespace) -> int:
 
 
 def _summary(result: Any, config: RunConfig) -> str:
-    words = {"exact": "NLL", "upper_bound": "bound of the NLL"}
     text = f"{result.state} at step {result.step}, {result.folder.name}"
     if result.final is None:
         return text
     final = result.final
-    name = words.get(final["kind"], "loss (not a likelihood)")
+    name = NUMBERS.get(final["kind"], f"loss ({NO_LIKELIHOOD})").removeprefix("the ")
     value = f"{final['b']['nll']:.4f} ± {final['b']['se']:.4f} nats per token"
     return f"{text}; {name} {value} on half B at step {final['step']}"
 

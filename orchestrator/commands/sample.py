@@ -19,14 +19,18 @@ from orchestrator.store.store import Store
     metavar="N",
     help="Tokens after the prompt (default: what the context holds).",
 )
+@click.option("--suffix", default="", metavar="TEXT", help="Of masked diffusion: what stands after the gap.")
 @click.option(
     "--temperature",
     type=click.FloatRange(0),
-    default=1.0,
-    show_default=True,
-    help="0 takes the most likely token.",
+    metavar="X",
+    help="Divides the logits (default: 1); 0 takes the most likely token.",
 )
-@click.option("--sampler", metavar="NAME", help="Of masked diffusion: confidence (default) or ancestral.")
+@click.option(
+    "--sampler",
+    metavar="NAME",
+    help="Of AR: left_to_right; of masked diffusion: confidence (default) or ancestral.",
+)
 @click.option(
     "--steps",
     type=click.IntRange(1),
@@ -42,7 +46,8 @@ def command(
     key: str,
     prompt: str,
     length: int | None,
-    temperature: float,
+    suffix: str,
+    temperature: float | None,
     sampler: str | None,
     steps: int | None,
     seed: int,
@@ -50,19 +55,21 @@ def command(
     folder: str | None,
     as_json: bool,
 ) -> None:
-    """Let a run write: PROMPT continued, left to right with a key-value cache (autoregressive) or by
-    unmasking (diffusion).
+    """Draw text from a run: PROMPT continued, left to right with a key-value cache (AR) or by unmasking
+    (masked diffusion), which also fills a gap between PROMPT and --suffix.
 
-    RUN is a training key or the beginning of one. The same seed gives the same text.
+    RUN is a training key or the beginning of one. The same seed gives the same text. Example:
+    crossover sample 3f2a "Once upon" --length 20 --suffix " the end."
     """
     from trainers.run.trained import Trained
 
     store = Store.at(folder)
-    options: dict[str, Any] = {k: v for k, v in (("sampler", sampler), ("steps", steps)) if v is not None}
+    written = {"temperature": temperature, "steps": steps}
+    options: dict[str, Any] = {name: value for name, value in written.items() if value is not None}
     key = store.find(key)
     try:
         trained = Trained.load(store.run(key), at, data_root=store.data)
-        text = trained.sample(prompt, length, seed, temperature=temperature, **options)
+        text = trained.sample(prompt, length, seed, suffix=suffix, sampler=sampler, **options)
     except ValueError as error:
         raise Wrong(str(error)) from error
     if as_json:

@@ -177,8 +177,9 @@ def test_the_command_trains_and_goes_on(
     arguments = [str(path), "--folder", str(tmp_path / "run"), "--data", str(data_root)]
     assert main(arguments) == 0
     shown = capsys.readouterr().out.splitlines()
-    assert shown[1].split()[:3] == ["step", "tokens", "epochs"]
-    assert [line.split()[0] for line in shown[2:-1]] == ["4", "5", "6", "7", "9", "11"]
+    assert shown[1] == "train: the NLL; A and B, the validation halves: the NLL; nats per token"
+    assert shown[2].split()[:3] == ["step", "tokens", "epochs"]
+    assert [line.split()[0] for line in shown[3:-1]] == ["4", "5", "6", "7", "9", "11"]
     assert "NLL" in shown[-1] and shown[-1].startswith("done at step 12")
     assert main(arguments) == 0
     assert capsys.readouterr().out.splitlines() == shown[-1:]

@@ -28,6 +28,8 @@ from typing import Any, ClassVar, Generic, TypeVar, get_args
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import PydanticCustomError, core_schema
 
+from trainers.components.errors import UserError
+
 
 class Frozen(BaseModel):
     """A strict, immutable config: unknown fields are errors."""
@@ -149,6 +151,9 @@ class Registry(Generic[C]):
         self._discover()
         return sorted(self._classes)
 
+    def __repr__(self) -> str:
+        return f"<{self.kind}: {', '.join(self.names())}>"
+
     def __iter__(self) -> Iterator[type[C]]:
         return iter([self._classes[name] for name in self.names()])
 
@@ -184,6 +189,19 @@ class Registry(Generic[C]):
             raise PydanticCustomError(
                 "component", "{why}", {"why": str(error), "nested": error, "model": cls, "registry": self}
             ) from None
+
+    def parse(self, value: Any) -> C:
+        """As :meth:`validate`, outside a config: every problem in one plain ``UserError``."""
+        try:
+            return self.validate(value)
+        except PydanticCustomError as error:
+            context = error.context or {}
+            nested = context.get("nested")
+            if not isinstance(nested, ValidationError):
+                raise UserError(error.message()) from None
+            name = context["model"].name
+            listed = problems(nested, context["model"], self)
+            raise UserError("\n".join(f"{self.kind} {name!r}: {problem}" for problem in listed)) from None
 
     def _discover(self) -> None:
         if not self._discovered:

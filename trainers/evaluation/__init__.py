@@ -1,3 +1,2 @@
-"""Evaluation: `evaluate.evaluate`, `evaluate.to_precision`, `masked.exact_under_order`, and the torch-free
-`grid.evaluation_steps`.
-"""
+"""Scoring a model on the validation halves (`scoring`), and the steps at which that is done (`grid`,
+torch-free)."""

@@ -12,7 +12,6 @@ import torch
 
 from trainers.machine.workers import ALONE, Workers
 from trainers.objectives.base import Likelihood, Objective, Scores
-from trainers.objectives.masked_diffusion.likelihood import DecodingOrder, exact_under_order
 
 if TYPE_CHECKING:
     from trainers.batch import Batch
@@ -80,7 +79,7 @@ class Evaluation:
 
 
 @contextmanager
-def scoring(model: Backbone) -> Iterator[torch.device]:
+def evaluation_mode(model: Backbone) -> Iterator[torch.device]:
     """Eval mode, no gradients, no autocast (weights are float32, so scores are); yields the device."""
     was_training = model.training
     device = next(model.parameters()).device
@@ -106,8 +105,8 @@ def evaluate(
     ``micro_batch``, sequences a forward pass, moves the result by less than 1e-6. ``workers``, who have equal
     models, score a share of the sequences each, and all get the result.
     """
-    asked = range(config.draws if draws is None else draws)
-    scores = _score(model, objective, dataset, config, asked, micro_batch, workers=workers)
+    columns = range(config.draws if draws is None else draws)
+    scores = _score(model, objective, dataset, config, columns, micro_batch, workers=workers)
     return _assemble(objective, scores)
 
 
@@ -141,31 +140,6 @@ def to_precision(
         scores["b"] = Scores(values, scores["b"].tokens)
 
 
-def evaluate_decoding(
-    model: Backbone,
-    objective: Objective,
-    dataset: Validation,
-    config: EvaluationConfig,
-    order: DecodingOrder,
-    tokens_per_step: int = 1,
-    micro_batch: int = 64,
-) -> Evaluation:
-    """The exact NLL of a masked-diffusion model under a decoding order: `masked.exact_under_order`.
-
-    A verdict in AR's favour names the decoder that it beats, for a bound above AR's loss proves nothing.
-    """
-    if "mask" not in objective.extra_tokens or objective.likelihood != "upper_bound":
-        raise ValueError(f"objective {objective.name!r} has no decoding orders: only masked diffusion has")
-    halves = []
-    with scoring(model) as device:
-        mask = model.vocab + objective.extra_tokens.index("mask")
-        for half in HALVES:
-            batch = dataset.validation(half, config.sequences).to(device)
-            scores = exact_under_order(model, mask, batch, order, micro_batch, tokens_per_step)
-            halves.append(Half.of(scores, exact=True))
-    return Evaluation("exact", 1, *halves)
-
-
 def _score(
     model: Backbone,
     objective: Objective,
@@ -177,17 +151,17 @@ def _score(
     workers: Workers = ALONE,
 ) -> dict[str, Scores]:
     start, stop = workers.rows(config.sequences)
-    found: dict[str, Scores] = {}
-    with scoring(model) as device:
+    by_half: dict[str, Scores] = {}
+    with evaluation_mode(model) as device:
         for half in halves:
             batch = dataset.validation(half, config.sequences)
             mine = batch.rows(start, max(stop, start + 1)).to(device)  # one at least, for its shape
             scores = objective.score(model, mine, draws, micro_batch)
-            found[half] = Scores(
+            by_half[half] = Scores(
                 workers.gather(scores.values[: stop - start], config.sequences),
                 workers.gather(scores.tokens[: stop - start], config.sequences),
             )
-    return found
+    return by_half
 
 
 def _assemble(objective: Objective, scores: dict[str, Scores]) -> Evaluation:

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from trainers.components.component import Component, Registry
+from trainers.components.errors import UserError
 from trainers.components.lazy import torch
 from trainers.noise import Noise
 
 if TYPE_CHECKING:
     from trainers.batch import Batch
+    from trainers.models.base import Backbone
 
 Likelihood = Literal["exact", "upper_bound", "pseudo", "none"]
 """What a reported loss is: the NLL, an upper bound of it, a pseudo-likelihood, or nothing of the kind."""
@@ -72,6 +74,12 @@ class Objective(Component):
     """What :meth:`score` returns."""
     training_forwards: ClassVar[float] = 1.0
     """Forward-backward passes over the backbone a step, for FLOPs; one without gradient counts a third."""
+    decoding_orders: ClassVar[tuple[str, ...]] = ()
+    """Orders in which :meth:`score_in_order` can decode; none for most."""
+    sampler: ClassVar[str | None] = None
+    """Name of the sampler (`trainers.objectives.sampler`) that is used where none is named; None where there
+    is none.
+    """
 
     @property
     def short(self) -> str:
@@ -85,7 +93,9 @@ class Objective(Component):
 
     @property
     def training_likelihood(self) -> Likelihood:
-        """What the expected *training* loss is; ``pseudo`` and ``none`` are labelled `not a likelihood`."""
+        """What the expected *training* loss is: ``python -m trainers`` prints it above the losses, ``pseudo``
+        and ``none`` as "not a likelihood".
+        """
         return "none"
 
     def modules(self, width: int, vocab: int) -> torch.nn.Module | None:
@@ -96,14 +106,14 @@ class Objective(Component):
         return None
 
     @abstractmethod
-    def corrupt(self, model: Any, batch: Batch, noise: Noise, step: int) -> Corruption:
+    def corrupt(self, model: Backbone, batch: Batch, noise: Noise, step: int) -> Corruption:
         """Inputs, targets and weights of one training forward.
 
         ``model`` gives ``vocab`` (V), ``width`` (d), ``embed(ids)`` and ``objective`` (what :meth:`modules`
         returned). All randomness comes from ``noise``, so that it depends on the sample counter alone.
         """
 
-    def terms(self, model: Any, batch: Batch, noise: Noise, step: int) -> dict[str, Term]:
+    def terms(self, model: Backbone, batch: Batch, noise: Noise, step: int) -> dict[str, Term]:
         """Named loss terms of a (micro-)batch; the training loss is the sum of numerator / denominator.
 
         May be called again without gradient, to count denominators or to score: a state changes only in calls
@@ -116,7 +126,7 @@ class Objective(Component):
         """Non-padding positions of the batch that the model is fed, 0-d int64: what D counts."""
         return batch.loss_mask.sum()
 
-    def score(self, model: Any, batch: Batch, draws: range, micro_batch: int) -> Scores:
+    def score(self, model: Backbone, batch: Batch, draws: range, micro_batch: int) -> Scores:
         """Score validation sequences in the Monte-Carlo draws ``draws``; counters are validation positions.
 
         Draw j of position i is the same for every run, step, batch size and number of draws asked for. Called
@@ -132,11 +142,18 @@ class Objective(Component):
                 values[i, j] = sum(float(t.numerator) / max(float(t.denominator), 1e-30) for t in terms)
         return Scores(values, batch.loss_mask.sum(1).cpu())
 
-    def sample(
-        self, model: Any, prompt: torch.Tensor, length: int, seed: int, **options: Any
-    ) -> torch.Tensor:
-        """Continue ``prompt`` [P] int64 to ``length`` tokens: [length]. ``ValueError`` without a sampler."""
-        raise ValueError(f"objective {self.name!r} has no sampler")
+    def score_in_order(
+        self, model: Backbone, batch: Batch, order: str, micro_batch: int = 64, tokens_per_step: int = 1
+    ) -> Scores:
+        """The exact NLL, one draw, of the sampler that decodes in one of ``decoding_orders``,
+        ``tokens_per_step`` positions at a time. ``UserError`` for any other order.
+        """
+        known = ", ".join(self.decoding_orders)
+        raise UserError(
+            f"objective {self.name!r} has no decoding order {order!r}; allowed: {known}"
+            if known
+            else f"objective {self.name!r} has no decoding orders"
+        )
 
 
 objectives: Registry[Objective] = Registry("objective", "trainers.objectives")

@@ -22,8 +22,6 @@ def gumbel(noise: Noise, stream: str, *shape: int) -> torch.Tensor:
 
 def draw(logits: torch.Tensor, temperature: float, noise: Noise, stream: str) -> torch.Tensor:
     """One token [B, ...] of logits [B, ..., V] at a temperature; 0 takes the most likely."""
-    if temperature < 0:
-        raise ValueError(f"temperature must be 0 or more, not {temperature}")
     scaled = logits.to(torch.float64)
     if temperature > 0:
         scaled = scaled / temperature + gumbel(noise, stream, *logits.shape[1:])

@@ -26,6 +26,7 @@ from trainers.models.transformer import Transformer
 from trainers.objectives.autoregressive.objective import Autoregressive
 
 if TYPE_CHECKING:
+    from trainers.models.base import Backbone
     from trainers.run.trained import Trained
 
 Layout = Literal["qwen3", "llama", "crossover"]
@@ -78,7 +79,7 @@ def export(trained: Trained, to: str | Path) -> Layout:
     return chosen
 
 
-def load(folder: str | Path) -> tuple[RunConfig, torch.nn.Module]:
+def load(folder: str | Path) -> tuple[RunConfig, Backbone]:
     """Config and module, in eval mode, of weights that were exported in the layout ``crossover``."""
     record = json.loads((Path(folder) / OWN_CONFIG).read_text())
     if record["layout"] != "crossover":

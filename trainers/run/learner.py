@@ -87,6 +87,16 @@ class Learner:
         """Learning rate of the next update."""
         return self.config.optimizer.lr * self.config.schedule.factor(self.step, self.config.steps)
 
+    def position(self) -> dict[str, float]:
+        """Where training stands, as events tell it: step, tokens, epochs and FLOPs of its own."""
+        tokens = self.tokens
+        return {
+            "step": self.step,
+            "tokens": tokens,
+            "epochs": tokens / self.dataset.unique_tokens,
+            "flops": tokens * training_flops(self.config),
+        }
+
     def update(self) -> None:
         """One optimizer step on one global batch."""
         config = self.config

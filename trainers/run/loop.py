@@ -193,7 +193,6 @@ class _Run:
         self.report, self.evaluation = report, evaluation
         self.grid, self.branch_steps = grid, branch_steps
         self.flops_per_token = flops.training_flops(config)
-        self.unique = learner.dataset.unique_tokens
         self.began = self.mark = time.monotonic()
         self.marked_tokens, self.evaluating = learner.tokens, 0.0
 
@@ -321,15 +320,6 @@ class _Run:
             "inherited": self.learner.inherited,
         }
 
-    def _position(self) -> Event:
-        tokens = self.learner.tokens
-        return {
-            "step": self.learner.step,
-            "tokens": tokens,
-            "epochs": tokens / self.unique,
-            "flops": tokens * self.flops_per_token,
-        }
-
     def _curve(self) -> None:
         """Mean loss and gradient norm since the last point."""
         learner = self.learner
@@ -342,7 +332,7 @@ class _Run:
         self.history(
             {
                 "event": "train",
-                **self._position(),
+                **self.learner.position(),
                 "loss": mean["loss"],
                 "terms": terms,
                 "lr": self.config.optimizer.lr * factor,
@@ -364,7 +354,7 @@ class _Run:
         self.evaluating += time.monotonic() - began
         if not (math.isfinite(evaluation.a.nll) and math.isfinite(evaluation.b.nll)):
             raise Diverged
-        self.history({"event": "evaluation", **self._position(), **evaluation.event()})
+        self.history({"event": "evaluation", **self.learner.position(), **evaluation.event()})
 
     def _speed(self) -> None:
         """Telemetry since the last of its kind."""

@@ -1,27 +1,28 @@
-"""Evaluations wanted after training, computed from kept checkpoints and added to the run folder once and for
-all.
+"""Evaluations that are asked for after training: computed from kept checkpoints, once, and added to the run
+folder.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from trainers.components.component import digest
 from trainers.components.errors import CheckpointGone, Corrupt, UserError
 from trainers.config import EvaluationConfig, Parent, Resources, RunConfig, Scratch
 from trainers.data import prepare
-from trainers.evaluation.scoring import Half, evaluate, scoring, to_precision
-from trainers.flops import training_flops
+from trainers.evaluation.scoring import Half, evaluate, evaluation_mode, to_precision
 from trainers.machine.allocator import allocation_errors
 from trainers.machine.numerics import configure_process, describe
-from trainers.objectives.masked_diffusion.likelihood import DecodingOrder, exact_under_order
 from trainers.run.learner import Learner
 from trainers.run.lineage import inherit
 from trainers.run.loop import default_data_root
 from trainers.state.checkpoint import Snapshot, read, resumable
 from trainers.state.folder import Event, RunFolder, step_of
+
+K = TypeVar("K")
 
 
 def score_key(config: RunConfig, step: int, evaluation: EvaluationConfig, precise: bool) -> str:
@@ -79,25 +80,22 @@ def rescore(
     """
     folder = RunFolder.of(folder)
     config = folder.config()
-    wanted = evaluation or config.evaluation
-    asked = [steps] if isinstance(steps, int) else list(steps)
-    found: dict[int, Event] = {}
+    evaluation = evaluation or config.evaluation
+    steps = [steps] if isinstance(steps, int) else list(steps)
+    events: dict[int, Event] = {}
     for event in folder.history():
-        known = event["event"] == "evaluation" and step_of(event) in asked
-        if known and suffices(event, config.evaluation, wanted, precise):
-            found[step_of(event)] = event
-    keys = {step: score_key(config, step, wanted, precise) for step in asked if step not in found}
-    stored = {step: folder.score(key) for step, key in keys.items()}
-    found |= {step: score["event"] for step, score in stored.items() if score is not None}
-    missing = sorted(set(asked) - set(found))
-    if missing:
-        root = Path(data_root) if data_root is not None else default_data_root(folder)
-        reader = _Reader(folder, config, root, resources or config.resources, replay)
-        for step in missing:
-            found[step] = reader.event(step, wanted, precise)
-            score = {"evaluation": wanted.identity(), "event": found[step], "numerics": reader.numerics}
-            folder.add_score(keys[step], score)
-    return [found[step] for step in asked]
+        known = event["event"] == "evaluation" and step_of(event) in steps
+        if known and suffices(event, config.evaluation, evaluation, precise):
+            events[step_of(event)] = event
+    keys = {s: score_key(config, s, evaluation, precise) for s in sorted(set(steps) - set(events))}
+    events |= _added(
+        folder,
+        keys,
+        evaluation,
+        lambda: _Reader(folder, config, data_root, resources, replay),
+        lambda reader, step: reader.event(step, evaluation, precise),
+    )
+    return [events[step] for step in steps]
 
 
 @allocation_errors()
@@ -105,60 +103,86 @@ def decode(
     folder: str | os.PathLike[str] | RunFolder,
     step: int,
     *,
-    orders: Iterable[DecodingOrder] = ("left_to_right", "confidence"),
+    orders: Iterable[str] | None = None,
     sequences: int = 8,
     data_root: str | os.PathLike[str] | None = None,
     resources: Resources | None = None,
 ) -> list[Event]:
-    """``decoding`` events: a masked-diffusion run's exact NLL under decoding orders, a token a forward pass.
+    """``decoding`` events: a run's exact NLL under decoding orders (default: all that its objective has), a
+    token a forward pass.
 
-    On the first ``sequences`` of half B, for a verdict that it loses: a bound above another model's loss
+    On the first ``sequences`` of half B, for a verdict that a bound loses: a bound above another model's loss
     proves nothing, a decoder's exact NLL above it does. Kept in the run folder, and never computed again.
     Takes as many forward passes a sequence and order as there are tokens. Raises :class:`CheckpointGone`;
-    ``ValueError`` for other objectives.
+    ``ValueError`` for objectives without decoding orders.
     """
     folder = RunFolder.of(folder)
     config = folder.config()
-    objective = config.objective
-    if "mask" not in objective.extra_tokens or objective.likelihood != "upper_bound":
-        raise UserError(f"objective {objective.name!r} has no decoding orders: only masked diffusion has")
+    if not config.objective.decoding_orders:
+        raise UserError(f"objective {config.objective.name!r} has no decoding orders")
     evaluation = config.evaluation.model_copy(update={"sequences": sequences})
-    keys = {
-        order: digest([score_key(config, step, evaluation, False), "decoding", order, 1]) for order in orders
-    }
-    found = {order: folder.score(key) for order, key in keys.items()}
-    missing = [order for order, score in found.items() if score is None]
-    if missing:
-        root = Path(data_root) if data_root is not None else default_data_root(folder)
-        reader = _Reader(folder, config, root, resources or config.resources, replay=False)
-        for order in missing:
-            event = reader.decoding(step, order, sequences)
-            found[order] = {"evaluation": evaluation.identity(), "event": event, "numerics": reader.numerics}
-            folder.add_score(keys[order], found[order] or {})
-    return [score["event"] for score in found.values() if score is not None]
+    key = score_key(config, step, evaluation, False)
+    orders = config.objective.decoding_orders if orders is None else orders
+    keys = {order: digest([key, "decoding", order, 1]) for order in orders}
+    events = _added(
+        folder,
+        keys,
+        evaluation,
+        lambda: _Reader(folder, config, data_root, resources, replay=False),
+        lambda reader, order: reader.decoding(step, order, sequences),
+    )
+    return list(events.values())
 
 
-def suffices(event: Event, recorded: EvaluationConfig, wanted: EvaluationConfig, precise: bool) -> bool:
-    """Whether an evaluation in the history already is what is wanted."""
-    if recorded.sequences != wanted.sequences:
+def _added(
+    folder: RunFolder,
+    keys: Mapping[K, str],
+    evaluation: EvaluationConfig,
+    reader: Callable[[], _Reader],
+    event: Callable[[_Reader, K], Event],
+) -> dict[K, Event]:
+    """The event that the run folder holds under each key. One reader computes and adds what it lacks."""
+    stored = {item: folder.score(key) for item, key in keys.items()}
+    events = {item: score["event"] for item, score in stored.items() if score is not None}
+    weights = None
+    for item, key in keys.items():
+        if item in events:
+            continue
+        weights = weights or reader()
+        events[item] = event(weights, item)
+        score = {"evaluation": evaluation.identity(), "event": events[item], "numerics": weights.numerics}
+        folder.add_score(key, score)
+    return {item: events[item] for item in keys}
+
+
+def suffices(event: Event, recorded: EvaluationConfig, requested: EvaluationConfig, precise: bool) -> bool:
+    """Whether an evaluation in the history, made under ``recorded``, is what is requested."""
+    if recorded.sequences != requested.sequences:
         return False
     if event["kind"] == "exact":
         return True
     if not precise:
-        return bool(event["draws"] == wanted.draws)
+        return bool(event["draws"] == requested.draws)
     # The error of few draws is itself too rough to rest a verdict on.
-    return event["draws"] >= 8 and event["b"]["mc_se"] <= wanted.precise
+    return event["draws"] >= 8 and event["b"]["mc_se"] <= requested.precise
 
 
 class _Reader:
     """The weights of a run at any kept step, and with ``replay`` at any step."""
 
     def __init__(
-        self, folder: RunFolder, config: RunConfig, root: Path, resources: Resources, replay: bool
+        self,
+        folder: RunFolder,
+        config: RunConfig,
+        data_root: str | os.PathLike[str] | None,
+        resources: Resources | None,
+        replay: bool,
     ) -> None:
+        resources = resources or config.resources
         self.folder, self.replay = folder, replay
         self.config = config.model_copy(update={"resources": resources})
         self.device = configure_process(resources)
+        root = Path(data_root) if data_root is not None else default_data_root(folder)
         self.dataset = prepare(config.data, root)
         self.learner = Learner(self.config, self.dataset, self.device)
         self.live = isinstance(config.init, Scratch)
@@ -171,33 +195,24 @@ class _Reader:
         self.reach(step)
         learner, score = self.learner, to_precision if precise else evaluate
         result = score(learner.evaluated, self.config.objective, self.dataset, evaluation)
-        return {"event": "evaluation", **self._position(), **result.event()}
+        return {"event": "evaluation", **learner.position(), **result.event()}
 
-    def decoding(self, step: int, order: DecodingOrder, sequences: int) -> Event:
+    def decoding(self, step: int, order: str, sequences: int) -> Event:
         """The exact NLL of half B under a decoding order."""
         self.reach(step)
-        with scoring(self.learner.evaluated) as device:
+        model = self.learner.evaluated
+        with evaluation_mode(model) as device:
             batch = self.dataset.validation("b", sequences).to(device)
-            mask = self.dataset.vocab + self.config.objective.extra_tokens.index("mask")
-            half = Half.of(exact_under_order(self.learner.evaluated, mask, batch, order), exact=True)
+            half = Half.of(self.config.objective.score_in_order(model, batch, order), exact=True)
         return {
             "event": "decoding",
-            **self._position(),
+            **self.learner.position(),
             "order": order,
             "tokens_per_step": 1,
             "kind": "exact",
             "b": {"nll": half.nll, "se": half.se},
             "scores": {"b": half.scores.values[:, 0].tolist()},
             "sequence_tokens": {"b": half.scores.tokens.tolist()},
-        }
-
-    def _position(self) -> Event:
-        tokens = self.learner.tokens
-        return {
-            "step": self.learner.step,
-            "tokens": tokens,
-            "epochs": tokens / self.dataset.unique_tokens,
-            "flops": tokens * training_flops(self.config),
         }
 
     def reach(self, step: int) -> None:

@@ -7,15 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainers.components.errors import CheckpointGone
+from trainers.components.errors import CheckpointGone, UserError
 from trainers.components.lazy import torch
 from trainers.config import RunConfig
 from trainers.data import prepare
+from trainers.objectives.sampler import sampler_of
 from trainers.run.loop import default_data_root
 from trainers.state.folder import RunFolder
 
 if TYPE_CHECKING:
     from trainers.data.dataset import Dataset
+    from trainers.models.base import Backbone
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class Trained:
 
     config: RunConfig
     step: int
-    model: torch.nn.Module
+    model: Backbone
     dataset: Dataset
 
     @classmethod
@@ -36,7 +38,10 @@ class Trained:
         data_root: str | os.PathLike[str] | None = None,
         device: str = "cpu",
     ) -> Trained:
-        """The checkpoint at ``step``, by default the newest; `rescore.CheckpointGone` if it is not kept."""
+        """The checkpoint at ``step``, by default the newest.
+
+        Raises `trainers.run.rescoring.CheckpointGone` where it is not kept.
+        """
         from trainers.run.learner import Learner
         from trainers.run.rescoring import checkpoint_at
 
@@ -53,29 +58,53 @@ class Trained:
         learner.restore(checkpoint_at(folder, step))
         return cls(config, step, learner.evaluated.eval(), dataset)
 
-    def sample(self, prompt: str = "", length: int | None = None, seed: int = 0, **options: Any) -> str:
-        """``prompt`` continued by ``length`` tokens (default: as many as the context holds), prompt included.
+    def sample(
+        self,
+        prompt: str = "",
+        length: int | None = None,
+        seed: int = 0,
+        *,
+        suffix: str = "",
+        sampler: str | None = None,
+        **options: Any,
+    ) -> str:
+        """``prompt``, ``length`` tokens more (default: as many as the context holds), and ``suffix``.
 
-        ``options`` are the objective's sampler's (see its ``sample``). Raises ``ValueError`` where it has
-        none, for an option that it does not know, and for more tokens than the context that the run was
-        trained with.
+        ``sampler`` is a name (default: the objective's own), ``options`` are its fields. Raises
+        ``UserError`` where it has none, for an option that it does not have, for a suffix where it draws
+        left to right, and for more tokens than the context that the run was trained with.
         """
         context = self.config.data.context
-        given = torch.as_tensor(self.dataset.encode(prompt) if prompt else [], dtype=torch.int64)
-        room = context - len(given)
-        wanted = room if length is None else length
-        if not 0 < wanted <= room:
-            raise ValueError(
-                f"length: {wanted} more tokens after a prompt of {len(given)} do not fit the {context} "
+        head, tail = (self._encoded(text) for text in (prompt, suffix))
+        room = context - len(head) - len(tail)
+        count = room if length is None else length
+        if not 0 < count <= room:
+            around = f"a prompt of {len(head)}" + (f" and a suffix of {len(tail)}" if suffix else "")
+            raise UserError(
+                f"length: {count} more tokens with {around} do not fit the {context} "
                 f"tokens of context that the run was trained with; allowed: 1 to {max(room, 0)}"
             )
-        given = given.to(next(self.model.parameters()).device)
-        objective = self.config.objective
-        try:
-            drawn = objective.sample(self.model, given, len(given) + wanted, seed, **options)
-        except TypeError as error:
-            if "unexpected keyword argument" not in str(error):
-                raise
-            option = str(error).rpartition(" argument ")[2]
-            raise ValueError(f"objective {objective.name!r} has no sampler option {option}") from None
-        return self.dataset.decode(drawn.tolist())
+        tokens = torch.cat([head, head.new_zeros(count), tail])[None]
+        given = torch.ones_like(tokens, dtype=torch.bool)
+        given[0, len(head) : len(head) + count] = False
+        drawn = self.complete(tokens, given, seed, sampler=sampler, **options)
+        return self.dataset.decode(drawn[0].tolist())
+
+    def complete(
+        self,
+        tokens: torch.Tensor,
+        given: torch.Tensor,
+        seed: int = 0,
+        *,
+        sampler: str | None = None,
+        **options: Any,
+    ) -> torch.Tensor:
+        """``tokens`` [B, T] int64 with every position that is not ``given`` [B, T] bool drawn; see
+        :meth:`sample`.
+        """
+        chosen = sampler_of(self.config.objective, sampler, **options)
+        device = next(self.model.parameters()).device
+        return chosen.complete(self.model, tokens.to(device), given.to(device), seed)
+
+    def _encoded(self, text: str) -> torch.Tensor:
+        return torch.as_tensor(self.dataset.encode(text) if text else [], dtype=torch.int64)

@@ -11,15 +11,25 @@ from tests.trainers.objectives.toy_model import TableModel, batch_of
 from trainers.models import initialise
 from trainers.models.transformer import Transformer
 from trainers.noise import Noise
-from trainers.objectives.autoregressive import sampling as autoregressive
-from trainers.objectives.autoregressive.objective import Autoregressive
+from trainers.objectives.autoregressive import Autoregressive, LeftToRight
 from trainers.objectives.categorical import draw, gumbel
-from trainers.objectives.masked_diffusion import sampling as masked
+from trainers.objectives.masked_diffusion import Ancestral, Confidence, MaskedDiffusion
 from trainers.objectives.masked_diffusion.likelihood import exact_under_order
-from trainers.objectives.masked_diffusion.objective import MaskedDiffusion
+from trainers.objectives.sampler import Sampler, sampler_of
 
 EMPTY = torch.zeros(4000, 0, dtype=torch.int64)
+SAMPLERS = {"ancestral": Ancestral, "confidence": Confidence}
 PAIRS = torch.cartesian_prod(torch.arange(3), torch.arange(3))
+
+
+def continued(
+    sampler: Sampler, model: torch.nn.Module, prompts: torch.Tensor, length: int, seed: int
+) -> torch.Tensor:
+    """Prompts [B, P] continued to [B, length]."""
+    tokens = torch.zeros(len(prompts), length, dtype=torch.int64)
+    tokens[:, : prompts.shape[1]] = prompts
+    given = (torch.arange(length) < prompts.shape[1]).expand_as(tokens)
+    return sampler.complete(model, tokens, given, seed)
 
 
 def chi_square(samples: torch.Tensor, probabilities: torch.Tensor) -> float:
@@ -45,7 +55,7 @@ def pair_probabilities(model: TableModel, order: tuple[int, int]) -> torch.Tenso
 @torch.no_grad()
 def test_ancestral_sampling_draws_from_the_mean_over_orders() -> None:
     model = TableModel(vocab=3, length=2)
-    samples = masked.sample(model, EMPTY, 2, 0, mask=3, sampler="ancestral", steps=200)
+    samples = continued(Ancestral(steps=200), model, EMPTY, 2, 0)
     expected = (pair_probabilities(model, (0, 1)) + pair_probabilities(model, (1, 0))) / 2
     assert chi_square(samples, expected) < 26  # 8 degrees of freedom, p = .001
 
@@ -54,15 +64,15 @@ def test_ancestral_sampling_draws_from_the_mean_over_orders() -> None:
 def test_one_step_draws_positions_independently() -> None:
     model = TableModel(vocab=3, length=2)
     marginals = model(torch.full((1, 2), 3), "full")[0].softmax(-1)
-    for sampler in ("ancestral", "confidence"):
-        samples = masked.sample(model, EMPTY, 2, 0, mask=3, sampler=sampler, steps=1)
+    for sampler in SAMPLERS.values():
+        samples = continued(sampler(steps=1), model, EMPTY, 2, 0)
         assert chi_square(samples, (marginals[0][:, None] * marginals[1]).flatten()) < 26
 
 
 @torch.no_grad()
 def test_greedy_confidence_takes_the_surest_token_each_step() -> None:
     model = TableModel(vocab=3, length=4, seed=3)
-    found = masked.sample(model, torch.zeros(1, 0, dtype=torch.int64), 4, 0, mask=3, temperature=0)
+    found = continued(Confidence(temperature=0), model, torch.zeros(1, 0, dtype=torch.int64), 4, 0)
     tokens = torch.full((1, 4), 3)
     for _ in range(4):
         p, best = model(tokens, "full").softmax(-1).max(-1)
@@ -77,24 +87,45 @@ def test_every_mask_is_gone_and_the_prompt_stays(sampler: str, steps: int) -> No
     model = Transformer(width=16, layers=1).build(3, 1, 12)
     initialise(model, 0)
     prompt = torch.tensor([[0, 2], [1, 1]])
-    found = masked.sample(model, prompt, 9, 5, mask=3, sampler=sampler, steps=steps)
+    found = continued(SAMPLERS[sampler](steps=steps), model, prompt, 9, 5)
     assert found.shape == (2, 9) and int(found.max()) < 3
     assert torch.equal(found[:, :2], prompt)
-    assert torch.equal(found, masked.sample(model, prompt, 9, 5, mask=3, sampler=sampler, steps=steps))
+    assert torch.equal(found, continued(SAMPLERS[sampler](steps=steps), model, prompt, 9, 5))
 
 
 def test_bad_options_are_errors() -> None:
-    model, prompt = TableModel(), torch.zeros(1, 3, dtype=torch.int64)
-    with pytest.raises(ValueError, match="length 2"):
-        masked.sample(model, prompt, 2, 0, mask=3)
-    with pytest.raises(ValueError, match="length 2"):
-        autoregressive.sample(model, prompt, 2, 0, bos=3)
-    with pytest.raises(ValueError, match="sampler"):
-        masked.sample(model, prompt, 4, 0, mask=3, sampler="best")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="steps"):
-        masked.sample(model, prompt, 4, 0, mask=3, steps=0)
-    with pytest.raises(ValueError, match="temperature"):
-        masked.sample(model, prompt, 4, 0, mask=3, temperature=-1)
+    with pytest.raises(ValueError, match=r"unknown sampler 'ancestrl'.*did you mean 'ancestral'"):
+        sampler_of(MaskedDiffusion(), "ancestrl")
+    with pytest.raises(ValueError, match=r"'confidence' of objective 'autoregressive'. Known: left_to_right"):
+        sampler_of(Autoregressive(), "confidence")
+    with pytest.raises(ValueError, match="sampler 'confidence': steps: must be greater than or equal to 1"):
+        sampler_of(MaskedDiffusion(), steps=0)
+    with pytest.raises(ValueError, match="temperature: must be greater than or equal to 0"):
+        sampler_of(Autoregressive(), temperature=-1)
+    with pytest.raises(ValueError, match="did you mean 'steps'"):
+        sampler_of(MaskedDiffusion(), step=2)
+
+
+@pytest.mark.parametrize("sampler", [Confidence(), Ancestral(steps=3)])
+def test_gaps_are_filled_and_what_is_given_stays(sampler: Sampler) -> None:
+    model = Transformer(width=16, layers=1).build(3, 1, 12)
+    initialise(model, 0)
+    tokens = torch.randint(3, (4, 12), generator=torch.Generator().manual_seed(0))
+    given = torch.rand(4, 12, generator=torch.Generator().manual_seed(1)) < 0.5
+    completed = sampler.complete(model, torch.where(given, tokens, 99), given, 5)
+    assert torch.equal(completed[given], tokens[given])
+    assert int(completed.max()) < 3 and not torch.equal(completed, tokens)
+
+
+def test_left_to_right_continues_prefixes_of_any_length_and_refuses_gaps() -> None:
+    model = Transformer(width=16, layers=1).build(3, 1, 8)
+    initialise(model, 0)
+    tokens = torch.zeros(3, 8, dtype=torch.int64)
+    given = torch.arange(8) < torch.tensor([[2], [5], [8]])
+    completed = LeftToRight().complete(model, tokens, given, 1)
+    assert torch.equal(completed[given], tokens[given]) and int(completed[0].sum()) > 0
+    with pytest.raises(ValueError, match="cannot fill a gap"):
+        LeftToRight().complete(model, tokens, ~given, 1)
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +142,7 @@ def decoder() -> torch.nn.Module:
 @torch.no_grad()
 def test_cache_gives_what_feeding_everything_gives(decoder: torch.nn.Module) -> None:
     prompt = torch.tensor([1, 4, 2])
-    found = Autoregressive().sample(decoder, prompt, 16, 7)
+    found = continued(LeftToRight(), decoder, prompt[None], 16, 7)[0]
     noise = Noise(7, torch.zeros(1, dtype=torch.int64), 1, "sample/")
     tokens = prompt[None]
     for position in range(3, 16):
@@ -125,7 +156,7 @@ def test_cache_gives_what_feeding_everything_gives(decoder: torch.nn.Module) -> 
 
 @torch.no_grad()
 def test_autoregressive_samples_follow_the_chain_rule(decoder: torch.nn.Module) -> None:
-    samples = autoregressive.sample(decoder, EMPTY, 2, 3, bos=5)
+    samples = continued(LeftToRight(), decoder, EMPTY, 2, 3)
     pairs = torch.cartesian_prod(torch.arange(5), torch.arange(5))
     expected = (-2 * Autoregressive().score(decoder, batch_of(pairs), range(1), 64).values[:, 0]).exp()
     found = torch.bincount(samples[:, 0] * 5 + samples[:, 1], minlength=25)
@@ -135,15 +166,6 @@ def test_autoregressive_samples_follow_the_chain_rule(decoder: torch.nn.Module) 
     assert (
         value < 52 and abs(int(found[~kept].sum()) - rest) < 5 * (rest + 1) ** 0.5
     )  # 24 degrees of freedom, p = .001
-
-
-def test_objectives_sample_one_text(decoder: torch.nn.Module) -> None:
-    for objective, options in (
-        (Autoregressive(), {"temperature": 0}),
-        (MaskedDiffusion(), {"sampler": "ancestral", "steps": 3}),
-    ):
-        found = objective.sample(decoder, torch.tensor([1, 2]), 10, 0, **options)
-        assert found.shape == (10,) and found[:2].tolist() == [1, 2] and int(found.max()) < 5
 
 
 def test_gumbel_noise_is_double_with_a_long_tail() -> None:

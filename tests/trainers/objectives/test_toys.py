@@ -17,6 +17,7 @@ from trainers.models import initialise
 from trainers.models.transformer import Transformer
 from trainers.noise import Noise
 from trainers.objectives.base import Objective, objectives
+from trainers.objectives.sampler import sampler_of
 from trainers.run.loop import train
 from trainers.state.checkpoint import read
 
@@ -108,9 +109,10 @@ def test_is_a_value_of_a_run_config(name: str) -> None:
 def test_what_cannot_be_sampled_says_so() -> None:
     objective, model = learner("uniform_noise")
     with pytest.raises(ValueError, match="no sampler"):
-        objective.sample(model, torch.zeros(1, dtype=torch.int64), 4, 0)
+        sampler_of(objective)
     objective, model = learner("two_tokens")
-    assert objective.sample(model, torch.zeros(1, dtype=torch.int64), 4, 0).shape == (4,)
+    tokens = torch.zeros(1, 4, dtype=torch.int64)
+    assert sampler_of(objective).complete(model, tokens, torch.arange(4)[None] < 1, 0).shape == (1, 4)
 
 
 def test_the_page_has_all_three() -> None:

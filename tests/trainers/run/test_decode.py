@@ -6,10 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from trainers.components.errors import CheckpointGone
 from trainers.config import RunConfig
-from trainers.evaluation.scoring import evaluate_decoding
+from trainers.evaluation.scoring import Half
 from trainers.run.loop import train
 from trainers.run.rescoring import decode
 from trainers.run.trained import Trained
@@ -24,10 +25,11 @@ def test_decodings_are_exact_scored_once_and_apart(
     events = decode(tmp_path / "run", 12, sequences=3, data_root=data_root)
     assert [e["order"] for e in events] == ["left_to_right", "confidence"]
     run = Trained.load(tmp_path / "run", 12, data_root=data_root)
-    three = config.evaluation.model_copy(update={"sequences": 3})
+    batch = run.dataset.validation("b", 3)
     for event in events:
-        own = evaluate_decoding(run.model, config.objective, run.dataset, three, event["order"])
-        assert event["b"] == {"nll": own.b.nll, "se": own.b.se} and event["kind"] == "exact"
+        with torch.no_grad():
+            own = Half.of(config.objective.score_in_order(run.model, batch, event["order"]), exact=True)
+        assert event["b"] == {"nll": own.nll, "se": own.se} and event["kind"] == "exact"
     folder = RunFolder(tmp_path / "run")
     assert len(folder.scores("decoding")) == 2 and folder.scores() == [], "no evaluation of the curve"
     monkeypatch.setattr("trainers.run.rescoring._Reader", None)

@@ -113,9 +113,13 @@ def test_sampling_from_a_run_is_reproducible_and_keeps_the_prompt(
         assert len({run.sample(prompt, seed=seed, **options) for seed in range(4)}) > 1
         with pytest.raises(ValueError, match="allowed: 1 to"):
             run.sample(prompt, 99)
+    filled = run.sample("T", 4, suffix=". The")
+    assert filled.startswith("T") and filled.endswith(". The")
 
 
 def test_an_option_that_a_sampler_lacks_is_named(tiny: Tiny, data_root: Path, tmp_path: Path) -> None:
     run = trained(tiny(steps=3), tmp_path / "run", data_root)
-    with pytest.raises(ValueError, match="'autoregressive' has no sampler option 'steps'"):
+    with pytest.raises(
+        ValueError, match=r"unknown field 'steps' of 'left_to_right' \(but of 'ancestral' and"
+    ):
         run.sample("", 4, steps=3)

@@ -98,8 +98,8 @@ class Text(Corpus):
         paths = self._paths()
         total, kinds = sum(os.path.getsize(path) for path in paths), {_format(path) for path in paths}
         if total * (8 if ".parquet" in kinds else 1) <= _COUNTED_BYTES:
-            held = _counted(self)
-            return Amount(held, held)
+            counted = _counted(self)
+            return Amount(counted, counted)
         if ".parquet" in kinds:
             return None
         return Amount(int(0.9 * (1 - self.held_out) * total) if kinds == {".txt"} else 0, total)
@@ -137,15 +137,15 @@ class Text(Corpus):
                     yield Document(piece.decode(), source, split)
 
     def _paths(self) -> list[str]:
-        found: list[str] = []
+        listed: list[str] = []
         for pattern in self.files:
             matches = _expand(pattern)
             if not matches:
                 raise UserError(f"data.corpus.files: no file matches {pattern!r}")
-            found += matches
-        for path in found:
+            listed += matches
+        for path in listed:
             _format(path)
-        return list(dict.fromkeys(found))
+        return list(dict.fromkeys(listed))
 
 
 def split_by_hash(record: str, held_out: float) -> Literal["train", "a", "b"]:
@@ -156,8 +156,8 @@ def split_by_hash(record: str, held_out: float) -> Literal["train", "a", "b"]:
 
 def _expand(pattern: str) -> list[str]:
     if not is_remote(pattern):
-        found = glob.glob(pattern, recursive=True) if glob.has_magic(pattern) else [pattern]
-        return sorted(path for path in found if os.path.isfile(path))
+        matches = glob.glob(pattern, recursive=True) if glob.has_magic(pattern) else [pattern]
+        return sorted(path for path in matches if os.path.isfile(path))
     if not glob.has_magic(pattern):
         return [pattern]
     import fsspec

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
 from trainers.components.lazy import torch
-from trainers.objectives.autoregressive import sampling
 from trainers.objectives.base import Corruption, Likelihood, Objective, Scores, objectives
 
 if TYPE_CHECKING:
     from trainers.batch import Batch
+    from trainers.models.base import Backbone
     from trainers.noise import Noise
 
 
@@ -26,6 +26,7 @@ class Autoregressive(Objective):
 
     name: ClassVar[str] = "autoregressive"
     likelihood: ClassVar[Likelihood] = "exact"
+    sampler: ClassVar[str | None] = "left_to_right"
 
     input_mask: float = Field(
         0.0,
@@ -47,7 +48,7 @@ class Autoregressive(Objective):
     def training_likelihood(self) -> Likelihood:
         return "none" if self.input_mask else "exact"
 
-    def corrupt(self, model: Any, batch: Batch, noise: Noise, step: int) -> Corruption:
+    def corrupt(self, model: Backbone, batch: Batch, noise: Noise, step: int) -> Corruption:
         context = batch.tokens[:, :-1]
         if self.input_mask:
             hidden = noise.uniform("input_mask", context.shape[1]) < self.input_mask
@@ -61,7 +62,7 @@ class Autoregressive(Objective):
             positions=batch.positions,
         )
 
-    def score(self, model: Any, batch: Batch, draws: range, micro_batch: int) -> Scores:
+    def score(self, model: Backbone, batch: Batch, draws: range, micro_batch: int) -> Scores:
         """Exact: one draw, whatever is asked for."""
         values = []
         for start in range(0, len(batch), micro_batch):
@@ -71,12 +72,6 @@ class Autoregressive(Objective):
             nll = model.token_nll(hidden, part.tokens).to(torch.float64)
             values.append((nll * part.loss_mask).sum(1) / part.loss_mask.sum(1).clamp_min(1))
         return Scores(torch.cat(values)[:, None].cpu(), batch.loss_mask.sum(1).cpu())
-
-    def sample(
-        self, model: Any, prompt: torch.Tensor, length: int, seed: int, **options: Any
-    ) -> torch.Tensor:
-        """Token by token with a key-value cache; ``temperature`` (1; 0 is greedy)."""
-        return sampling.sample(model, prompt[None], length, seed, bos=model.vocab, **options)[0]
 
 
 def _shift_in_bos(context: torch.Tensor, bos: int, documents: torch.Tensor | None) -> torch.Tensor:

@@ -2,30 +2,43 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
+from pydantic import Field
+
+from trainers.components.errors import UserError
 from trainers.components.lazy import torch
 from trainers.noise import Noise
+from trainers.objectives.autoregressive.objective import Autoregressive
+from trainers.objectives.base import Objective
 from trainers.objectives.categorical import draw
+from trainers.objectives.sampler import Sampler, samplers
 
 if TYPE_CHECKING:
     from trainers.models.base import Backbone
 
 
-def sample(
-    model: Backbone, prompts: torch.Tensor, length: int, seed: int, *, bos: int, temperature: float = 1.0
-) -> torch.Tensor:
-    """Continue prompts [B, P] to [B, length]. The noise of a sample depends on seed, its row and the position
-    alone.
-    """
-    if length < prompts.shape[1]:
-        raise ValueError(f"length {length} is less than the prompt's {prompts.shape[1]} tokens")
-    noise = Noise(seed, torch.arange(len(prompts), device=prompts.device), len(prompts), "sample/")
-    tokens, cache = prompts, model.new_cache()
-    feed = torch.cat([prompts.new_full((len(prompts), 1), bos), prompts], 1)
-    with torch.no_grad():
-        for position in range(prompts.shape[1], length):
-            logits = model.logits(model(feed, "causal", cache=cache)[:, -1])
-            feed = draw(logits, temperature, noise, f"token/{position}")[:, None]
-            tokens = torch.cat([tokens, feed], 1)
-    return tokens
+@samplers.register
+class LeftToRight(Sampler):
+    """Token by token, each from the model's distribution after those before it."""
+
+    name: ClassVar[str] = "left_to_right"
+    objective: ClassVar[type[Objective]] = Autoregressive
+
+    temperature: float = Field(1.0, ge=0, description="Divides the logits; 0 takes the most likely token.")
+
+    def complete(self, model: Backbone, tokens: torch.Tensor, given: torch.Tensor, seed: int) -> torch.Tensor:
+        if bool((given[:, 1:] & ~given[:, :-1]).any()):
+            raise UserError(
+                f"sampler {self.name!r} draws what follows a prefix; it cannot fill a gap before given tokens"
+            )
+        noise = Noise(seed, torch.arange(len(tokens), device=tokens.device), len(tokens), "sample/")
+        first, tokens, cache = int(given.sum(1).min()), tokens.clone(), model.new_cache()
+        feed = torch.cat([tokens.new_full((len(tokens), 1), model.vocab), tokens[:, :first]], 1)
+        with torch.no_grad():
+            for position in range(first, tokens.shape[1]):
+                logits = model.logits(model(feed, "causal", cache=cache)[:, -1])
+                drawn = draw(logits, self.temperature, noise, f"token/{position}")
+                tokens[:, position] = torch.where(given[:, position], tokens[:, position], drawn)
+                feed = tokens[:, position, None]
+        return tokens

@@ -14,7 +14,7 @@ independent replicates. Everything is a function of the validation position and 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from trainers.components.lazy import torch
 from trainers.noise import Noise, stream_key
@@ -22,6 +22,7 @@ from trainers.objectives.base import EVALUATION_SEED, Scores
 
 if TYPE_CHECKING:
     from trainers.batch import Batch
+    from trainers.models.base import Backbone
 
 DecodingOrder = Literal["left_to_right", "confidence"]
 
@@ -63,7 +64,7 @@ def bidirectional(batch: Batch) -> str | torch.Tensor:
     return (allowed if together is None else allowed & together) | own
 
 
-def masked_nll(model: Any, mask: int, batch: Batch, masked: torch.Tensor) -> torch.Tensor:
+def masked_nll(model: Backbone, mask: int, batch: Batch, masked: torch.Tensor) -> torch.Tensor:
     """Nats of each masked token given the visible ones, [B, T] float64, zero elsewhere.
 
     Only masked positions reach the head.
@@ -74,7 +75,7 @@ def masked_nll(model: Any, mask: int, batch: Batch, masked: torch.Tensor) -> tor
     return nll
 
 
-def elbo(model: Any, mask: int, batch: Batch, draws: range, micro_batch: int) -> Scores:
+def elbo(model: Backbone, mask: int, batch: Batch, draws: range, micro_batch: int) -> Scores:
     """The bound in nats per token of each sequence and draw; ``mask`` is the id of the mask token."""
     columns = []
     for draw in draws:
@@ -89,7 +90,12 @@ def elbo(model: Any, mask: int, batch: Batch, draws: range, micro_batch: int) ->
 
 
 def exact_under_order(
-    model: Any, mask: int, batch: Batch, order: DecodingOrder, micro_batch: int = 64, tokens_per_step: int = 1
+    model: Backbone,
+    mask: int,
+    batch: Batch,
+    order: DecodingOrder,
+    micro_batch: int = 64,
+    tokens_per_step: int = 1,
 ) -> Scores:
     """The exact NLL, nats per token, of the sampler that decodes in a fixed order; no Monte-Carlo error.
 
@@ -108,7 +114,7 @@ def exact_under_order(
 
 
 def _chain_rule(
-    model: Any, mask: int, batch: Batch, order: DecodingOrder, tokens_per_step: int
+    model: Backbone, mask: int, batch: Batch, order: DecodingOrder, tokens_per_step: int
 ) -> torch.Tensor:
     """Nats of each sequence [B] float64 under a decoding order."""
     tokens, masked = batch.tokens, batch.loss_mask.clone()

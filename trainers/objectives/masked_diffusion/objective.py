@@ -24,7 +24,7 @@ Evaluation does not depend on any of this: see `trainers.objectives.masked_diffu
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, cast, get_args
 
 from pydantic import Field
 
@@ -32,10 +32,10 @@ from trainers.components.lazy import torch
 from trainers.noise import Noise
 from trainers.objectives.base import Corruption, Likelihood, Objective, Scores, objectives
 from trainers.objectives.masked_diffusion import likelihood as estimator
-from trainers.objectives.masked_diffusion import sampling
 
 if TYPE_CHECKING:
     from trainers.batch import Batch
+    from trainers.models.base import Backbone
 
 
 @objectives.register
@@ -44,6 +44,8 @@ class MaskedDiffusion(Objective):
 
     name: ClassVar[str] = "masked_diffusion"
     likelihood: ClassVar[Likelihood] = "upper_bound"
+    decoding_orders: ClassVar[tuple[str, ...]] = get_args(estimator.DecodingOrder)
+    sampler: ClassVar[str | None] = "confidence"
 
     t: Literal["stratified", "iid"] = Field(
         "stratified",
@@ -95,7 +97,7 @@ class MaskedDiffusion(Objective):
         unbiased = self.weight != "none" and self.normaliser != "masked" and not self.forced_mask
         return "upper_bound" if unbiased and self.epsilon == 0 and self.random_length == 0 else "none"
 
-    def corrupt(self, model: Any, batch: Batch, noise: Noise, step: int) -> Corruption:
+    def corrupt(self, model: Backbone, batch: Batch, noise: Noise, step: int) -> Corruption:
         length = self._length(batch, noise)
         batch = batch.cut(length)
         tokens, real = batch.tokens, batch.loss_mask
@@ -147,19 +149,20 @@ class MaskedDiffusion(Objective):
     def fed(self, batch: Batch, noise: Noise, step: int) -> torch.Tensor:
         return batch.loss_mask[:, : self._length(batch, noise)].sum()
 
-    def score(self, model: Any, batch: Batch, draws: range, micro_batch: int) -> Scores:
+    def score(self, model: Backbone, batch: Batch, draws: range, micro_batch: int) -> Scores:
         """The one estimator for masked diffusion, whatever the training variant:
         `trainers.objectives.masked_diffusion.likelihood.elbo`.
         """
         return estimator.elbo(model, model.vocab, batch, draws, micro_batch)
 
-    def sample(
-        self, model: Any, prompt: torch.Tensor, length: int, seed: int, **options: Any
-    ) -> torch.Tensor:
-        """``sampler``: ``confidence`` (default) or ``ancestral``; ``steps`` (default: one a token);
-        ``temperature`` (1).
-        """
-        return sampling.sample(model, prompt[None], length, seed, mask=model.vocab, **options)[0]
+    def score_in_order(
+        self, model: Backbone, batch: Batch, order: str, micro_batch: int = 64, tokens_per_step: int = 1
+    ) -> Scores:
+        """See `trainers.objectives.masked_diffusion.likelihood.exact_under_order`."""
+        if order not in self.decoding_orders:
+            return super().score_in_order(model, batch, order)
+        chosen = cast(estimator.DecodingOrder, order)
+        return estimator.exact_under_order(model, model.vocab, batch, chosen, micro_batch, tokens_per_step)
 
     def _rate(self, t: torch.Tensor) -> torch.Tensor:
         return (1 - self.epsilon) * t + self.epsilon

@@ -1,57 +1,88 @@
 """Sampling a masked-diffusion model: from all masked to none, in as many steps as one likes.
 
-``ancestral`` reveals each masked token with probability (t - s) / t from level t to s (MDLM, SMDM's
-`origin`): the reverse process of the bound, so with many steps it samples the distribution that the bound is
-about. ``confidence`` reveals, at each step, an equal share of the masked tokens: those whose drawn token is
-the most probable (LLaDA's low-confidence remasking, SMDM's `greddy`).
+What is given is never masked, wherever it stands, so prompts and gaps are completed alike.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from abc import abstractmethod
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import Field
 
 from trainers.components.lazy import torch
 from trainers.noise import Noise
+from trainers.objectives.base import Objective
 from trainers.objectives.categorical import draw
+from trainers.objectives.masked_diffusion.objective import MaskedDiffusion
+from trainers.objectives.sampler import Sampler, samplers
 
-Sampler = Literal["confidence", "ancestral"]
+if TYPE_CHECKING:
+    from trainers.models.base import Backbone
 
 
-def sample(
-    model: Any,
-    prompts: torch.Tensor,
-    length: int,
-    seed: int,
-    *,
-    mask: int,
-    sampler: Sampler = "confidence",
-    steps: int | None = None,
-    temperature: float = 1.0,
-) -> torch.Tensor:
-    """Continue prompts [B, P] to [B, length] in ``steps`` forward passes (default: one a token)."""
-    missing = length - prompts.shape[1]
-    if missing < 0:
-        raise ValueError(f"length {length} is less than the prompt's {prompts.shape[1]} tokens")
-    if sampler not in ("confidence", "ancestral"):
-        raise ValueError(f"sampler must be confidence or ancestral, not {sampler!r}")
-    steps = max(missing, 1) if steps is None else steps
-    if steps < 1:
-        raise ValueError(f"steps must be 1 or more, not {steps}")
-    noise = Noise(seed, torch.arange(len(prompts), device=prompts.device), len(prompts), "sample/")
-    tokens = torch.cat([prompts, prompts.new_full((len(prompts), missing), mask)], 1)
-    with torch.no_grad():
-        for step in range(steps):
-            masked = tokens == mask
-            if not bool(masked.any()):
-                break
-            log_p = model.logits(model(tokens, "full")).to(torch.float64).log_softmax(-1)
-            drawn = draw(log_p, temperature, noise, f"token/{step}")
-            left = steps - step
-            if sampler == "confidence":
-                count = -(-masked.sum(1, keepdim=True) // left)
-                confidence = log_p.gather(-1, drawn[..., None])[..., 0].masked_fill(~masked, -torch.inf)
-                reveal = confidence.argsort(dim=1, descending=True, stable=True).argsort(1) < count
-            else:
-                reveal = noise.uniform(f"reveal/{step}", length) < 1 / left
-            tokens = torch.where(reveal & masked, drawn, tokens)
-    return tokens
+class Unmasking(Sampler):
+    """At each step every masked token is drawn, and some of the drawn ones are kept."""
+
+    objective: ClassVar[type[Objective]] = MaskedDiffusion
+
+    steps: int | None = Field(None, ge=1, description="Forward passes; None for one a token.")
+    temperature: float = Field(1.0, ge=0, description="Divides the logits; 0 takes the most likely token.")
+
+    @abstractmethod
+    def kept(
+        self, masked: torch.Tensor, log_p: torch.Tensor, remaining: int, noise: Noise, step: int
+    ) -> torch.Tensor:
+        """Which of the ``masked`` positions [B, T] keep what was drawn for them, whose log-probabilities are
+        ``log_p`` [B, T]; ``remaining`` steps, this one included, have to reveal all.
+        """
+
+    def complete(self, model: Backbone, tokens: torch.Tensor, given: torch.Tensor, seed: int) -> torch.Tensor:
+        noise = Noise(seed, torch.arange(len(tokens), device=tokens.device), len(tokens), "sample/")
+        mask = model.vocab
+        tokens = torch.where(given, tokens, mask)
+        steps = max(int((~given).sum(1).max()), 1) if self.steps is None else self.steps
+        with torch.no_grad():
+            for step in range(steps):
+                masked = tokens == mask
+                if not bool(masked.any()):
+                    break
+                log_p = model.logits(model(tokens, "full")).to(torch.float64).log_softmax(-1)
+                drawn = draw(log_p, self.temperature, noise, f"token/{step}")
+                of_drawn = log_p.gather(-1, drawn[..., None])[..., 0]
+                kept = self.kept(masked, of_drawn, steps - step, noise, step)
+                tokens = torch.where(kept & masked, drawn, tokens)
+        return tokens
+
+
+@samplers.register
+class Confidence(Unmasking):
+    """Keeps an equal share of the masked tokens at each step: those whose drawn token is the most probable
+    (LLaDA's low-confidence remasking, arXiv 2502.09992; SMDM's ``greddy``).
+    """
+
+    name: ClassVar[str] = "confidence"
+
+    def kept(
+        self, masked: torch.Tensor, log_p: torch.Tensor, remaining: int, noise: Noise, step: int
+    ) -> torch.Tensor:
+        count = -(-masked.sum(1, keepdim=True) // remaining)
+        ranked = log_p.masked_fill(~masked, -torch.inf).argsort(dim=1, descending=True, stable=True)
+        return ranked.argsort(1) < count
+
+
+@samplers.register
+class Ancestral(Unmasking):
+    """Keeps each token with probability (t - s) / t from level t to s (MDLM, arXiv 2406.07524; SMDM's
+    ``origin``).
+
+    This is the reverse process of the bound, so with many steps it samples the distribution that the bound is
+    about.
+    """
+
+    name: ClassVar[str] = "ancestral"
+
+    def kept(
+        self, masked: torch.Tensor, log_p: torch.Tensor, remaining: int, noise: Noise, step: int
+    ) -> torch.Tensor:
+        return noise.uniform(f"reveal/{step}", masked.shape[1]) < 1 / remaining
