@@ -28,7 +28,7 @@ from analysis.tables.columns import FACTS, SCORES
 LIKELIHOODS = ("exact", "upper_bound", "pseudo", "none", "unknown")
 """What a reported loss is. Only the first two, and ``unknown`` with a note, enter a crossover."""
 
-STATES = ("done", "running", "partial", "stopped", "diverged", "failed", "blocked", "cancelled")
+STATES = ("done", "running", "new", "partial", "stopped", "diverged", "failed", "blocked", "cancelled")
 
 _CURVE_NUMBERS = ("step", "tokens", "epochs", "flops", "nll_a", "se_a", "mc_se_a", "nll_b", "se_b", "mc_se_b")
 _HALVES = ("a", "b")

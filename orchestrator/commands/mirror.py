@@ -16,9 +16,11 @@ from orchestrator.store.store import read_json
 @guarded
 def command(rebuild: bool, folder: str | None) -> None:
     """Bring MLflow up to what the run folders hold: after it was away, was lost, or a store was copied."""
+    from orchestrator.planning.standing import standing
     from orchestrator.store.leases import Session
     from orchestrator.tracking.experiment import Tracker, markers
     from orchestrator.tracking.mirror import Followed, mirror_run
+    from trainers.state.folder import RunFolder
 
     store = existing(folder)
     if rebuild:
@@ -31,8 +33,9 @@ def command(rebuild: bool, folder: str | None) -> None:
     observer = Session(store.leases)
     written = 0
     for key in store.run_keys():
-        running = observer.holder(f"run-{key}") is not None
-        state = "running" if running else "failed" if store.failure(key) is not None else None
+        commit = RunFolder(store.run(key)).last_commit()
+        leased = observer.holder(f"run-{key}") is not None
+        state = standing(None, commit, leased=leased, failure=store.failure(key))
         written += mirror_run(store, lambda: tracker, key, Followed(members.get(key, set()), state))
     for name in store.sweep_names():
         tracker.summarise(name, store.sweep(name), {}, {})

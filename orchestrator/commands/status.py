@@ -25,7 +25,7 @@ def command(sweeps: tuple[str, ...], folder: str | None, as_json: bool) -> None:
     names = sweeps or tuple(store.sweep_names())
     if not names:
         say(f"no sweep has been run in {store.root}")
-    runs = standing(store, names) if names else []
+    runs = records(store, names) if names else []
     counts: dict[str, int] = {}
     for run in runs:
         counts[run["state"]] = counts.get(run["state"], 0) + 1
@@ -43,44 +43,34 @@ def command(sweeps: tuple[str, ...], folder: str | None, as_json: bool) -> None:
         click.echo(", ".join(f"{n} {state}" for state, n in sorted(counts.items())))
 
 
-def standing(store: Store, names: tuple[str, ...]) -> list[dict[str, Any]]:
+def records(store: Store, names: tuple[str, ...]) -> list[dict[str, Any]]:
     """One record a run of these sweeps: position, state and, where it failed, why."""
     from orchestrator.execution import jobs as tasks
     from orchestrator.planning.plans import plan
+    from orchestrator.planning.standing import Standing, standing
     from orchestrator.planning.titles import title
     from orchestrator.store.leases import Session
     from trainers.state.folder import RunFolder
 
     made = plan(specs_of(store, names), store)
-    blocked = {row.run for row in made.rows if row.state == "blocked"}
+    blocked = {row.run for row in made.rows if row.state is Standing.BLOCKED}
     observer = Session(store.leases)
-    records = []
+    out = []
     for key, run in tasks.runs_of(made).items():
         folder = RunFolder(store.run(key))
         commit, failure = folder.last_commit(), store.failure(key)
         step, steps = (commit.step if commit is not None else 0), run.config.steps
         live = _live(store, key) if observer.holder(f"run-{key}") is not None else None
-        if commit is not None and commit.state == "diverged":
-            state = "diverged"
-        elif step >= steps:
-            state = "done"
-        elif live is not None:
-            state = "running"
-        elif failure is not None:
-            state = "blocked" if failure["failure"] == "blocked" else "failed"
-        else:
-            state = "blocked" if key in blocked else "partial" if step else "new"
-        reason = (
-            f"{failure['failure']}: {failure['message'].splitlines()[0]}"
-            if failure and state in ("failed", "blocked")
-            else None
-        )
-        records.append(
+        state = standing(steps, commit, leased=live is not None, failure=failure, blocked=key in blocked)
+        reason = None
+        if failure and state in (Standing.FAILED, Standing.BLOCKED):
+            reason = f"{failure['failure']}: {failure['message'].splitlines()[0]}"
+        out.append(
             {
                 "run": key,
                 "name": title(run.config),
                 "sweeps": sorted(run.sweeps),
-                "state": state,
+                "state": state.value,
                 "step": max(step, int((live or {}).get("step", 0))),
                 "committed": step,
                 "steps": steps,
@@ -88,7 +78,7 @@ def standing(store: Store, names: tuple[str, ...]) -> list[dict[str, Any]]:
                 "reason": reason,
             }
         )
-    return records
+    return out
 
 
 def _live(store: Store, key: str) -> dict[str, Any]:

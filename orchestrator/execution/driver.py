@@ -24,6 +24,7 @@ from orchestrator.execution.backends import Backend, Finished
 from orchestrator.execution.live import Picture, Row, Silent, View
 from orchestrator.execution.scheduler import Attempt, Resources, Scheduler, State, Task
 from orchestrator.failures import Failure, Outcome
+from orchestrator.planning.standing import Standing
 from orchestrator.store.leases import Session
 from orchestrator.store.store import Store, read_json, write_atomic
 from orchestrator.tracking.mirror import Mirror
@@ -170,7 +171,7 @@ class Driver:
             self._progress_file(task.key).unlink(missing_ok=True)
             if self.mirror is not None:
                 for sweep in self.runs[task.key].sweeps:
-                    self.mirror.follow(task.key, sweep, "running")
+                    self.mirror.follow(task.key, sweep, Standing.RUNNING)
         self.backend.submit(task, self._payload(attempt))
 
     def _payload(self, attempt: Attempt) -> dict[str, Any]:
@@ -205,14 +206,8 @@ class Driver:
         elif outcome.state != "failed":
             self.store.record_failure(key, None)
         if self.mirror is not None:
-            diverged = outcome.failure is Failure.DIVERGED
-            shown = (
-                "diverged"
-                if diverged
-                else {"done": "done", "stopped": "stopped"}.get(outcome.state, "failed")
-            )
             reason = f"{outcome.failure}: {_first_line(outcome.message)}" if outcome.failure else ""
-            self.mirror.follow(key, None, shown if state is not State.WAITING else "running", reason)
+            self.mirror.follow(key, None, _standing(outcome, state), reason)
         self._blocked(scheduler)
 
     def _blocked(self, scheduler: Scheduler) -> None:
@@ -335,6 +330,15 @@ class Driver:
         if threading.current_thread() is threading.main_thread():
             for number in SIGNALS:
                 signal.signal(number, on_signal)
+
+
+def _standing(outcome: Outcome, state: State) -> Standing:
+    """How a run stands after an attempt that ended so; one that is tried again is still running."""
+    if state is State.WAITING:
+        return Standing.RUNNING
+    if outcome.failure is not None:
+        return Standing.DIVERGED if outcome.failure is Failure.DIVERGED else Standing.FAILED
+    return Standing.DONE if outcome.state == "done" else Standing.PARTIAL
 
 
 def _read_progress(path: Path) -> dict[str, Any] | None:

@@ -64,7 +64,7 @@ def of_plan(plan: planning.Plan, store: Store) -> list[Task]:
     return [_task(task, store) for task in plan.tasks]
 
 
-def _task(task: planning.Task, store: Store) -> Task:
+def _task(task: planning.PlannedTask, store: Store) -> Task:
     config = task.config
     root = {"data_root": str(store.data)}
     needs = tuple(need.removeprefix("train:") for need in task.needs)

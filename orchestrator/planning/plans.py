@@ -21,6 +21,7 @@ from orchestrator.language.derived.budgets import unique_tokens
 from orchestrator.language.expansion import EndPoint, Labels, expand
 from orchestrator.language.spec import SweepSpec
 from orchestrator.planning.estimate import Estimator, Sample, disk_bytes, on_card, sample
+from orchestrator.planning.standing import Standing, standing, with_evaluations
 from orchestrator.planning.trainings import Training, blocked_by, collect, read
 from trainers.components.component import digest
 from trainers.components.source import Issue, SpecError
@@ -29,13 +30,12 @@ from trainers.evaluation.grid import evaluation_grid
 from trainers.flops import matmul_flops, six_nd
 from trainers.state.folder import RunFolder
 
-GONE = "retrain: checkpoint gone"
 CALIBRATION_RUNS = 60
 """How many run folders' telemetry is read at most."""
 
 
 @dataclass(frozen=True)
-class Row:
+class PlanRow:
     """One end point. ``seconds``, ``flops_to_go`` and ``disk_bytes`` are what it adds to the rows before it:
     shared parts are counted once."""
 
@@ -63,12 +63,11 @@ class Row:
     seconds: float
     memory_bytes: int
     disk_bytes: int
-    state: str
-    """new, partial, cached, diverged, blocked, or `retrain: checkpoint gone`."""
+    state: Standing
 
 
 @dataclass(frozen=True)
-class Task:
+class PlannedTask:
     """One thing to do. ``config`` reaches to the furthest end point of its run; ``needs`` are keys of other
     tasks.
 
@@ -116,8 +115,8 @@ class Plan:
     all sweeps."""
 
     specs: tuple[SweepSpec, ...]
-    rows: tuple[Row, ...]
-    tasks: tuple[Task, ...]
+    rows: tuple[PlanRow, ...]
+    tasks: tuple[PlannedTask, ...]
     points: dict[str, tuple[EndPoint, ...]]
     warnings: tuple[str, ...] = ()
     flops_distinct: float = 0.0
@@ -250,19 +249,20 @@ def _row(
     costs: dict[str, _Costs],
     estimator: Estimator,
     blocked: dict[str, str],
-) -> Row:
+) -> PlanRow:
     point = group[0]
     config, run = point.config, runs[point.run]
     counted = config.model.parameters(config.data.tokenizer.vocab, len(config.objective.extra_tokens))
     tokens = config.steps * config.tokens_per_step
     unique = unique_tokens(config)
     seconds, flops, disk, start = 0.0, 0.0, 0, _start(run)
+    trained = standing(config.steps, run.commit, blocked=point.run in blocked)
     done = max(run.done, min(start, runs[run.trunk].done)) if run.trunk is not None else run.done
     if run.trunk is not None and run.done < start:
         seconds, flops, disk = costs[run.trunk].take(start)
         costs[point.run].reached = max(costs[point.run].reached, start)
     own_seconds, own_flops, own_disk = costs[point.run].take(config.steps)
-    return Row(
+    return PlanRow(
         key=point.key,
         run=point.run,
         trunk=run.trunk,
@@ -285,25 +285,11 @@ def _row(
         seconds=0.0 if point.run in blocked else seconds + own_seconds,
         memory_bytes=estimator.memory_bytes(config),
         disk_bytes=disk + own_disk,
-        state=_state(run, config.steps, point.run in blocked),
+        state=with_evaluations(trained, config.steps, run.missing, run.gone),
     )
 
 
-def _state(run: Training, steps: int, blocked: bool) -> str:
-    if blocked:
-        return "blocked"
-    if run.commit is None:
-        return "new"
-    if any(step <= steps for step in run.gone):
-        return GONE
-    if run.diverged and run.commit.step <= steps:
-        return "diverged"
-    if run.commit.step >= steps:
-        return "partial" if any(step <= steps for step in run.missing) else "cached"
-    return "partial" if run.commit.step > 0 else "new"
-
-
-def _tasks(runs: dict[str, Training], estimator: Estimator, blocked: dict[str, str]) -> Iterable[Task]:
+def _tasks(runs: dict[str, Training], estimator: Estimator, blocked: dict[str, str]) -> Iterable[PlannedTask]:
     """Data, then runs after their trunks and parents, then evaluations to add."""
     prepared: dict[str, str] = {}
     todo = {
@@ -318,7 +304,7 @@ def _tasks(runs: dict[str, Training], estimator: Estimator, blocked: dict[str, s
         data = digest(run.config.data.identity())
         if data not in prepared:
             prepared[data] = f"prepare:{data}"
-            yield Task(prepared[data], "prepare", run.config, title=_data_title(run.config))
+            yield PlannedTask(prepared[data], "prepare", run.config, title=_data_title(run.config))
     for key, run in todo.items():
         needs = [prepared[digest(run.config.data.identity())]]
         parent = run.config.init.run if isinstance(run.config.init, Parent) else None
@@ -326,7 +312,7 @@ def _tasks(runs: dict[str, Training], estimator: Estimator, blocked: dict[str, s
         start = run.done
         if run.trunk is not None:
             start = max(start, run.config.trunk().steps)  # type: ignore[union-attr]
-        yield Task(
+        yield PlannedTask(
             f"train:{key}",
             "train",
             run.config,
@@ -342,7 +328,7 @@ def _tasks(runs: dict[str, Training], estimator: Estimator, blocked: dict[str, s
         needs_training = (f"train:{key}",) if key in todo else ()
         passes = [(step,) for step in sorted(run.missing)] + ([tuple(sorted(run.gone))] if run.gone else [])
         for steps in passes:
-            yield Task(
+            yield PlannedTask(
                 f"rescore:{run.config.evaluation_key(steps[0])}",
                 "rescore",
                 run.config,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from analysis.tables.columns import CURVES, SCORES
+from orchestrator.planning.standing import standing
 from orchestrator.results.event_readings import Event, readings
 from orchestrator.store.store import Store
 from trainers.config import EvaluationConfig
@@ -124,13 +125,8 @@ class RunRecord:
         return "+".join(dict.fromkeys(classes))
 
     def state(self, steps: int) -> str:
-        if self.commit is not None and self.commit.state == "diverged" and self.commit.step <= steps:
-            return "diverged"
-        if self.step >= steps:
-            return "done"
-        if self.failure is not None:
-            return "blocked" if self.failure["failure"] == "blocked" else "failed"
-        return "partial" if self.step else "stopped"
+        """How the run stands that is read up to ``steps``."""
+        return standing(steps, self.commit, failure=self.failure).value
 
 
 def run_row(config: RunConfig, run: RunRecord, steps: int) -> dict[str, Any]:

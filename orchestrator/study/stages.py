@@ -17,6 +17,7 @@ from orchestrator.execution.live import Silent, View
 from orchestrator.execution.scheduler import State
 from orchestrator.language.spec import SweepSpec
 from orchestrator.planning.plans import Plan, plan
+from orchestrator.planning.standing import Standing
 from orchestrator.results import tables
 from orchestrator.store.leases import Session
 from orchestrator.store.origin import provenance
@@ -49,7 +50,7 @@ class Result:
         """0, 1 (some runs failed, or could not start), or 130 (stopped, by Ctrl-C or `crossover cancel`)."""
         if self.ending.interrupted or State.STOPPED in self.ending.states.values():
             return 130
-        blocked = any(row.state == "blocked" for row in self.plan.rows)
+        blocked = any(row.state is Standing.BLOCKED for row in self.plan.rows)
         return 1 if self.ending.failed or self.ending.halted or blocked else 0
 
 

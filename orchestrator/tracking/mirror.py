@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.failures import POLICIES, Failure
+from orchestrator.planning.standing import Standing, standing
 from orchestrator.planning.titles import title
 from orchestrator.store.origin import provenance
 from orchestrator.store.store import Store, read_json, write_atomic
@@ -24,21 +25,23 @@ from orchestrator.tracking import experiment as tracking
 from orchestrator.tracking import metrics
 
 STATUSES = {
-    "done": "FINISHED",
-    "diverged": "FINISHED",
-    "failed": "FAILED",
-    "stopped": "KILLED",
-    "running": "RUNNING",
+    Standing.RUNNING: "RUNNING",
+    Standing.DONE: "FINISHED",
+    Standing.DIVERGED: "FINISHED",
+    Standing.FAILED: "FAILED",
+    Standing.BLOCKED: "FAILED",
+    Standing.PARTIAL: "KILLED",
+    Standing.NEW: "KILLED",
 }
+"""MLflow's word for how a run stands."""
 
 
 @dataclass
 class Followed:
-    """A run to mirror: the sweeps it is a member of, and how it stands (a key of ``STATUSES``); None: as its
-    folder says."""
+    """A run to mirror: the sweeps it is a member of, and how it stands; None: as its folder says."""
 
     sweeps: set[str] = field(default_factory=set)
-    state: str | None = None
+    state: Standing | None = None
     reason: str = ""
 
 
@@ -53,7 +56,7 @@ def mirror_run(store: Store, tracker: Callable[[], tracking.Tracker], key: str, 
         return False
     path = tracking.markers(store) / f"{key}.json"
     marker: dict[str, Any] = read_json(path) or {"events": 0, "telemetry": 0, "scores": 0, "sweeps": []}
-    state = followed.state or {"done": "done", "diverged": "diverged"}.get(commit.state, "stopped")
+    state = followed.state or standing(None, commit)
     sweeps = sorted({*marker["sweeps"], *followed.sweeps})
     status = {"commit": commit.n, "sweeps": sweeps, "state": state, "reason": followed.reason}
     status["scores"] = len(folder.list("scores"))
@@ -157,7 +160,9 @@ class Mirror:
     def start(self) -> None:
         self._thread.start()
 
-    def follow(self, key: str, sweep: str | None = None, state: str | None = None, reason: str = "") -> None:
+    def follow(
+        self, key: str, sweep: str | None = None, state: Standing | None = None, reason: str = ""
+    ) -> None:
         """Mirror this run from now on; ``state``: how it stands, where the driver knows better than the
         folder."""
         with self._lock:

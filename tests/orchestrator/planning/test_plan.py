@@ -15,7 +15,8 @@ from orchestrator.language.expansion import expand
 from orchestrator.language.loading import load
 from orchestrator.language.spec import SweepSpec
 from orchestrator.planning.estimate import Estimator, Sample, gemm_rate, sample, shape
-from orchestrator.planning.plans import GONE, Plan, plan
+from orchestrator.planning.plans import Plan, plan
+from orchestrator.planning.standing import Standing
 from tests.paths import ROOT
 from trainers.config import RunConfig
 from trainers.evaluation.grid import evaluation_steps
@@ -168,7 +169,7 @@ def test_missing_evaluations_are_scored_from_checkpoints_or_by_training_again(tm
     trained(tmp_path, config, 40, kept | {40: True}, "done")
     assert states(plan([sweep(tmp_path, "base: {steps: 40}")], tmp_path, **FIXED)) == ["cached"]
     made = plan([sweep(tmp_path, "base: {steps: 40, evaluation: {draws: 8}}")], tmp_path, **FIXED)
-    assert states(made) == [GONE]
+    assert states(made) == [Standing.CHECKPOINT_GONE]
     by_step = {task.steps[0]: task for task in made.tasks}
     assert set(by_step) == set(grid) and {task.kind for task in made.tasks} == {"rescore"}
     again = by_step[22].seconds - by_step[20].seconds

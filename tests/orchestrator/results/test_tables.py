@@ -119,7 +119,7 @@ def test_states_of_what_is_not_done(store_copy: Path, points: list[EndPoint]) ->
     extended = replace(longer, config=longer.config.model_copy(update={"steps": 80}))
     assert extended.run == longer.run
     runs = tables.of_sweep(store, [missing, failed, extended]).runs
-    assert list(runs["state"]) == ["stopped", "failed", "partial"]
+    assert list(runs["state"]) == ["new", "failed", "partial"]
     assert list(runs["failure"])[1] == "boom"
     assert runs["D"].iloc[2] < 80 * longer.config.tokens_per_step
 

@@ -11,7 +11,7 @@ import pytest
 from click.testing import Result
 
 from orchestrator.language.loading import load
-from orchestrator.planning.plans import GONE
+from orchestrator.planning.standing import Standing
 from orchestrator.results.tables import of_sweep
 from orchestrator.store.store import Store
 from trainers.state.folder import RunFolder
@@ -51,7 +51,9 @@ def test_what_is_gone_is_trained_again_and_gives_the_same_values(
                 if step != commit.step and (lost != "a file deleted" or step == 13):
                     (store.run(key) / kept.weights).unlink()
     before = plan(crossover, tiny, store_copy)
-    assert {row["state"] for row in before["runs"]} == {GONE if lost == "dropped by gc" else "partial"}
+    assert {row["state"] for row in before["runs"]} == {
+        Standing.CHECKPOINT_GONE if lost == "dropped by gc" else "partial"
+    }
     assert all(row["seconds"] > 0 for row in before["runs"])
     done = crossover("run", tiny, *WIDER, "--local", "--no-mlflow", "-q", "--store", store_copy)
     assert done.exit_code == 0, done.output
