@@ -132,6 +132,11 @@ class Resources(Frozen):
     compile: Literal["auto", "on", "off"] = Field(
         "auto", description="torch.compile; auto: where it saves more than it costs."
     )
+    kernels: Literal["auto", "plain", "fused"] = Field(
+        "auto",
+        description="How the network is computed: plain (torch's own operations, the definition), fused "
+        "(written out for the CPU, equal up to rounding), or auto (fused on the CPU).",
+    )
     checkpoint_activations: bool = Field(False, description="Recompute activations in the backward pass.")
     deterministic: bool = Field(False, description="Bitwise equality on CUDA too, slower.")
     gpus: float = Field(0, ge=0, description="GPUs a run, fractions allowed below one.")
@@ -148,6 +153,12 @@ class Resources(Frozen):
                 f"gpus {self.gpus:g} of device {self.device!r} cannot be shared by {self.n_workers} workers, "
                 "who take as many each"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _kernels_of_one_kind(self) -> Resources:
+        if self.kernels == "fused" and self.compile == "on":
+            raise ValueError("kernels 'fused' cannot be compiled; allowed with compile on: auto, plain")
         return self
 
 

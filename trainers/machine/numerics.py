@@ -17,6 +17,7 @@ from trainers.components.component import digest
 from trainers.components.errors import UserError
 from trainers.config import Resources
 from trainers.machine.allocator import keep_freed_memory
+from trainers.models.network.kernels import kernels_for
 
 
 def resolve_device(name: str) -> torch.device:
@@ -39,8 +40,12 @@ def resolve_device(name: str) -> torch.device:
 
 
 def configure_process(resources: Resources) -> torch.device:
-    """Set threads, denormals, allocator and determinism of this process for a run, and return its device."""
+    """Set threads, denormals, allocator and determinism of this process for a run, and return its device.
+
+    Raises `UserError` for a device that is not there, or that has no such kernels.
+    """
     device = resolve_device(resources.device)
+    kernels_for(resources.kernels, device)
     torch.set_num_threads(resources.threads)
     torch.set_flush_denormal(True)
     keep_freed_memory()
@@ -58,6 +63,7 @@ def describe(
 ) -> dict[str, Any]:
     """The numerics class as a record; ``class`` is a short name, equal where the record is."""
     model = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
+    instructions = "cuda" if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()
     record: dict[str, Any] = {
         "device": device.type,
         "model": model,
@@ -68,7 +74,7 @@ def describe(
         "compile": compiled,
         "checkpoint_activations": resources.checkpoint_activations,
         "deterministic": device.type == "cpu" or resources.deterministic,
-        "kernels": "cuda" if device.type == "cuda" else torch.backends.cpu.get_cpu_capability(),
+        "kernels": f"{instructions} plain" if resources.kernels == "plain" else instructions,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "platform": f"{platform.system()}-{platform.machine()}",

@@ -19,6 +19,7 @@ def build(config: RunConfig, device: torch.device | str = "cpu") -> Backbone:
     model = config.model.build(vocab, len(config.objective.extra_tokens), config.data.context)
     model.objective = config.objective.modules(model.width, vocab)
     model.checkpoint_activations = config.resources.checkpoint_activations
+    model.kernels = config.resources.kernels
     initialise(model, config.seed)
     model.to(device)
     return model

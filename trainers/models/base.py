@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from trainers.components.component import Component, Registry
 
@@ -74,6 +74,8 @@ class Backbone(Module, Protocol):
     """The module that ``Objective.modules`` returned, or None."""
     checkpoint_activations: bool
     """Whether the backward pass computes activations again instead of keeping them."""
+    kernels: Literal["auto", "plain", "fused"]
+    """Which implementation runs (``resources.kernels``)."""
 
     def embed(self, ids: Tensor) -> Tensor:
         """Embeddings [..., d] of ids [...], extra tokens included."""

@@ -6,9 +6,19 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
-from trainers.models.network import decoder, kernels, loss, plain
+from trainers import models
+from trainers.components.errors import UserError
+from trainers.config import Resources, RunConfig
+from trainers.machine.numerics import describe
+from trainers.models.network import chunked_loss, decoder, plain
+from trainers.models.network.fused_cpu import attention as fused_attention
+from trainers.models.network.fused_cpu import swiglu as fused_swiglu
+from trainers.models.network.kernels import CHUNKED, FUSED, PLAIN, Kernels, kernels_for
+from trainers.models.network.operands import AttentionShape, AttentionView, AttentionWeights, SwigluWeights
+from trainers.objectives.base import Corruption
 
 B, T, D, F, V = 3, 5, 8, 6, 7
 
@@ -21,8 +31,9 @@ def value(*shape: int, seed: int = 0) -> Tensor:
 @pytest.fixture(params=[1 << 20, 1], ids=["whole", "pieces"])
 def pieces(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """In one piece, and one sequence (or row) at a time."""
-    monkeypatch.setattr(kernels, "PIECE_VALUES", request.param)
-    monkeypatch.setattr(loss, "LOGITS_VALUES", 2 * V if request.param == 1 else 1 << 20)
+    for module in (fused_attention, fused_swiglu):
+        monkeypatch.setattr(module, "PIECE_VALUES", request.param)
+    monkeypatch.setattr(chunked_loss, "LOGITS_VALUES", 2 * V if request.param == 1 else 1 << 20)
 
 
 def agree(ours: Any, reference: Any, inputs: list[Tensor | None], rest: tuple[Any, ...]) -> None:
@@ -42,70 +53,79 @@ def agree(ours: Any, reference: Any, inputs: list[Tensor | None], rest: tuple[An
     assert torch.autograd.gradcheck(rebuilt, tuple(learned), fast_mode=True)
 
 
+def attention(kernels: Kernels) -> Any:
+    """`add_attention` as a function of its tensors."""
+
+    def add(x: Tensor, gain: Tensor, qkv: Tensor, output: Tensor, q: Any, k: Any, *rest: Any) -> Tensor:
+        return kernels.add_attention(x, AttentionWeights(gain, qkv, output, q, k), *rest)
+
+    return add
+
+
+def swiglu(kernels: Kernels) -> Any:
+    """`add_swiglu` as a function of its tensors."""
+    return lambda x, gain, gate_up, down, *rest: kernels.add_swiglu(
+        x, SwigluWeights(gain, gate_up, down), *rest
+    )
+
+
 def test_embed() -> None:
     ids = torch.tensor([[0, V - 1, V], [V + 1, 3, V]])
     agree(
-        lambda t, e: kernels.embed(ids, t, e),
-        lambda t, e: plain.embed(ids, t, e),
+        lambda t, e: FUSED.embed(ids, t, e),
+        lambda t, e: PLAIN.embed(ids, t, e),
         [value(V, D), value(2, D)],
         (),
     )
     known = ids.clamp(max=V - 1)
     torch.testing.assert_close(
-        kernels.embed(known, value(V, D), value(0, D)), plain.embed(known, value(V, D), value(0, D))
+        FUSED.embed(known, value(V, D), value(0, D)), PLAIN.embed(known, value(V, D), value(0, D))
     )
 
 
 def test_rms_norm() -> None:
-    agree(kernels.rms_norm, plain.rms_norm, [value(B, T, D), value(D)], (1e-2,))
+    agree(FUSED.rms_norm, PLAIN.rms_norm, [value(B, T, D), value(D)], (1e-2,))
 
 
 @pytest.mark.parametrize("dropped", [False, True])
 def test_mlp(pieces: None, dropped: bool) -> None:
     keep = (torch.rand(B, T, D, generator=torch.Generator().manual_seed(0)) > 0.3).double() / 0.7
     inputs = [value(B, T, D), value(D), value(2 * F, D), value(D, F)]
-    agree(kernels.mlp, plain.mlp, inputs, (keep if dropped else None, 1e-2, torch.float64))
+    agree(swiglu(FUSED), swiglu(PLAIN), inputs, (1e-2, torch.float64, keep if dropped else None))
 
 
-@pytest.mark.parametrize("attention", ["causal", "full", "mask", "mask of each"])
+@pytest.mark.parametrize("kind", ["causal", "full", "mask", "mask of each"])
 @pytest.mark.parametrize("heads", [(2, 2), (2, 1), (1, 1), (4, 2)])
 @pytest.mark.parametrize("qk_norm", [True, False])
-def test_attention(pieces: None, attention: str, heads: tuple[int, int], qk_norm: bool) -> None:
+def test_attention(pieces: None, kind: str, heads: tuple[int, int], qk_norm: bool) -> None:
     H, G = heads
     e = D // H
     gains = [value(e, seed=1), value(e, seed=2)] if qk_norm else [None, None]
-    inputs = [value(B, T, D), value(D), value((H + 2 * G) * e, D), *gains, value(D, D)]
+    inputs = [value(B, T, D), value(D), value((H + 2 * G) * e, D), value(D, D), *gains]
     positions = torch.arange(T)
-    if attention == "mask of each":
+    if kind == "mask of each":
         positions = torch.stack([positions, positions.flip(0), positions + 3])[:, None]
     rotation = decoder._rotation(positions, e, 100.0, torch.float64)
     bias = None
-    if attention.startswith("mask"):
+    if kind.startswith("mask"):
         allowed = (
-            torch.rand(B if "each" in attention else 1, 1, T, T, generator=torch.Generator().manual_seed(0))
-            > 0.4
+            torch.rand(B if "each" in kind else 1, 1, T, T, generator=torch.Generator().manual_seed(0)) > 0.4
         )
         allowed |= torch.eye(T, dtype=torch.bool)
         bias = torch.zeros(allowed.shape, dtype=torch.float64).masked_fill(
             ~allowed, plain.forbidden(torch.float64)
         )
-    rest = (rotation, bias, attention == "causal", heads, 1e-2, torch.float64)
-    agree(kernels.attention, plain.attention, inputs, rest)
+    view = AttentionView(rotation, bias, kind == "causal")
+    agree(attention(FUSED), attention(PLAIN), inputs, (AttentionShape(heads, 1e-2), view, torch.float64))
 
 
 def test_a_position_that_may_attend_to_nothing_attends_to_everything() -> None:
-    rest = (
-        decoder._rotation(torch.arange(T), D, 100.0, torch.float64),
-        None,
-        False,
-        (1, 1),
-        1e-2,
-        torch.float64,
-    )
-    inputs = [value(B, T, D), value(D), value(3 * D, D), value(D), value(D), value(D, D)]
     closed = torch.full((1, 1, T, T), plain.forbidden(torch.float64), dtype=torch.float64)
-    for ops in (kernels, plain):
-        assert ops.attention(*inputs, rest[0], closed, *rest[2:]).isfinite().all()
+    view = AttentionView(decoder._rotation(torch.arange(T), D, 100.0, torch.float64), closed)
+    inputs = [value(B, T, D), value(D), value(3 * D, D), value(D, D), value(D), value(D)]
+    for kernels in (FUSED, PLAIN):
+        y = attention(kernels)(*inputs, AttentionShape((1, 1), 1e-2), view, torch.float64)
+        assert y.isfinite().all()
 
 
 @pytest.mark.parametrize("scored", ["all", "some", "one", "none"])
@@ -116,8 +136,8 @@ def test_linear_cross_entropy(pieces: None, scored: str) -> None:
     )
     targets = torch.tensor([0, 6, 3, 3, 1, 2])
     agree(
-        loss.linear_cross_entropy,
-        plain.linear_cross_entropy,
+        FUSED.linear_cross_entropy,
+        PLAIN.linear_cross_entropy,
         [value(6, D), value(V, D)],
         (targets, weights, torch.float64),
     )
@@ -126,14 +146,14 @@ def test_linear_cross_entropy(pieces: None, scored: str) -> None:
 def test_cross_entropy_survives_a_target_without_probability() -> None:
     """p underflows to zero in float32; the loss is the difference of logits."""
     hidden, head = torch.tensor([[300.0]]), torch.tensor([[1.0], [-1.0]])
-    value = loss.linear_cross_entropy(hidden, head, torch.tensor([1]), torch.ones(1), torch.float32)
+    value = FUSED.linear_cross_entropy(hidden, head, torch.tensor([1]), torch.ones(1), torch.float32)
     assert value.item() == 600.0
 
 
 def test_no_gradient_is_prepared_where_none_is_wanted() -> None:
     with torch.no_grad():
         hidden = value(6, D)
-        total = loss.linear_cross_entropy(
+        total = FUSED.linear_cross_entropy(
             hidden, value(V, D), torch.zeros(6).long(), torch.ones(6).double(), torch.float64
         )
     assert not total.requires_grad
@@ -145,15 +165,66 @@ def test_lower_precision_is_close(pieces: None, dtype: torch.dtype) -> None:
     inputs = [
         x.detach().float().requires_grad_() for x in (value(B, T, D), value(D), value(2 * F, D), value(D, F))
     ]
-    mlp = kernels.mlp(*inputs, None, 1e-2, dtype)
+    y = swiglu(FUSED)(*inputs, 1e-2, dtype)
     torch.testing.assert_close(
-        mlp,
-        plain.mlp(*inputs, None, 1e-2, torch.float32),
+        y,
+        swiglu(PLAIN)(*inputs, 1e-2, torch.float32),
         rtol=0.05,
         atol=0.1 if dtype == torch.bfloat16 else 1e-4,
     )
-    of = torch.autograd.grad(mlp.sum(), inputs)
-    reference = torch.autograd.grad(plain.mlp(*inputs, None, 1e-2, torch.float32).sum(), inputs)
+    of = torch.autograd.grad(y.sum(), inputs)
+    reference = torch.autograd.grad(swiglu(PLAIN)(*inputs, 1e-2, torch.float32).sum(), inputs)
     for got, wanted in zip(of, reference, strict=True):
         assert got.dtype == torch.float32
         assert (got - wanted).norm() <= (0.02 if dtype == torch.bfloat16 else 1e-5) * wanted.norm()
+
+
+@pytest.mark.parametrize("attention", ["causal", "full"])
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-11), (torch.float32, 1e-5)])
+def test_a_network_is_the_same_on_plain_and_fused_kernels(
+    dtype: torch.dtype, tolerance: float, tied: bool, attention: str
+) -> None:
+    """Loss and every gradient, at a pocket shape; gradients relative to their norm."""
+    results = []
+    for kernels in ("plain", "fused"):
+        config = RunConfig(
+            model={"name": "transformer", "width": 64, "layers": 2, "tied": tied},
+            resources={"kernels": kernels},
+        )
+        model = models.build(config)
+        model.to(dtype)
+        ids = torch.arange(4 * 32).view(4, 32) * 7 % (model.vocab + 1)
+        weights = (torch.arange(4 * 32).view(4, 32) % 3).to(dtype)
+        loss = model.weighted_cross_entropy(
+            Corruption(ids, ids.clamp(max=model.vocab - 1), weights, torch.tensor(1.0), attention)
+        )
+        loss.backward()
+        results.append((loss.item(), {n: p.grad for n, p in model.named_parameters() if p.numel()}))
+    (plain_loss, plain_gradients), (fused_loss, fused_gradients) = results
+    assert fused_loss == pytest.approx(plain_loss, rel=tolerance)
+    for name, gradient in plain_gradients.items():
+        assert (fused_gradients[name] - gradient).norm() <= tolerance * gradient.norm(), name
+
+
+def test_each_device_gets_its_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    assert kernels_for("auto", cpu) is kernels_for("fused", cpu) is FUSED
+    assert kernels_for("plain", cpu) is kernels_for("plain", cuda) is PLAIN
+    assert kernels_for("auto", cuda) is CHUNKED
+    with pytest.raises(UserError, match="fused kernels are written for the CPU"):
+        kernels_for("fused", cuda)
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    assert kernels_for("auto", cpu) is CHUNKED
+    with pytest.raises(ValidationError, match="cannot be compiled"):
+        Resources(kernels="fused", compile="on")
+
+
+def test_kernels_are_recorded_and_in_no_key() -> None:
+    plain_run, fused_run = (RunConfig(resources={"kernels": kind}) for kind in ("plain", "fused"))
+    assert plain_run.training_key == fused_run.training_key == RunConfig().training_key
+    records = [
+        describe(torch.device("cpu"), run.resources, "float32", False)
+        for run in (plain_run, fused_run, RunConfig())
+    ]
+    assert records[0]["class"] != records[1]["class"] == records[2]["class"]

@@ -180,7 +180,7 @@ def test_long_contexts_take_another_kernel_to_the_same_values(monkeypatch: pytes
     for attention in ("causal", "full", torch.ones(T, T).tril(2).bool()[None, None]):
         short = model(IDS, attention)
         with monkeypatch.context() as patched:
-            patched.setattr("trainers.models.network.kernels.EXPLICIT_CONTEXT", T - 1)
+            patched.setattr("trainers.models.network.fused_cpu.attention.EXPLICIT_CONTEXT", T - 1)
             torch.testing.assert_close(model(IDS, attention), short, rtol=1e-10, atol=1e-12)
 
 

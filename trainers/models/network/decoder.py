@@ -6,14 +6,16 @@ import functools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from trainers.models.network import kernels, loss, plain
+from trainers.models.network import plain
+from trainers.models.network.chunked_loss import logits_rows
+from trainers.models.network.kernels import Choice, Kernels, kernels_for
+from trainers.models.network.operands import AttentionShape, AttentionView, AttentionWeights, SwigluWeights
 from trainers.noise import Noise
 
 if TYPE_CHECKING:
@@ -45,11 +47,9 @@ class KeyValueCache:
 class Shared:
     """What all layers of one forward pass share. ``dtype`` is that of matrix products."""
 
-    ops: ModuleType
+    kernels: Kernels
     dtype: torch.dtype
-    rotation: Tensor
-    bias: Tensor | None
-    causal: bool
+    view: AttentionView
     noise: Noise | None
     cache: KeyValueCache | None
 
@@ -77,17 +77,17 @@ class Layer(nn.Module):
 
     def forward(self, x: Tensor, shared: Shared, index: int) -> Tensor:
         """The residual stream [B, T, d] after this layer, the ``index``-th."""
-        c, ops = self.config, shared.ops
+        c, kernels = self.config, shared.kernels
         extend = None if shared.cache is None else functools.partial(shared.cache.extend, index)
         p = c.dropout_attention if self.training else 0.0
-        x = ops.attention(
-            x, self.attention_norm, self.qkv, self.q_norm, self.k_norm, self.output,
-            shared.rotation, shared.bias, shared.causal, self.heads, c.norm_eps, shared.dtype, p, extend,
-        )  # fmt: skip
+        attention = AttentionWeights(self.attention_norm, self.qkv, self.output, self.q_norm, self.k_norm)
+        shape = AttentionShape(self.heads, c.norm_eps)
+        x = kernels.add_attention(x, attention, shape, shared.view, shared.dtype, p, extend)
         keep = None
         if c.dropout_mlp and self.training:
             keep = _keep(x, c.dropout_mlp, shared.noise, f"dropout/mlp/{index}")
-        return ops.mlp(x, self.mlp_norm, self.gate_up, self.down, keep, c.norm_eps, shared.dtype)
+        mlp = SwigluWeights(self.mlp_norm, self.gate_up, self.down)
+        return kernels.add_swiglu(x, mlp, c.norm_eps, shared.dtype, keep)
 
     def logical_parameters(self) -> Iterator[tuple[str, Tensor]]:
         """Names and values without fusion. Rows of wq and wk are in the order of Llama's weights, where the
@@ -122,6 +122,7 @@ class Decoder(nn.Module):
         super().__init__()
         self.config, self.vocab, self.width = config, vocab, config.width
         self.checkpoint_activations = False
+        self.kernels: Choice = "auto"
         self.objective = None
         self.embedding = nn.Parameter(torch.empty(vocab, config.width))
         self.extra = nn.Parameter(torch.empty(extra, config.width))
@@ -157,7 +158,7 @@ class Decoder(nn.Module):
 
     def embed(self, ids: Tensor) -> Tensor:
         """Embeddings [..., d] of ids, extra tokens (V, V + 1, ...) included."""
-        return self._ops(ids).embed(ids, self.embedding, self.extra)
+        return self._kernels(ids).embed(ids, self.embedding, self.extra)
 
     def forward(
         self,
@@ -189,7 +190,7 @@ class Decoder(nn.Module):
                     x = checkpoint(layer, x, shared, i, use_reentrant=False)
                 else:
                     x = layer(x, shared, i)
-            return shared.ops.rms_norm(x, self.norm, c.norm_eps)
+            return shared.kernels.rms_norm(x, self.norm, c.norm_eps)
 
     def new_cache(self) -> KeyValueCache:
         """An empty cache."""
@@ -204,7 +205,7 @@ class Decoder(nn.Module):
         logits at a time.
         """
         with torch.no_grad():
-            pieces = loss.logits_rows(hidden, self.vocab)
+            pieces = logits_rows(hidden, self.vocab)
             rows = zip(hidden.flatten(0, -2).split(pieces), targets.flatten().split(pieces), strict=True)
             nll = [torch.nn.functional.cross_entropy(self.logits(h), t, reduction="none") for h, t in rows]
             return torch.cat(nll).view_as(targets)
@@ -218,7 +219,8 @@ class Decoder(nn.Module):
         dtype = self._dtype(hidden)
         with torch.autocast(hidden.device.type, enabled=False):
             targets, weights = c.targets.flatten(), c.weights.flatten()
-            return loss.linear_cross_entropy(hidden, self._head(), targets, weights, dtype)
+            cross_entropy = self._kernels(hidden).linear_cross_entropy
+            return cross_entropy(hidden, self._head(), targets, weights, dtype)
 
     def _layers(self) -> Iterator[Layer]:
         return (layer for layer in self.layers if isinstance(layer, Layer))
@@ -226,10 +228,8 @@ class Decoder(nn.Module):
     def _head(self) -> Tensor:
         return self.embedding if self.head is None else self.head
 
-    @staticmethod
-    def _ops(x: Tensor) -> ModuleType:
-        """Written-out kernels on the CPU; plain operations for a compiler and for CUDA's own kernels."""
-        return kernels if x.device.type == "cpu" and not torch.compiler.is_compiling() else plain
+    def _kernels(self, x: Tensor) -> Kernels:
+        return kernels_for(self.kernels, x.device)
 
     @staticmethod
     def _dtype(x: Tensor) -> torch.dtype:
@@ -246,7 +246,7 @@ class Decoder(nn.Module):
         dtype: torch.dtype,
     ) -> Shared:
         T, past = x.shape[1], cache.length if cache is not None else 0
-        c, ops, causal = self.config, self._ops(x), False
+        c, causal = self.config, False
         allowed = None
         if isinstance(attention, Tensor):
             allowed = attention
@@ -262,7 +262,8 @@ class Decoder(nn.Module):
             bias.masked_fill_(~allowed, plain.forbidden(dtype))
         at = torch.arange(past, past + T, device=x.device) if positions is None else positions[:, None]
         rotation = _rotation(at, c.head_width, c.rope_base, x.dtype)
-        return Shared(ops, dtype, rotation, bias, causal, noise, cache)
+        view = AttentionView(rotation, bias, causal)
+        return Shared(self._kernels(x), dtype, view, noise, cache)
 
 
 def _rotation(positions: Tensor, head_width: int, base: float, dtype: torch.dtype) -> Tensor:

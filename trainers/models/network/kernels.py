@@ -1,360 +1,58 @@
-"""The transformer's operations with their backward passes written out, for the CPU.
-
-Torch's own autograd of the forms in `plain` is right, but sends every intermediate through memory several
-times. Here a sublayer is one Function that works on a few sequences at a time, so that what lies between its
-matrix products stays in the core's cache; a norm's gain is folded into the matrix behind it, residual sums
-into matrix products, RoPE is one complex product.
-Each has the shapes and meaning of its namesake in `plain`, and is tested against it.
-"""
+"""The sets of kernels that a forward pass can run on, and which one a run gets."""
 
 from __future__ import annotations
 
-import functools
-import itertools
-import platform
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
-from torch.nn import functional as F
 
-from trainers.models.network import plain
-from trainers.models.network.limits import EXPLICIT_CONTEXT, PIECE_VALUES
+from trainers.components.errors import UserError
+from trainers.models.network import chunked_loss, plain
+from trainers.models.network.fused_cpu import attention, embeddings, norms, swiglu
 
-ONEDNN = torch.backends.mkldnn.is_available() and platform.machine() in ("x86_64", "AMD64")
-"""Whether float32 products go to oneDNN."""
-
-Gradients = tuple[Tensor | None, ...]
+Choice = Literal["auto", "plain", "fused"]
 
 
-def _inverse_rms(x: Tensor, eps: float) -> Tensor:
-    """[..., 1]: 1 / sqrt(mean(x^2) + eps)."""
-    norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-    return norm.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
+@dataclass(frozen=True)
+class Kernels:
+    """One implementation of each operation. `trainers.models.network.plain` says what they compute."""
+
+    embed: Callable[[Tensor, Tensor, Tensor], Tensor]
+    rms_norm: Callable[[Tensor, Tensor, float], Tensor]
+    add_attention: Callable[..., Tensor]
+    add_swiglu: Callable[..., Tensor]
+    linear_cross_entropy: Callable[[Tensor, Tensor, Tensor, Tensor, torch.dtype], Tensor]
 
 
-def _norm_backward(grad: Tensor, normed: Tensor) -> Tensor:
-    """Gradient before a norm without gain, less the factor `_inverse_rms`; overwrites ``grad``."""
-    along = (grad * normed).sum(-1, keepdim=True).div_(-normed.shape[-1])
-    return grad.addcmul_(normed, along)
+PLAIN = Kernels(
+    plain.embed, plain.rms_norm, plain.add_attention, plain.add_swiglu, plain.linear_cross_entropy
+)
+"""Plain torch: the definition."""
+CHUNKED = replace(PLAIN, linear_cross_entropy=chunked_loss.linear_cross_entropy)
+"""Plain torch, and a loss that never holds all logits: what a card and a compiler get."""
+FUSED = Kernels(
+    embeddings.embed,
+    norms.rms_norm,
+    attention.add_attention,
+    swiglu.add_swiglu,
+    chunked_loss.linear_cross_entropy,
+)
+"""Written-out kernels, for the CPU."""
 
 
-def product(x: Tensor, weight: Tensor) -> Tensor:
-    """x @ weight.T of matrices. oneDNN's float32 product is a tenth faster than the one behind ``torch.mm``
-    on x86.
+def kernels_for(choice: Choice, device: torch.device) -> Kernels:
+    """The kernels of a forward pass on ``device``.
+
+    ``auto`` is fused on the CPU, and elsewhere plain with a chunked loss. A compiler writes kernels of its
+    own, so it is given the plain ones. `UserError` where ``fused`` kernels are asked for on another device.
     """
-    if ONEDNN and x.dtype == torch.float32 and x.device.type == "cpu":
-        return torch.ops.mkldnn._linear_pointwise(x, weight, None, "none", [], "")
-    return x @ weight.t()
-
-
-def _add_product(x: Tensor, h: Tensor, weight: Tensor) -> Tensor:
-    """x + h @ weight.T, in one pass where dtypes agree."""
-    if ONEDNN and x.dtype == torch.float32 == h.dtype and x.device.type == "cpu":
-        return torch.ops.mkldnn._linear_pointwise.binary(h, x, weight, None, "add")
-    return torch.addmm(x, h, weight.t()) if x.dtype == h.dtype else x + h @ weight.t()
-
-
-def accumulate(total: Tensor, a: Tensor, b: Tensor) -> None:
-    """total += a.T @ b, summed in the dtype of the weight whose gradient it is. Products are faster with b
-    the wider.
-    """
-    if total.dtype == a.dtype:
-        total.addmm_(a.t(), b)
-    else:
-        total.add_(a.t() @ b)
-
-
-def pieces(count: int, size: int) -> Iterator[slice]:
-    """Slices of at most ``size`` that cover ``count``."""
-    return (slice(start, min(start + size, count)) for start in range(0, count, size))
-
-
-class _Embed(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, ids: Tensor, table: Tensor, extra: Tensor) -> Tensor:
-        V = len(table)
-        ctx.save_for_backward(ids)
-        ctx.sizes = (V, len(extra))
-        rows = ids.flatten()
-        out = table.index_select(0, rows.clamp(max=V - 1))
-        special = (rows >= V).nonzero()[:, 0]
-        if len(special):
-            out.index_copy_(0, special, extra.index_select(0, rows[special] - V))
-        return out.view(*ids.shape, -1)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> Gradients:
-        (ids,) = ctx.saved_tensors
-        total = grad.new_zeros(sum(ctx.sizes), grad.shape[-1])
-        total.index_add_(0, ids.flatten(), grad.flatten(0, -2))
-        return None, *total.split(ctx.sizes)
-
-
-class _RMSNorm(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, gain: Tensor, eps: float) -> Tensor:
-        scale = _inverse_rms(x, eps)
-        ctx.save_for_backward(x, gain, scale)
-        return (x * scale).mul_(gain)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> Gradients:
-        x, gain, scale = ctx.saved_tensors
-        normed = x * scale
-        return _norm_backward(grad * gain, normed).mul_(scale), (grad * normed).flatten(0, -2).sum(0), None
-
-
-class _MLP(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        gain: Tensor,
-        gate_up: Tensor,
-        down: Tensor,
-        keep: Tensor | None,
-        eps: float,
-        dtype: torch.dtype,
-    ) -> Tensor:
-        rows = x.flatten(0, -2)
-        scale = _inverse_rms(rows, eps)
-        w_gate, w_up = (gate_up * gain).to(dtype).chunk(2)
-        w_down = down.to(dtype)
-        ctx.size = max(1, PIECE_VALUES // len(w_gate))
-        saved, outs = [], []
-        for at in pieces(len(rows), ctx.size):
-            normed = (rows[at] * scale[at]).to(dtype)
-            gate, up = product(normed, w_gate), product(normed, w_up)
-            h = F.silu(gate).mul_(up)
-            if keep is None:
-                outs.append(_add_product(rows[at], h, w_down))
-            else:
-                outs.append(torch.addcmul(rows[at], product(h, w_down).to(x.dtype), keep.flatten(0, -2)[at]))
-            saved += [gate, up]
-        ctx.save_for_backward(x, gain, gate_up, down, keep, scale, *saved)
-        return joined(outs).view_as(x)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> Gradients:
-        x, gain, gate_up, down, keep, scale, *saved = ctx.saved_tensors
-        rows, grads, dtype, f = x.flatten(0, -2), grad.flatten(0, -2), saved[0].dtype, down.shape[1]
-        w_gate, w_up = (w.t().contiguous() for w in (gate_up * gain).to(dtype).chunk(2))
-        w_down = down.to(dtype).t().contiguous()
-        d_gate_up, d_down, dxs = gate_up.new_zeros(gate_up.shape[::-1]), torch.zeros_like(down), []
-        for at, gate, up in zip(pieces(len(rows), ctx.size), saved[::2], saved[1::2], strict=True):
-            normed = rows[at] * scale[at]
-            dy = (grads[at] if keep is None else grads[at] * keep.flatten(0, -2)[at]).to(dtype)
-            silu = F.silu(gate)
-            accumulate(d_down, dy, silu * up)
-            dh = product(dy, w_down)
-            d_up = silu.mul_(dh)
-            d_gate = torch.ops.aten.silu_backward.grad_input(dh.mul_(up), gate, grad_input=dh)
-            inputs = normed.to(dtype)
-            accumulate(d_gate_up[:, :f], inputs, d_gate)
-            accumulate(d_gate_up[:, f:], inputs, d_up)
-            dn = _add_product(product(d_gate, w_gate), d_up, w_up).to(x.dtype)
-            dxs.append(torch.addcmul(grads[at], _norm_backward(dn, normed), scale[at]))
-        d_gate_up = d_gate_up.t().contiguous()
-        d_gain = (d_gate_up * gate_up).sum(0)
-        return joined(dxs).view_as(x), d_gain, d_gate_up.mul_(gain), d_down, None, None, None
-
-
-def joined(pieces: list[Tensor]) -> Tensor:
-    """Pieces along the first dimension as one."""
-    return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
-
-
-def _heads(y: Tensor, length: int, heads: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Views of [n T, (H + 2 G) e]: queries and keys [H + G, n, T, e], values [G, n, T, e]."""
-    H, G = heads
-    by_head = y.view(-1, length, H + 2 * G, y.shape[1] // (H + 2 * G)).permute(2, 0, 1, 3)
-    return by_head[: H + G], by_head[H + G :]
-
-
-def _gain_table(
-    q_gain: Tensor | None, k_gain: Tensor | None, heads: tuple[int, int], length: int, width: int
-) -> Tensor:
-    """[H + G, 1, T, e]: QK-norm's gains, and 1 / sqrt(e) for queries.
-
-    It is spread over positions so that products with it run over long contiguous stretches; without QK-norm
-    it is [H + G, 1, 1, 1] in float64.
-    """
-    H, G = heads
-    if q_gain is None or k_gain is None:
-        return torch.tensor([width**-0.5] * H + [1.0] * G, dtype=torch.float64).view(-1, 1, 1, 1)
-    table = torch.cat([(q_gain * width**-0.5).expand(H, width), k_gain.expand(G, width)])
-    return table[:, None, None].expand(-1, 1, length, -1).contiguous()
-
-
-def _by_key(x: Tensor, groups: int) -> Tensor:
-    """[G, n, R T, e] of query heads [G R, n, T, e]: the R heads that share a key head as one longer query."""
-    return x.unflatten(0, (groups, -1)).transpose(1, 2).flatten(2, 3)
-
-
-class _Attention(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        gain: Tensor,
-        qkv: Tensor,
-        q_gain: Tensor | None,
-        k_gain: Tensor | None,
-        output: Tensor,
-        rotation: Tensor,
-        bias: Tensor | None,
-        heads: tuple[int, int],
-        eps: float,
-        dtype: torch.dtype,
-    ) -> Tensor:
-        (B, T, d), (H, G) = x.shape, heads
-        scale = _inverse_rms(x, eps)
-        w_qkv, w_out = (qkv * gain).to(dtype), output.to(dtype)
-        table = _gain_table(q_gain, k_gain, heads, T, d // H).to(x.dtype)
-        ctx.heads, ctx.size = heads, max(1, PIECE_VALUES // (T * max(len(qkv), H * T)))
-        saved, outs = [], []
-        for at in pieces(B, ctx.size):
-            y = product((x[at] * scale[at]).to(dtype).flatten(0, 1), w_qkv)
-            qk, v = _heads(y, T, heads)
-            turned, normed, head_scale = x.new_empty(qk.shape), None, None
-            if q_gain is None:
-                torch.mul(qk, table, out=turned)
-            else:
-                head_scale = _inverse_rms(qk.to(x.dtype), eps)
-                normed = torch.mul(qk, head_scale, out=torch.empty_like(turned))
-                torch.mul(normed, table, out=turned)
-            _pairs(turned).mul_(_turn(rotation, at))
-            turned, v = turned.to(dtype), v.contiguous()
-            p, o = _mix(
-                _by_key(turned[:H], G), turned[H:], v, bias if bias is None or len(bias) == 1 else bias[at]
-            )
-            o = o.unflatten(2, (-1, T)).permute(1, 3, 0, 2, 4).reshape(-1, d)
-            outs.append(_add_product(x[at].flatten(0, 1), o, w_out))
-            saved.append((turned, v, p, o, normed, head_scale))
-        ctx.save_for_backward(x, gain, qkv, q_gain, output, rotation, scale, table, *itertools.chain(*saved))
-        return joined(outs).view_as(x)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> Gradients:
-        x, gain, qkv, q_gain, output, rotation, scale, table, *saved = ctx.saved_tensors
-        (B, T, d), (H, G), dtype = x.shape, ctx.heads, saved[0].dtype
-        w_qkv, w_out = (qkv * gain).to(dtype).t().contiguous(), output.to(dtype).t().contiguous()
-        d_qkv, d_output, dxs = qkv.new_zeros(qkv.shape[::-1]), torch.zeros_like(output), []
-        d_gains = None if q_gain is None else x.new_zeros(H + G, d // H)
-        for n, at in enumerate(pieces(B, ctx.size)):
-            turned, v, p, o, normed, head_scale = saved[6 * n : 6 * n + 6]
-            dy = grad[at].flatten(0, 1).to(dtype)
-            accumulate(d_output, dy, o)
-            do = product(dy, w_out).view(-1, T, H, d // H).permute(2, 0, 1, 3)
-            d_qk, dv = _mix_backward(_by_key(do, G), _by_key(turned[:H], G), turned[H:], v, p)
-            g = _pairs(d_qk.to(x.dtype)) * _turn(rotation, at).conj()
-            g = torch.view_as_real(g).flatten(-2)
-            d_y = dy.new_empty(len(dy), len(qkv))
-            at_qk, at_v = _heads(d_y, T, ctx.heads)
-            at_v.copy_(dv)
-            if normed is None or d_gains is None:
-                torch.mul(g, table, out=at_qk)
-            else:
-                d_gains += (g * normed).flatten(1, 2).sum(1)
-                torch.mul(_norm_backward(g.mul_(table), normed), head_scale, out=at_qk)
-            flat = (x[at] * scale[at]).flatten(0, 1)
-            accumulate(d_qkv, flat.to(dtype), d_y)
-            dn = _norm_backward(product(d_y, w_qkv).to(x.dtype), flat)
-            dxs.append(torch.addcmul(grad[at].flatten(0, 1), dn, scale[at].flatten(0, 1)))
-        d_qkv = d_qkv.t().contiguous()
-        d_gain = (d_qkv * qkv).sum(0)
-        dq_gain = dk_gain = None
-        if d_gains is not None:
-            dq_gain, dk_gain = d_gains[:H].sum(0).mul_((d // H) ** -0.5), d_gains[H:].sum(0)
-        dx = joined(dxs).view_as(x)
-        return dx, d_gain, d_qkv.mul_(gain), dq_gain, dk_gain, d_output, None, None, None, None, None
-
-
-def _pairs(x: Tensor) -> Tensor:
-    """Neighbouring pairs of [..., e] as complex numbers [..., e/2]."""
-    return torch.view_as_complex(x.unflatten(-1, (-1, 2)))
-
-
-def _turn(rotation: Tensor, at: slice) -> Tensor:
-    """RoPE's complex factors of some sequences, [T, e/2], or [n, T, e/2] where each has positions of its
-    own."""
-    return torch.view_as_complex(rotation[at, 0] if rotation.ndim == 5 else rotation)
-
-
-def _chunks(groups: int, samples: int, scores: int) -> Iterator[tuple[int, slice]]:
-    """Key heads and samples whose scores fit in a core's own cache (1 MB in float32)."""
-    return ((g, at) for g in range(groups) for at in pieces(samples, max(1, (1 << 18) // scores)))
-
-
-def _mix(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Attention weights [G, n, R T, T] and values mixed by them [G, n, R T, e]."""
-    G, n, T, _ = k.shape
-    p, o = q.new_empty(*q.shape[:3], T), torch.empty_like(q)
-    for i in _chunks(G, n, p[0, 0].numel()):
-        s = torch.bmm(q[i], k[i].transpose(1, 2))
-        if bias is not None:
-            s.view(len(s), -1, T, T).add_(bias[i[1]] if len(bias) > 1 else bias)
-        torch.softmax(s, -1, out=p[i])
-        torch.bmm(p[i], v[i], out=o[i])
-    return p, o
-
-
-def _mix_backward(do: Tensor, q: Tensor, k: Tensor, v: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
-    """Gradients of queries and keys [H + G, n, T, e], and of values [G, n, T, e]."""
-    (G, n, T, e), R = k.shape, q.shape[2] // k.shape[2]
-    d_qk, dv = q.new_empty(G * R + G, n, T, e), torch.empty_like(v)
-    dk = d_qk[G * R :]
-    dq = d_qk[:G] if R == 1 else torch.empty_like(q)
-    for i in _chunks(G, n, p[0, 0].numel()):
-        torch.bmm(p[i].transpose(1, 2), do[i], out=dv[i])
-        ds = torch.bmm(do[i], v[i].transpose(1, 2))
-        torch.ops.aten._softmax_backward_data.out(ds, p[i], -1, p.dtype, grad_input=ds)
-        torch.bmm(ds, k[i], out=dq[i])
-        torch.bmm(ds.transpose(1, 2), q[i], out=dk[i])
-    if R > 1:
-        d_qk[: G * R].unflatten(0, (G, R)).copy_(dq.unflatten(2, (R, T)).transpose(1, 2))
-    return d_qk, dv
-
-
-@functools.lru_cache(maxsize=8)
-def _causal_bias(length: int, dtype: torch.dtype) -> Tensor:
-    """[1, 1, T, T]: zero up to the diagonal, very negative above."""
-    return torch.full((1, 1, length, length), plain.forbidden(dtype), dtype=dtype).triu_(1)
-
-
-embed = _Embed.apply
-rms_norm = _RMSNorm.apply
-mlp = _MLP.apply
-
-
-def attention(
-    x: Tensor,
-    gain: Tensor,
-    qkv: Tensor,
-    q_gain: Tensor | None,
-    k_gain: Tensor | None,
-    output: Tensor,
-    rotation: Tensor,
-    bias: Tensor | None,
-    causal: bool,
-    heads: tuple[int, int],
-    eps: float,
-    dtype: torch.dtype,
-    dropout: float = 0.0,
-    extend: plain.Extend | None = None,
-) -> Tensor:
-    """See `plain.attention`, which also serves long contexts, caches and dropout."""
-    T = x.shape[1]
-    if dropout or extend is not None or T > EXPLICIT_CONTEXT:
-        return plain.attention(
-            x, gain, qkv, q_gain, k_gain, output, rotation, bias, causal, heads, eps, dtype, dropout, extend
-        )
-    bias = _causal_bias(T, dtype) if causal else bias
-    return _Attention.apply(x, gain, qkv, q_gain, k_gain, output, rotation, bias, heads, eps, dtype)
+    if choice == "plain":
+        return PLAIN
+    if device.type == "cpu":
+        return CHUNKED if torch.compiler.is_compiling() else FUSED
+    if choice == "fused":
+        raise UserError(f"resources.kernels: fused kernels are written for the CPU, not for {device.type}")
+    return CHUNKED

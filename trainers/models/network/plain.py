@@ -1,4 +1,4 @@
-"""The transformer's operations in plain torch: the definition that `kernels` is tested against.
+"""The transformer's operations in plain torch: the definition that other kernels are tested against.
 
 They also run where fusing by hand has nothing to gain: on CUDA, under torch.compile, and with a key-value
 cache. Shapes: B sequences, T positions, d width, H query heads, G key (and value) heads, e head width, f
@@ -8,14 +8,17 @@ residual stream ``x``, norms, rotations and losses keep the dtype of ``x``. Matr
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-Extend = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""New keys and values [B, G, T, e] to all that are attended to, those of a cache first."""
+from trainers.models.network.operands import (
+    AttentionShape,
+    AttentionView,
+    AttentionWeights,
+    Extend,
+    SwigluWeights,
+)
 
 
 def embed(ids: Tensor, table: Tensor, extra: Tensor) -> Tensor:
@@ -44,57 +47,42 @@ def forbidden(dtype: torch.dtype) -> float:
     return torch.finfo(dtype).min / 2
 
 
-def attention(
+def add_attention(
     x: Tensor,
-    gain: Tensor,
-    qkv: Tensor,
-    q_gain: Tensor | None,
-    k_gain: Tensor | None,
-    output: Tensor,
-    rotation: Tensor,
-    bias: Tensor | None,
-    causal: bool,
-    heads: tuple[int, int],
-    eps: float,
+    weights: AttentionWeights,
+    shape: AttentionShape,
+    view: AttentionView,
     dtype: torch.dtype,
     dropout: float = 0.0,
     extend: Extend | None = None,
 ) -> Tensor:
     """The residual stream [B, T, d] with the output of attention added.
 
-    ``gain`` [d] is that of the norm before ``qkv`` [(H + 2 G) e, d]; ``q_gain`` and ``k_gain`` [e] those of
-    QK-norm, None without it; ``output`` [d, H e]; ``bias`` [B or 1, 1, T, S] is added to the scores;
-    ``heads`` is (H, G), and H / G neighbouring query heads share a key head.
+    ``dropout`` is that of the attention weights. ``extend`` puts the keys and values of a cache before those
+    of ``x``.
     """
-    H, G = heads
-    y = F.linear(rms_norm(x, gain, eps).to(dtype), qkv.to(dtype))
+    (H, G), eps, w = shape.heads, shape.eps, weights
+    y = F.linear(rms_norm(x, w.gain, eps).to(dtype), w.qkv.to(dtype))
     q, k, v = y.unflatten(-1, (H + 2 * G, -1)).transpose(1, 2).split([H, G, G], 1)
     q, k = q.to(x.dtype), k.to(x.dtype)
-    if q_gain is not None and k_gain is not None:
-        q, k = rms_norm(q, q_gain, eps), rms_norm(k, k_gain, eps)
-    q, k = rotate(q, rotation).to(dtype), rotate(k, rotation).to(dtype)
+    if w.q_gain is not None and w.k_gain is not None:
+        q, k = rms_norm(q, w.q_gain, eps), rms_norm(k, w.k_gain, eps)
+    q, k = rotate(q, view.rotation).to(dtype), rotate(k, view.rotation).to(dtype)
     if extend is not None:
         k, v = extend(k, v)
-    o = F.scaled_dot_product_attention(q, k, v, bias, dropout, causal, enable_gqa=G != H)
-    return x + F.linear(o.transpose(1, 2).flatten(2), output.to(dtype))
+    o = F.scaled_dot_product_attention(q, k, v, view.bias, dropout, view.causal, enable_gqa=G != H)
+    return x + F.linear(o.transpose(1, 2).flatten(2), w.output.to(dtype))
 
 
-def mlp(
-    x: Tensor,
-    gain: Tensor,
-    gate_up: Tensor,
-    down: Tensor,
-    keep: Tensor | None,
-    eps: float,
-    dtype: torch.dtype,
+def add_swiglu(
+    x: Tensor, weights: SwigluWeights, eps: float, dtype: torch.dtype, keep: Tensor | None = None
 ) -> Tensor:
     """The residual stream [B, T, d] with the output of SwiGLU (arXiv 2002.05202) added.
 
-    ``gain`` [d] is that of the norm before ``gate_up`` [2 f, d]; ``down`` [d, f]; ``keep`` [B, T, d] or None
-    multiplies the output: dropout.
+    ``keep`` [B, T, d] or None multiplies the output: dropout.
     """
-    gate, up = F.linear(rms_norm(x, gain, eps).to(dtype), gate_up.to(dtype)).chunk(2, -1)
-    y = F.linear(F.silu(gate) * up, down.to(dtype))
+    gate, up = F.linear(rms_norm(x, weights.gain, eps).to(dtype), weights.gate_up.to(dtype)).chunk(2, -1)
+    y = F.linear(F.silu(gate) * up, weights.down.to(dtype))
     return x + (y if keep is None else y * keep)
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from trainers.models.network.kernels import Gradients, accumulate, joined, pieces, product
+from trainers.models.network.fused_cpu.products import Gradients, accumulate, joined, pieces, product
 from trainers.models.network.limits import LOGITS_VALUES
 
 
