@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 
 from orchestrator.commands.common import guarded, is_sweep, say, specs_of, store_option
-from orchestrator.store.store import Store, write_atomic
+from orchestrator.store.store import Store
+from trainers.components.files import write_file
 
 
 @click.command("cancel")
@@ -28,5 +29,5 @@ def command(what: tuple[str, ...], folder: str | None) -> None:
         if observer.holder(lease) is None:
             say(f"{name} is not being run")
             continue
-        write_atomic(store.cancelled(name), "")
+        write_file(store.cancelled(name), "")
         say(f"asked {observer.who(lease)} to stop {name}")

@@ -10,7 +10,8 @@ import click
 
 from orchestrator.commands.common import Wrong, emit, guarded, json_option, say, specs_of, store_option
 from orchestrator.commands.run import backend_options, execute
-from orchestrator.store.store import Store, write_atomic
+from orchestrator.store.store import Store
+from trainers.components.files import write_file
 
 if TYPE_CHECKING:
     from orchestrator.language.spec import SweepSpec
@@ -88,7 +89,7 @@ def command(
     if dry_run or as_json:
         say(totals(made))
         ctx.exit(0)
-    write_atomic(file, text)
+    write_file(file, text)
     ctx.exit(execute(store, specs_of(store, [sweep]), **options))
 
 

@@ -7,7 +7,7 @@ import shutil
 import click
 
 from orchestrator.commands.common import existing, guarded, say, store_option
-from orchestrator.store.store import read_json
+from trainers.components.files import read_json
 
 
 @click.command("mirror")
@@ -19,7 +19,7 @@ def command(rebuild: bool, folder: str | None) -> None:
     from orchestrator.planning.standing import standing
     from orchestrator.store.leases import Session
     from orchestrator.tracking.experiment import Tracker, markers
-    from orchestrator.tracking.mirror import Followed, mirror_run
+    from orchestrator.tracking.mirror import MirroredRun, mirror_run
     from trainers.state.folder import RunFolder
 
     store = existing(folder)
@@ -36,7 +36,7 @@ def command(rebuild: bool, folder: str | None) -> None:
         commit = RunFolder(store.run(key)).last_commit()
         leased = observer.holder(f"run-{key}") is not None
         state = standing(None, commit, leased=leased, failure=store.failure(key))
-        written += mirror_run(store, lambda: tracker, key, Followed(members.get(key, set()), state))
+        written += mirror_run(store, lambda: tracker, key, MirroredRun(members.get(key, set()), state))
     for name in store.sweep_names():
         tracker.summarise(name, store.sweep(name), {}, {})
     say(f"{written} runs written, {len(store.run_keys()) - written} were up to date")

@@ -8,7 +8,8 @@ import click
 
 from orchestrator.commands.common import Wrong, guarded, is_sweep, say, specs_of, store_option
 from orchestrator.commands.run import backend_options, execute
-from orchestrator.store.store import Store, read_json
+from orchestrator.store.store import Store
+from trainers.components.files import read_json
 
 
 @click.command("retry")

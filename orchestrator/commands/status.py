@@ -8,7 +8,8 @@ import click
 
 from analysis.tables.wording import human
 from orchestrator.commands.common import emit, guarded, json_option, say, specs_of, store_option, table
-from orchestrator.store.store import Store, read_json
+from orchestrator.store.store import Store
+from trainers.components.files import read_json
 
 
 @click.command("status")
@@ -45,7 +46,7 @@ def command(sweeps: tuple[str, ...], folder: str | None, as_json: bool) -> None:
 
 def records(store: Store, names: tuple[str, ...]) -> list[dict[str, Any]]:
     """One record a run of these sweeps: position, state and, where it failed, why."""
-    from orchestrator.execution import jobs as tasks
+    from orchestrator.execution import tasks
     from orchestrator.planning.plans import plan
     from orchestrator.planning.standing import Standing, standing
     from orchestrator.planning.titles import title

@@ -18,25 +18,26 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from orchestrator.execution import jobs as tasks
-from orchestrator.execution import worker
+from orchestrator.execution import tasks, worker
 from orchestrator.execution.backends import Backend, Finished
-from orchestrator.execution.live import Picture, Row, Silent, View
-from orchestrator.execution.scheduler import Attempt, Resources, Scheduler, State, Task
+from orchestrator.execution.jobs import Dispatch
+from orchestrator.execution.live import NullView, Progress, RunProgress, View
+from orchestrator.execution.scheduler import Capacity, Launch, ScheduledTask, Scheduler, State
 from orchestrator.failures import Failure, Outcome
 from orchestrator.planning.standing import Standing
 from orchestrator.store.leases import Session
-from orchestrator.store.store import Store, read_json, write_atomic
+from orchestrator.store.store import Store
 from orchestrator.tracking.mirror import Mirror
+from trainers.components.files import read_json, write_file
 
-UNKNOWN = Resources(float("inf"), float("inf"))
+UNKNOWN = Capacity(float("inf"), float("inf"))
 LOOK_AGAIN = 2.0
 HANG_AFTER = 1800.0
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass(frozen=True)
-class Ending:
+class RoundResult:
     """How the training part of a `run` ended."""
 
     states: dict[str, State] = field(default_factory=dict)
@@ -53,10 +54,6 @@ class Ending:
             for key, state in self.states.items()
             if state in (State.FAILED, State.BLOCKED) and self.outcomes[key].failure is not Failure.DIVERGED
         }
-
-    @property
-    def complete(self) -> bool:
-        return not (self.failed or self.interrupted or self.halted)
 
 
 class Driver:
@@ -78,30 +75,30 @@ class Driver:
         serial: bool = False,
     ) -> None:
         self.store, self.runs, self.backend = store, runs, backend
-        self.mirror, self.view = mirror, view or Silent()
+        self.mirror, self.view = mirror, view or NullView()
         self.interrupted = False
         self._title, self._clock, self._hang_after, self._serial = title, clock, hang_after, serial
         self.session = session
         self._started = False
-        self._progress: dict[str, dict[str, Any]] = {}
+        self._reports: dict[str, dict[str, Any]] = {}
         self._speeds: dict[str, tuple[float, float, float]] = {}
         self._notes: dict[str, str] = {}
 
     # ------------------------------------------------------------------ one round
 
-    def run(self, todo: Iterable[Task]) -> Ending:
+    def run(self, todo: Iterable[ScheduledTask]) -> RoundResult:
         """Do these tasks, as far as they go; returns once nothing more can be started. Ctrl-C stops it
         cleanly."""
         todo = [self._fitted(task) for task in todo]
         scheduler = Scheduler(todo, UNKNOWN, hang_after=self._hang_after)
         if not todo:
-            return Ending()
+            return RoundResult()
         with self._listening(scheduler):
             self._loop(scheduler)
         outcomes = {
             key: outcome for key in scheduler.states() if (outcome := scheduler.outcome(key)) is not None
         }
-        return Ending(scheduler.states(), outcomes, self.interrupted, scheduler.halted)
+        return RoundResult(scheduler.states(), outcomes, self.interrupted, scheduler.halted)
 
     def __enter__(self) -> Driver:
         return self
@@ -112,9 +109,9 @@ class Driver:
             self.backend.close()
         self._stop_flag.unlink(missing_ok=True)
 
-    def _fitted(self, task: Task) -> Task:
+    def _fitted(self, task: ScheduledTask) -> ScheduledTask:
         """In process a task has the machine to itself, whatever it asks for."""
-        return replace(task, resources=Resources()) if self._serial else task
+        return replace(task, resources=Capacity()) if self._serial else task
 
     def _loop(self, scheduler: Scheduler) -> None:
         if not self._started:
@@ -128,28 +125,28 @@ class Driver:
                 scheduler.resize(self.backend.available())
                 self._arm(scheduler)
             if sized:
-                for attempt in scheduler.start(now):
-                    self._launch(scheduler, attempt)
+                for launch in scheduler.start(now):
+                    self._launch(scheduler, launch)
                 for finished in self.backend.wait(0.2):
                     self._finish(scheduler, finished)
             elif not self._prepare_here(scheduler, now):
                 time.sleep(0.02)
             self._look_after(scheduler)
-            self.view.show(self._picture(scheduler))
+            self.view.show(self._standing(scheduler))
 
     def _prepare_here(self, scheduler: Scheduler, now: float) -> bool:
         """Prepare one data set in this process, while the backend starts; False where there is none to
         prepare."""
-        for attempt in scheduler.start(now, kinds=frozenset({"prepare"}), most=1):
-            outcome = worker.outcome(worker.execute(self._payload(attempt)))
-            self._finish(scheduler, Finished(attempt.task.key, outcome))
+        for launch in scheduler.start(now, kinds=frozenset({"prepare"}), most=1):
+            outcome = worker.outcome(worker.execute(self._payload(launch)))
+            self._finish(scheduler, Finished(launch.task.key, outcome))
             return True
         return False
 
     # ------------------------------------------------------------------ starting and ending
 
-    def _launch(self, scheduler: Scheduler, attempt: Attempt) -> None:
-        task = attempt.task
+    def _launch(self, scheduler: Scheduler, launch: Launch) -> None:
+        task = launch.task
         reason = self.backend.infeasible(task)
         if reason is not None:
             self._finish(
@@ -172,18 +169,20 @@ class Driver:
             if self.mirror is not None:
                 for sweep in self.runs[task.key].sweeps:
                     self.mirror.follow(task.key, sweep, Standing.RUNNING)
-        self.backend.submit(task, self._payload(attempt))
+        self.backend.submit(task, self._payload(launch))
 
-    def _payload(self, attempt: Attempt) -> dict[str, Any]:
-        task = attempt.task
-        return {
-            **task.payload,
-            "task": task.key,
-            "kind": task.kind,
-            "micro_batch": attempt.micro_batch,
-            "flags": [str(self._stop_flag), str(self.store.cancelled(task.key))],
-            "progress": str(self._progress_file(task.key)),
-        }
+    def _payload(self, launch: Launch) -> dict[str, Any]:
+        task = launch.task
+        if task.job is None:
+            raise ValueError(f"task {task.key} has no job to send to a worker")
+        dispatch = Dispatch(
+            task=task.key,
+            job=task.job,
+            micro_batch=launch.micro_batch,
+            flags=(str(self._stop_flag), str(self.store.cancelled(task.key))),
+            progress=str(self._progress_file(task.key)),
+        )
+        return dispatch.to_json()
 
     def _finish(self, scheduler: Scheduler, finished: Finished) -> None:
         outcome, key = finished.outcome, finished.task
@@ -227,7 +226,7 @@ class Driver:
         record = {k: v for k, v in asdict(outcome).items() if k != "task"}
         self.store.record_failure(key, {**record, "attempts": attempts, "time": time.time()})
 
-    def _log(self, task: Task, outcome: Outcome) -> None:
+    def _log(self, task: ScheduledTask, outcome: Outcome) -> None:
         """Every failed attempt leaves its traceback in the store, for `crossover logs`."""
         path = self.store.logs / f"{task.key}.log"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -243,10 +242,10 @@ class Driver:
             if task.kind != "train":
                 continue
             content = _read_progress(self._progress_file(task.key))
-            if content is None or content == self._progress.get(task.key):
+            if content is None or content == self._reports.get(task.key):
                 continue
             self._measure(task.key, content, now)
-            self._progress[task.key] = content
+            self._reports[task.key] = content
             scheduler.beat(task.key, now)
         for key in scheduler.hung(now):
             scheduler.beat(key, now)
@@ -268,7 +267,7 @@ class Driver:
         elif tokens > before[0]:
             self._speeds[key] = (tokens, now, (tokens - before[0]) / max(now - before[1], 1e-6))
 
-    def _picture(self, scheduler: Scheduler) -> Picture:
+    def _standing(self, scheduler: Scheduler) -> Progress:
         states = scheduler.states()
         counts: Counter[str] = Counter()
         for key, state in states.items():
@@ -277,17 +276,17 @@ class Driver:
                 counts["diverged" if diverged and state is State.FAILED else state.value] += 1
         rows, share = [], {}
         for task in scheduler.running():
-            seen = self._progress.get(task.key, {})
+            seen = self._reports.get(task.key, {})
             steps = self.runs[task.key].config.steps if task.key in self.runs else 0
             step = int(seen.get("step", 0))
             share[task.key] = step / steps if steps else 0.0
             speed = self._speeds.get(task.key, (0, 0, 0.0))[2]
-            rows.append(Row(task.title, step, steps, speed or None, seen.get("loss")))
+            rows.append(RunProgress(task.title, step, steps, speed or None, seen.get("loss")))
         slots = min(scheduler.available.cpus, max(len(rows), 1))
         left = scheduler.remaining_seconds(share) / max(slots, 1)
         order = ("running", "done", "failed", "diverged", "blocked", "stopped", "waiting")
         note = scheduler.halted or "; ".join(self._notes.values())
-        return Picture(self._title, {name: counts[name] for name in order}, rows, left, note)
+        return Progress(self._title, {name: counts[name] for name in order}, rows, left, note)
 
     # ------------------------------------------------------------------ stopping
 
@@ -300,7 +299,7 @@ class Driver:
 
     def _stop(self, scheduler: Scheduler) -> None:
         scheduler.stop()
-        write_atomic(self._stop_flag, "")
+        write_file(self._stop_flag, "")
 
     @contextlib.contextmanager
     def _listening(self, scheduler: Scheduler) -> Iterator[None]:

@@ -1,186 +1,157 @@
-"""A plan's tasks in the scheduler's terms: what each holds while it runs, and the JSON that its worker
-gets."""
+"""What a worker can be told to do, and how it is told: four frozen types that cross processes as plain JSON.
+
+A job says what is to be done, whoever does it. A :class:`Dispatch` is a job on its way to one worker.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Annotated, Any, Literal, cast
 
-from orchestrator.execution.scheduler import Resources, Task
-from orchestrator.planning.titles import title
+from pydantic import Field
+
+from orchestrator.execution.share import Share
+from orchestrator.failures import Failure, Outcome
 from orchestrator.store.store import Store
-from trainers.config import RunConfig
+from trainers.components.component import Frozen
+from trainers.config import DataConfig, EvaluationConfig, RunConfig
 
-if TYPE_CHECKING:
-    from orchestrator.planning import plans as planning
-
-LEAST_SECONDS = 0.1
-LEAST_PRECISE_DRAWS = 8
-"""Fewer draws are a curve's; a value that a verdict rests on has more, whatever its error came to."""
+Json = dict[str, Any]
 
 
-@dataclass
-class Run:
-    """A training run as the sweeps together want it: its config at the furthest end, and whose member it
-    is."""
+class Prepare(Frozen):
+    """Prepare the data of a run in the store."""
 
+    kind: Literal["prepare"] = "prepare"
+    store: str = Field(description="Address of the store.")
+    data: DataConfig
+
+    def run(self, dispatch: Dispatch) -> Outcome:
+        from orchestrator.language.derived.supply import fell_short
+        from trainers.data import prepare
+
+        dataset = prepare(self.data, Store.at(self.store).data)
+        message = fell_short(self.data, dataset.manifest) or ""
+        return Outcome(dispatch.task, "done", message=message)
+
+
+class Train(Frozen):
+    """Train a run to the end of its config. ``branch_steps`` are where other runs will start from it."""
+
+    kind: Literal["train"] = "train"
+    store: str
     config: RunConfig
-    sweeps: set[str] = field(default_factory=set)
+    branch_steps: tuple[int, ...] = ()
 
+    def run(self, dispatch: Dispatch) -> Outcome:
+        from trainers.machine.workers import ALONE
 
-def runs_of(plan: planning.Plan, sweep: str | None = None) -> dict[str, Run]:
-    """Every run that a plan's end points (or those of one sweep) read, done or not, trunks included, by
-    training key."""
-    runs: dict[str, Run] = {}
+        share = self.share(dispatch)
+        if share.config.resources.n_workers == 1:
+            result = share.train(ALONE)
+        else:
+            from orchestrator.execution import ray_train
 
-    def want(config: RunConfig, sweep: str) -> None:
-        run = runs.setdefault(config.training_key, Run(config))
-        if config.steps > run.config.steps:
-            run.config = config
-        run.sweeps.add(sweep)
+            result = ray_train.train(share, dispatch.task)
+        if result.state == "diverged":
+            message = f"diverged at step {result.step}"
+            return Outcome(dispatch.task, "failed", Failure.DIVERGED, message, progress=result.step)
+        state: Literal["done", "stopped"] = "done" if result.state == "done" else "stopped"
+        return Outcome(dispatch.task, state, progress=result.step)
 
-    for points in plan.points.values():
-        for point in points:
-            if sweep not in (None, point.sweep):
-                continue
-            want(point.config, point.sweep)
-            trunk = point.config.trunk()
-            if trunk is not None:
-                want(trunk, point.sweep)
-    return runs
-
-
-def finished(store: Store, config: RunConfig) -> bool:
-    """Nothing is left to train: the run is at its end, or diverged on the way."""
-    from trainers.state.folder import RunFolder
-
-    commit = RunFolder(store.run(config.training_key)).last_commit()
-    return commit is not None and (commit.step >= config.steps or commit.state == "diverged")
-
-
-def of_plan(plan: planning.Plan, store: Store) -> list[Task]:
-    """Everything that a plan leaves to do. The key of a training task is the run's training key."""
-    return [_task(task, store) for task in plan.tasks]
-
-
-def _task(task: planning.PlannedTask, store: Store) -> Task:
-    config = task.config
-    root = {"data_root": str(store.data)}
-    needs = tuple(need.removeprefix("train:") for need in task.needs)
-    seconds = max(task.seconds, LEAST_SECONDS)
-    if task.kind == "prepare":
-        payload = {"data": config.data.model_dump(mode="json"), **root}
-        return Task(task.key, "prepare", needs, seconds, title=task.title, payload=payload)
-    if task.run is None:
-        raise ValueError(f"task {task.key} trains or scores no run")
-    folder = {"folder": str(store.run(task.run)), **root}
-    if task.kind == "rescore":
-        steps = {
-            "steps": list(task.steps),
-            "precise": False,
-            "replay": True,
-            "evaluation": config.evaluation.model_dump(mode="json"),
-        }
-        return Task(
-            task.key,
-            "rescore",
-            needs,
-            seconds,
-            _resources(config),
-            title=task.title,
-            payload={**folder, **steps},
+    def share(self, dispatch: Dispatch) -> Share:
+        """What each worker of the run is given."""
+        config = self.config
+        if dispatch.micro_batch is not None:
+            resources = config.resources.model_copy(update={"micro_batch": dispatch.micro_batch})
+            config = config.model_copy(update={"resources": resources})
+        return Share(
+            store=self.store,
+            config=config,
+            branch_steps=self.branch_steps,
+            flags=dispatch.flags,
+            progress=dispatch.progress,
         )
-    workers = config.resources.n_workers
-    return Task(
-        task.run,
-        "train",
-        needs,
-        seconds,
-        _resources(config, workers),
-        batch=config.resources.micro_batch or config.batch_size // workers,
-        workers=workers,
-        title=title(config),
-        payload={**folder, "config": config.model_dump(mode="json"), "branch_steps": list(task.branch_steps)},
-    )
 
 
-def to_rescore(
-    wanted: Iterable[tuple[str, int]], runs: dict[str, Run], store: Store, *, replay: bool = False
-) -> list[Task]:
-    """Tasks that score these (run, step) precisely, as their configs in ``runs`` ask, one a run. Left out:
-    what is scored already as precisely as it can be, and steps whose weights are not kept, unless ``replay``
-    trains up to them again."""
-    from trainers.state.folder import RunFolder
+class Score(Frozen):
+    """Evaluate a run at ``steps``, beside its own evaluations.
 
-    steps: dict[str, list[int]] = {}
-    for key, step in wanted:
-        steps.setdefault(key, []).append(step)
-    tasks = []
-    for key, asked in sorted(steps.items()):
-        config, folder = runs[key].config, RunFolder(store.run(key))
-        commit, evaluation = folder.last_commit(), config.evaluation.identity()
-        scored = {
-            s["event"]["step"]
-            for s in folder.scores()
-            if s["evaluation"] == evaluation and _is_precise(s["event"])
-        }
-        kept = set(commit.checkpoints) if commit is not None else set()
-        if commit is not None and commit.trunk is not None:
-            kept |= {step for step in asked if step <= commit.trunk.step}
-        todo = sorted((set(asked) if replay else set(asked) & kept) - scored)
-        if todo:
-            payload = {
-                "folder": str(store.run(key)),
-                "steps": todo,
-                "precise": True,
-                "evaluation": config.evaluation.model_dump(mode="json"),
-                "replay": replay,
-                "data_root": str(store.data),
-            }
-            name = f"precise:{key}@{'+'.join(map(str, todo))}"
-            heading = f"precise {title(config)}"
-            tasks.append(
-                Task(
-                    name, "rescore", (), float(len(todo)), _resources(config), title=heading, payload=payload
-                )
-            )
-    return tasks
+    ``precise`` draws until the Monte-Carlo error is small enough for a verdict. ``replay`` trains up to a
+    step whose weights are gone.
+    """
+
+    kind: Literal["score"] = "score"
+    store: str
+    key: str = Field(description="Training key of the run.")
+    steps: tuple[int, ...]
+    evaluation: EvaluationConfig
+    precise: bool
+    replay: bool
+
+    def run(self, dispatch: Dispatch) -> Outcome:
+        from trainers.run.rescoring import rescore
+
+        store = Store.at(self.store)
+        rescore(
+            store.run(self.key),
+            self.steps,
+            evaluation=self.evaluation,
+            precise=self.precise,
+            replay=self.replay,
+            data_root=store.data,
+        )
+        return Outcome(dispatch.task, "done")
 
 
-def to_decode(
-    wanted: Iterable[tuple[str, int]], runs: dict[str, Run], store: Store, sequences: int
-) -> list[Task]:
-    """Tasks that score these (run, step) under decoding orders, less what is there or has no weights."""
-    from trainers.state.folder import RunFolder
+class Decode(Frozen):
+    """Compute the exact likelihood of a masked-diffusion run under decoding orders, at one step."""
 
-    tasks = []
-    for key, step in sorted(wanted):
-        config, folder = runs[key].config, RunFolder(store.run(key))
-        commit, scored = folder.last_commit(), min(sequences, config.evaluation.sequences)
-        done = {
-            s["event"]["step"] for s in folder.scores("decoding") if len(s["event"]["scores"]["b"]) == scored
-        }
-        if commit is None or step not in commit.checkpoints or step in done:
-            continue
-        payload = {
-            "folder": str(store.run(key)),
-            "steps": [step],
-            "decoding": scored,
-            "data_root": str(store.data),
-        }
-        heading = f"decoding {title(config)}"
-        name = f"decode:{key}@{step}"
-        tasks.append(Task(name, "rescore", (), 2.0, _resources(config), title=heading, payload=payload))
-    return tasks
+    kind: Literal["decode"] = "decode"
+    store: str
+    key: str
+    step: int
+    sequences: int
+
+    def run(self, dispatch: Dispatch) -> Outcome:
+        from trainers.run.rescoring import decode
+
+        store = Store.at(self.store)
+        decode(store.run(self.key), self.step, sequences=self.sequences, data_root=store.data)
+        return Outcome(dispatch.task, "done")
 
 
-def _is_precise(event: dict[str, Any]) -> bool:
-    """Scored until precise, or until the draws ran out, not as on curves."""
-    return event["kind"] == "exact" or event["draws"] >= LEAST_PRECISE_DRAWS
+Job = Annotated[Prepare | Train | Score | Decode, Field(discriminator="kind")]
 
 
-def _resources(config: RunConfig, workers: int = 1) -> Resources:
-    """What ``workers`` of a run hold; one of them is enough to score."""
-    resources = config.resources
-    return Resources(resources.threads * workers, resources.gpus * workers / resources.n_workers)
+class Dispatch(Frozen):
+    """A job as it is sent to a worker.
+
+    ``micro_batch`` is None unless an earlier attempt ran out of memory. The worker replaces the file
+    ``progress`` to show that it lives, and stops at a checkpoint once one of the files ``flags`` is there.
+    """
+
+    task: str = Field(description="Key of the scheduler's task.")
+    job: Job
+    micro_batch: int | None = None
+    flags: tuple[str, ...] = ()
+    progress: str = ""
+
+    def to_json(self) -> Json:
+        """Plain JSON values, for the wire."""
+        return cast(Json, self.model_dump(mode="json"))
+
+    @classmethod
+    def from_json(cls, value: Json) -> Dispatch:
+        """The inverse of :meth:`to_json`. Raises ``pydantic.ValidationError``."""
+        return cls.model_validate(value)
+
+    @property
+    def committed(self) -> int:
+        """Step of the newest commit of the run that the job trains; 0 where it trains none or has none."""
+        if not isinstance(self.job, Train):
+            return 0
+        from trainers.state.folder import RunFolder
+
+        folder = Store.at(self.job.store).run(self.job.config.training_key)
+        commit = RunFolder(folder).last_commit()
+        return commit.step if commit else 0

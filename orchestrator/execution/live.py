@@ -14,7 +14,7 @@ from analysis.tables.wording import human
 
 
 @dataclass(frozen=True)
-class Row:
+class RunProgress:
     """A running task."""
 
     title: str
@@ -25,21 +25,21 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Picture:
+class Progress:
     """How a sweep stands. ``states``: number of runs by state; ``eta``: seconds, None before there is a
     guess."""
 
     title: str
     states: dict[str, int]
-    rows: list[Row] = field(default_factory=list)
+    rows: list[RunProgress] = field(default_factory=list)
     eta: float | None = None
     note: str = ""
 
 
 class View(Protocol):
-    """Receives pictures and lines; owned by the driver's main thread."""
+    """Receives shown and lines; owned by the driver's main thread."""
 
-    def show(self, picture: Picture) -> None: ...
+    def show(self, progress: Progress) -> None: ...
     def line(self, text: str) -> None: ...
     def close(self) -> None: ...
 
@@ -47,16 +47,16 @@ class View(Protocol):
 def view(quiet: bool = False) -> View:
     """The view for this process's stderr: a live table on a terminal, else lines."""
     if quiet:
-        return Silent()
+        return NullView()
     if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
-        return Table()
-    return Lines()
+        return TableView()
+    return LineView()
 
 
-class Silent:
+class NullView:
     """Shows nothing."""
 
-    def show(self, picture: Picture) -> None:
+    def show(self, progress: Progress) -> None:
         pass
 
     def line(self, text: str) -> None:
@@ -66,22 +66,22 @@ class Silent:
         pass
 
 
-class Lines:
+class LineView:
     """A line whenever something has changed, at most every ``every`` seconds, to stderr."""
 
     def __init__(self, every: float = 10.0, clock: Callable[[], float] = time.monotonic) -> None:
         self._every, self._clock = every, clock
         self._next, self._last = 0.0, ""
 
-    def show(self, picture: Picture) -> None:
-        text = ", ".join(f"{n} {state}" for state, n in picture.states.items() if n)
+    def show(self, progress: Progress) -> None:
+        text = ", ".join(f"{n} {state}" for state, n in progress.states.items() if n)
         if text == self._last or self._clock() < self._next:
             return
         self._next, self._last = self._clock() + self._every, text
-        rate = sum(r.tokens_per_second or 0 for r in picture.rows)
+        rate = sum(r.tokens_per_second or 0 for r in progress.rows)
         speed = f"; {human(rate)} tokens/s" if rate else ""
-        left = f"; about {duration(picture.eta)} left" if picture.eta else ""
-        self.line(f"{picture.title}: {text}{speed}{left}")
+        left = f"; about {duration(progress.eta)} left" if progress.eta else ""
+        self.line(f"{progress.title}: {text}{speed}{left}")
 
     def line(self, text: str) -> None:
         print(text, file=sys.stderr, flush=True)
@@ -90,7 +90,7 @@ class Lines:
         pass
 
 
-class Table:
+class TableView:
     """A rich table that is drawn again in place."""
 
     def __init__(self) -> None:
@@ -100,8 +100,8 @@ class Table:
         self._live = Live(console=Console(stderr=True), auto_refresh=False, transient=True)
         self._live.start()
 
-    def show(self, picture: Picture) -> None:
-        self._live.update(_table(picture), refresh=True)
+    def show(self, progress: Progress) -> None:
+        self._live.update(_table(progress), refresh=True)
 
     def line(self, text: str) -> None:
         self._live.console.print(text, markup=False, highlight=False)
@@ -110,20 +110,20 @@ class Table:
         self._live.stop()
 
 
-def _table(picture: Picture) -> Any:
+def _table(progress: Progress) -> Any:
     from rich.console import Group
     from rich.progress_bar import ProgressBar
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    heads = "   ".join(f"{n} {state}" for state, n in picture.states.items() if n)
-    rate = sum(r.tokens_per_second or 0 for r in picture.rows)
+    heads = "   ".join(f"{n} {state}" for state, n in progress.states.items() if n)
+    rate = sum(r.tokens_per_second or 0 for r in progress.rows)
     total = f"   {human(rate)} tokens/s" if rate else ""
-    left = f"   about {duration(picture.eta)} left" if picture.eta else ""
-    grid = RichTable(box=None, padding=(0, 1), show_header=bool(picture.rows))
+    left = f"   about {duration(progress.eta)} left" if progress.eta else ""
+    grid = RichTable(box=None, padding=(0, 1), show_header=bool(progress.rows))
     for name in ("running", "", "step", "tokens/s", "loss"):
         grid.add_column(name, justify="left" if name in ("running", "") else "right")
-    for row in picture.rows:
+    for row in progress.rows:
         grid.add_row(
             row.title,
             ProgressBar(total=max(row.steps, 1), completed=row.step, width=20),
@@ -131,8 +131,8 @@ def _table(picture: Picture) -> Any:
             human(row.tokens_per_second) if row.tokens_per_second else "",
             f"{row.loss:.3f}" if row.loss is not None else "",
         )
-    parts: list[Any] = [Text.assemble((picture.title, "bold"), f"   {heads}{total}{left}"), grid]
-    return Group(*parts, *([Text(picture.note, style="dim")] if picture.note else []))
+    parts: list[Any] = [Text.assemble((progress.title, "bold"), f"   {heads}{total}{left}"), grid]
+    return Group(*parts, *([Text(progress.note, style="dim")] if progress.note else []))
 
 
 def duration(seconds: float | None) -> str:

@@ -12,17 +12,17 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.execution.share import train_share
+from orchestrator.execution.share import Share
 from orchestrator.failures import Failure, classify
+from orchestrator.store.store import Store
 
 if TYPE_CHECKING:
-    from trainers.config import RunConfig
     from trainers.run.loop import Result
 
 
-def train(config: RunConfig, payload: dict[str, Any]) -> Result:
-    """Train the run of a task (see `orchestrator.execution.worker`) on ``config.resources.n_workers``
-    workers, within a Ray task that holds none of their resources. Raises what the worker that failed raised.
+def train(share: Share, task: str) -> Result:
+    """Train a run on as many workers as its config says, within a Ray task that holds none of their
+    resources. Raises what the worker that failed raised.
     """
     os.environ["RAY_TRAIN_V2_ENABLED"] = "1"
     os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"
@@ -33,20 +33,20 @@ def train(config: RunConfig, payload: dict[str, Any]) -> Result:
     from trainers.machine.workers import PATIENCE, backend
     from trainers.run.loop import result
 
-    resources = config.resources
+    resources = share.config.resources
     workers = resources.n_workers
     each = {"CPU": resources.threads, **({"GPU": resources.gpus / workers} if resources.gpus else {})}
-    scratch = Path(payload["progress"]).absolute().with_suffix(".ray")  # where all nodes see it
+    scratch = Path(share.progress).absolute().with_suffix(".ray")  # where all nodes see it
     device = "cuda" if resources.gpus else resources.device  # cards are the workers' to see, not this task's
     shutil.rmtree(scratch, ignore_errors=True)
     trainer = TorchTrainer(
         _worker,
-        train_loop_config=payload,
+        train_loop_config=share.model_dump(mode="json"),
         torch_config=TorchConfig(backend=backend(device), timeout_s=int(PATIENCE.total_seconds())),
         scaling_config=ray.train.ScalingConfig(
             num_workers=workers, use_gpu=bool(resources.gpus), resources_per_worker=each
         ),
-        run_config=ray.train.RunConfig(name=payload["task"], storage_path=str(scratch)),
+        run_config=ray.train.RunConfig(name=task, storage_path=str(scratch)),
     )
     try:
         trainer.fit()
@@ -54,13 +54,13 @@ def train(config: RunConfig, payload: dict[str, Any]) -> Result:
         raise _cause(error) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    return result(config, payload["folder"])
+    return result(share.config, Store.at(share.store).run(share.config.training_key))
 
 
-def _worker(payload: dict[str, Any]) -> None:
+def _worker(share: dict[str, Any]) -> None:
     from trainers.machine.workers import joined
 
-    train_share(payload, joined())
+    Share.model_validate(share).train(joined())
 
 
 def _cause(error: Any) -> Exception:
@@ -68,5 +68,5 @@ def _cause(error: Any) -> Exception:
     the others only lost touch with that worker.
     """
     raised = getattr(error, "worker_failures", {0: getattr(error, "controller_failure", error)})
-    found = [getattr(e, "health_check_failure", e) for e in raised.values()]
-    return next((e for e in found if classify(e) is not Failure.CODE_ERROR), found[0])
+    errors = [getattr(e, "health_check_failure", e) for e in raised.values()]
+    return next((e for e in errors if classify(e) is not Failure.CODE_ERROR), errors[0])

@@ -10,57 +10,61 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from orchestrator.failures import POLICIES, Failure, Outcome, Policy
 
+if TYPE_CHECKING:
+    from orchestrator.execution.jobs import Job
+
 
 @dataclass(frozen=True)
-class Resources:
+class Capacity:
     """What a task holds while it runs, or what a backend has: CPU cores and GPUs (fractions allowed)."""
 
     cpus: float = 1.0
     gpus: float = 0.0
 
-    def fits(self, free: Resources) -> bool:
+    def fits(self, free: Capacity) -> bool:
         return self.cpus <= free.cpus + 1e-9 and self.gpus <= free.gpus + 1e-9
 
-    def each(self, workers: int) -> Resources:
+    def each(self, workers: int) -> Capacity:
         """What one of ``workers`` holds that share these evenly."""
-        return Resources(self.cpus / workers, self.gpus / workers)
+        return Capacity(self.cpus / workers, self.gpus / workers)
 
-    def holds(self, worker: Resources) -> int:
+    def holds(self, worker: Capacity) -> int:
         """How many such workers fit at once."""
         shares = [(self.cpus, worker.cpus), (self.gpus, worker.gpus)]
         return min((int(has / wants + 1e-9) for has, wants in shares if wants), default=1)
 
-    def __add__(self, other: Resources) -> Resources:
-        return Resources(self.cpus + other.cpus, self.gpus + other.gpus)
+    def __add__(self, other: Capacity) -> Capacity:
+        return Capacity(self.cpus + other.cpus, self.gpus + other.gpus)
 
-    def __sub__(self, other: Resources) -> Resources:
-        return Resources(self.cpus - other.cpus, self.gpus - other.gpus)
+    def __sub__(self, other: Capacity) -> Capacity:
+        return Capacity(self.cpus - other.cpus, self.gpus - other.gpus)
 
 
 @dataclass(frozen=True)
-class Task:
+class ScheduledTask:
     """One node of the plan: data to prepare, a run to train, an evaluation to do again more precisely.
 
     ``key`` is unique; ``needs`` are the keys that must be done before; ``seconds`` is the estimate that
     orders the queue; ``batch`` is the largest micro-batch (a worker's share of the global batch), for
-    halving; ``workers`` share ``resources`` evenly; ``payload`` is JSON for the worker.
+    halving; ``workers`` share ``resources`` evenly; ``job`` is what a worker is told to do, of which the
+    scheduler knows nothing.
     """
 
     key: str
-    kind: Literal["prepare", "train", "rescore"]
+    kind: Literal["prepare", "train", "score", "decode"]
     needs: tuple[str, ...] = ()
     seconds: float = 1.0
-    resources: Resources = Resources()
+    resources: Capacity = Capacity()
     batch: int = 1
     workers: int = 1
     title: str = ""
-    payload: Mapping[str, Any] = field(default_factory=dict)
+    job: Job | None = None
 
 
 class State(StrEnum):
@@ -80,17 +84,17 @@ FINAL = frozenset({State.DONE, State.FAILED, State.BLOCKED})
 
 
 @dataclass(frozen=True)
-class Attempt:
+class Launch:
     """One try at a task. ``micro_batch`` is None unless an earlier one ran out of memory."""
 
-    task: Task
+    task: ScheduledTask
     number: int = 1
     micro_batch: int | None = None
 
 
 @dataclass
 class _Entry:
-    task: Task
+    task: ScheduledTask
     state: State = State.WAITING
     attempt: int = 0
     micro_batch: int | None = None
@@ -108,8 +112,8 @@ class Scheduler:
 
     def __init__(
         self,
-        tasks: Iterable[Task],
-        available: Resources,
+        tasks: Iterable[ScheduledTask],
+        available: Capacity,
         *,
         hang_after: float = 900.0,
         policies: Mapping[Failure, Policy] = POLICIES,
@@ -125,7 +129,7 @@ class Scheduler:
 
     # ------------------------------------------------------------------ the plan
 
-    def add(self, tasks: Iterable[Task]) -> None:
+    def add(self, tasks: Iterable[ScheduledTask]) -> None:
         """Take more tasks; one that is known already is ignored. What they need must be known or among
         them."""
         new = {t.key: t for t in tasks if t.key not in self._entries}
@@ -140,7 +144,7 @@ class Scheduler:
                 self._block(entry)
         self.resize(self.available)
 
-    def resize(self, available: Resources) -> None:
+    def resize(self, available: Capacity) -> None:
         """The backend has this much in all. What can never fit fails here, for Ray would let it wait for
         ever."""
         self.available = available
@@ -182,15 +186,13 @@ class Scheduler:
 
     # ------------------------------------------------------------------ starting
 
-    def start(
-        self, now: float, kinds: frozenset[str] | None = None, most: int | None = None
-    ) -> list[Attempt]:
+    def start(self, now: float, kinds: frozenset[str] | None = None, most: int | None = None) -> list[Launch]:
         """Tasks to start now, longest path first, as many as fit (and at most ``most``); they count as
         running from here on.
 
         A task that does not fit claims what it lacks, so that smaller ones cannot starve it.
         """
-        started: list[Attempt] = []
+        started: list[Launch] = []
         if self.stopping or self.halted:
             return started
         free, claimed = self.free, set()
@@ -208,7 +210,7 @@ class Scheduler:
                 continue
             free -= wants
             entry.state, entry.attempt, entry.beat = State.RUNNING, entry.attempt + 1, now
-            started.append(Attempt(entry.task, entry.attempt, entry.micro_batch))
+            started.append(Launch(entry.task, entry.attempt, entry.micro_batch))
         return started
 
     def _ready(self, now: float) -> list[_Entry]:
@@ -221,31 +223,18 @@ class Scheduler:
         ]
 
     @property
-    def free(self) -> Resources:
+    def free(self) -> Capacity:
         """What no running task holds."""
-        held = self.available
+        free = self.available
         for entry in self._entries.values():
             if entry.state is State.RUNNING:
-                held -= entry.task.resources
-        return held
+                free -= entry.task.resources
+        return free
 
     def defer(self, key: str, until: float) -> None:
         """Take a started task back: another driver holds its run. The attempt does not count."""
         entry = self._running(key)
         entry.state, entry.attempt, entry.not_before = State.WAITING, entry.attempt - 1, until
-
-    def wake(self) -> float | None:
-        """The time at which a delayed task may start; None if nothing is delayed."""
-        return min(
-            (
-                e.not_before
-                for e in self._entries.values()
-                if e.state is State.WAITING and e.not_before > -math.inf
-            ),
-            default=None,
-        )
-
-    # ------------------------------------------------------------------ running
 
     def beat(self, key: str, now: float) -> None:
         """A running task showed a sign of life."""
@@ -347,7 +336,7 @@ class Scheduler:
     def states(self) -> dict[str, State]:
         return {key: e.state for key, e in self._entries.items()}
 
-    def task(self, key: str) -> Task:
+    def task(self, key: str) -> ScheduledTask:
         return self._entries[key].task
 
     def outcome(self, key: str) -> Outcome | None:
@@ -357,7 +346,7 @@ class Scheduler:
     def attempts(self, key: str) -> int:
         return self._entries[key].attempt
 
-    def running(self) -> list[Task]:
+    def running(self) -> list[ScheduledTask]:
         return [e.task for e in self._entries.values() if e.state is State.RUNNING]
 
     def remaining_seconds(self, done: Mapping[str, float] | None = None) -> float:

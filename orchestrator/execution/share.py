@@ -9,11 +9,16 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.store.store import Store
+from trainers.components.component import Frozen
+from trainers.components.files import write_file
+from trainers.config import RunConfig
+
 if TYPE_CHECKING:
-    from trainers.config import RunConfig
     from trainers.machine.workers import Workers
     from trainers.run.loop import Result
 
@@ -21,31 +26,30 @@ PROGRESS_EVERY = 0.5
 STOP_EVERY = 0.1
 
 
-def train_share(payload: dict[str, Any], workers: Workers) -> Result:
-    """Train a task's run as one of ``workers``."""
-    from trainers.run.loop import train
+class Share(Frozen):
+    """What each of a run's workers is given; ``config`` has the micro-batch of this attempt."""
 
-    contact = Contact(Path(payload["progress"]), payload["flags"])
-    return train(
-        run_config(payload),
-        payload["folder"],
-        data_root=payload["data_root"],
-        report=contact.report,
-        stop=contact.stop,
-        branch_steps=payload.get("branch_steps", ()),
-        workers=workers,
-    )
+    store: str
+    config: RunConfig
+    branch_steps: tuple[int, ...] = ()
+    flags: tuple[str, ...] = ()
+    progress: str
 
+    def train(self, workers: Workers) -> Result:
+        """Train the run as one of ``workers``."""
+        from trainers.run.loop import train
 
-def run_config(payload: dict[str, Any]) -> RunConfig:
-    """The run that a task trains, with the micro-batch of this attempt."""
-    from trainers.config import RunConfig
-
-    config = RunConfig.model_validate(payload["config"])
-    if not payload.get("micro_batch"):
-        return config
-    resources = config.resources.model_copy(update={"micro_batch": payload["micro_batch"]})
-    return config.model_copy(update={"resources": resources})
+        store = Store.at(self.store)
+        contact = Contact(Path(self.progress), self.flags)
+        return train(
+            self.config,
+            store.run(self.config.training_key),
+            data_root=store.data,
+            report=contact.report,
+            stop=contact.stop,
+            branch_steps=self.branch_steps,
+            workers=workers,
+        )
 
 
 class Contact:
@@ -55,7 +59,7 @@ class Contact:
     harmless. The stop flags are looked for at most every ``STOP_EVERY`` seconds.
     """
 
-    def __init__(self, progress: Path, flags: list[str]) -> None:
+    def __init__(self, progress: Path, flags: Sequence[str]) -> None:
         self._progress = progress
         self._flags = flags
         self._next_look = self._next_write = 0.0
@@ -83,7 +87,4 @@ class Contact:
             self._next_write = now + PROGRESS_EVERY
             self._beats += 1
             text = json.dumps({**self._seen, "beat": self._beats})
-            self._progress.parent.mkdir(parents=True, exist_ok=True)
-            temporary = self._progress.with_suffix(f".{os.getpid()}")
-            temporary.write_text(text)  # not synced: it is worth nothing after a crash
-            os.replace(temporary, self._progress)
+            write_file(self._progress, text, sync=False)  # it is worth nothing after a crash

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from orchestrator.store.store import create, read_json, write_atomic
+from trainers.components.files import create_file, read_json, write_file
 
 BEAT_EVERY = 3.0
 DEAD_AFTER = 30.0
@@ -72,7 +72,7 @@ class Session:
     def beat(self) -> None:
         """Show that this session lives."""
         self._count += 1
-        write_atomic(self._beat_file(self.id), json.dumps({**self._process, "beat": self._count}))
+        write_file(self._beat_file(self.id), json.dumps({**self._process, "beat": self._count}))
 
     def _keep_beating(self) -> None:
         while not self._end.wait(self._beat_every):
@@ -93,7 +93,7 @@ class Session:
             return True
         if holder is not None and self._alive(holder):
             return False
-        if not create(self._lease(name) / f"{number + 1:08d}.json", json.dumps({"session": self.id})):
+        if not create_file(self._lease(name) / f"{number + 1:08d}.json", json.dumps({"session": self.id})):
             return False
         self._held[name] = number + 1
         for old in self._lease(name).glob("*.json"):
@@ -109,7 +109,7 @@ class Session:
         """Give a lease back; harmless if it was lost."""
         number = self._held.pop(name, None)
         if number is not None and self._newest(name) == (number, self.id):
-            create(self._lease(name) / f"{number + 1:08d}.json", json.dumps({"session": None}))
+            create_file(self._lease(name) / f"{number + 1:08d}.json", json.dumps({"session": None}))
             (self._lease(name) / f"{number:08d}.json").unlink(missing_ok=True)
 
     def holder(self, name: str) -> str | None:

@@ -1,50 +1,19 @@
-"""Where everything is: the layout of a store, and the two file operations that all of it rests on."""
+"""Where everything is: the layout of a store."""
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from trainers.components.errors import UserError
+from trainers.components.files import create_file, read_json, write_json
 
 DEFAULT = "store"
 ENVIRONMENT = "CROSSOVER_STORE"
-
-
-def write_atomic(path: Path, data: bytes | str) -> None:
-    """Write a whole file or nothing, replacing what was there."""
-    temporary = _temporary(path, data)
-    os.replace(temporary, path)
-
-
-def create(path: Path, data: bytes | str) -> bool:
-    """Write a whole file only if there is none; False if there was one."""
-    if path.exists():
-        return False
-    temporary = _temporary(path, data)
-    try:
-        os.link(temporary, path)
-    except FileExistsError:
-        return False
-    finally:
-        temporary.unlink()
-    return True
-
-
-def _temporary(path: Path, data: bytes | str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f".{path.name}.{uuid.uuid4().hex}"
-    with open(temporary, "xb") as file:
-        file.write(data.encode() if isinstance(data, str) else data)
-        file.flush()
-        os.fsync(file.fileno())
-    return temporary
 
 
 class UnknownRun(UserError):
@@ -130,31 +99,22 @@ class Store:
         """The training key that starts with ``prefix`` (an end-point key will do). Raises
         :class:`UnknownRun`."""
         prefix = prefix.split("-")[0]
-        found = [key for key in self.run_keys() if key.startswith(prefix)] if prefix else []
-        if len(found) != 1:
+        matches = [key for key in self.run_keys() if key.startswith(prefix)] if prefix else []
+        if len(matches) != 1:
             what = (
-                f"{len(found)} runs start with it: {', '.join(found[:5])}"
-                if found
+                f"{len(matches)} runs start with it: {', '.join(matches[:5])}"
+                if matches
                 else "no run starts with it"
             )
             raise UnknownRun(f"run {prefix!r}: {what} (store {self.root})")
-        return found[0]
+        return matches[0]
 
     def token(self) -> Path:
         """File of the store's own token for Ray's authentication, made on first use, readable by its owner
         alone."""
         path = self.root / "ray_token"
         if not path.exists():
-            self.root.mkdir(parents=True, exist_ok=True)
-            temporary = self.root / f".ray_token.{uuid.uuid4().hex}"
-            with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-                file.write(secrets.token_hex(32))
-            try:
-                os.link(temporary, path)
-            except FileExistsError:
-                pass
-            finally:
-                temporary.unlink()
+            create_file(path, secrets.token_hex(32), mode=0o600)
         return path
 
     # ------------------------------------------------------------------ what failed, and who was told to stop
@@ -175,16 +135,8 @@ class Store:
         if record is None:
             path.unlink(missing_ok=True)
         else:
-            write_atomic(path, json.dumps(record, indent=1))
+            write_json(path, record, sync=True)
 
     def cancelled(self, name: str) -> Path:
         """Flag by which `crossover cancel` tells the driver of a sweep, or of a run by its key, to stop."""
         return self.control / f"cancel-{name}"
-
-
-def read_json(path: Path) -> Any:
-    """Content of a JSON file; None if it is not there."""
-    try:
-        return json.loads(path.read_text())
-    except (FileNotFoundError, NotADirectoryError):
-        return None

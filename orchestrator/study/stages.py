@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.execution import jobs as tasks
+from orchestrator.execution import tasks
 from orchestrator.execution.backends import Backend
-from orchestrator.execution.driver import Driver, Ending
-from orchestrator.execution.live import Silent, View
+from orchestrator.execution.driver import Driver, RoundResult
+from orchestrator.execution.live import NullView, View
 from orchestrator.execution.scheduler import State
 from orchestrator.language.spec import SweepSpec
 from orchestrator.planning.plans import Plan, plan
@@ -21,10 +21,11 @@ from orchestrator.planning.standing import Standing
 from orchestrator.results import tables
 from orchestrator.store.leases import Session
 from orchestrator.store.origin import provenance
-from orchestrator.store.store import Store, writable, write_atomic
+from orchestrator.store.store import Store, writable
 from orchestrator.study import refinement as refine
 from orchestrator.study import stopping
 from orchestrator.tracking.mirror import Mirror
+from trainers.components.files import write_file
 from trainers.components.source import SpecError
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class Result:
     """How it went. ``reports``: sweep -> its page; ``behind``: what MLflow has not got yet."""
 
     plan: Plan
-    ending: Ending
+    ending: RoundResult
     reports: dict[str, Path] = field(default_factory=dict)
     headlines: dict[str, str] = field(default_factory=dict)
     behind: list[str] = field(default_factory=list)
@@ -104,7 +105,7 @@ def carry_out(
     ``only_runs`` restricts it to these training keys (and what they need). With ``spacing``, crossings'
     brackets are evaluated inside, to that ratio. ``announce`` is called with the plan before anything starts.
     """
-    view = view or Silent()
+    view = view or NullView()
     seconds: dict[str, float] = {}
     begin = time.monotonic()
     refuse_lacking(store, specs)
@@ -143,7 +144,7 @@ def carry_out(
                     _decode(driver, store, spec, made, mine)
             seconds["precise"] = time.monotonic() - begin - sum(seconds.values())
             if driver.interrupted and not ending.interrupted:
-                ending = Ending(ending.states, ending.outcomes, True, ending.halted)
+                ending = RoundResult(ending.states, ending.outcomes, True, ending.halted)
         result = Result(made, ending, seconds=seconds)
         if report and not ending.interrupted:
             for spec in specs:
@@ -160,7 +161,7 @@ def carry_out(
             result.behind = mirror.close()
         seconds["mirror"] = time.monotonic() - begin - sum(seconds.values())
         for spec in specs:
-            write_atomic(store.sweep(spec.name) / "timing.json", json.dumps(seconds))
+            write_file(store.sweep(spec.name) / "timing.json", json.dumps(seconds))
     return result
 
 
@@ -171,20 +172,20 @@ def _train(
     made: Plan,
     todo: list[Any],
     only_runs: set[str] | None,
-) -> tuple[Sequence[SweepSpec], Plan, Ending]:
+) -> tuple[Sequence[SweepSpec], Plan, RoundResult]:
     """Train, in rounds where a sweep has a stop rule; the sweeps and the plan as that leaves them."""
     from analysis.tables.tables import TableError
 
     if all(spec.analysis.stop is None for spec in specs):
         return specs, made, driver.run(todo)
-    ending = Ending()
+    ending = RoundResult()
     for share in stopping.ROUNDS:
         part = [stopping.until(spec, share) for spec in specs]
         made = plan(part, store)
         todo = tasks.of_plan(made, store)
         done = driver.run(todo if only_runs is None else _closure(todo, only_runs))
         states, outcomes = {**ending.states, **done.states}, {**ending.outcomes, **done.outcomes}
-        ending = Ending(states, outcomes, done.interrupted, done.halted)
+        ending = RoundResult(states, outcomes, done.interrupted, done.halted)
         if done.interrupted or done.halted:
             break
         for i, (spec, shorter) in enumerate(zip(specs, part, strict=True)):
@@ -227,10 +228,10 @@ def _record(store: Store, made: Plan, runs: dict[str, tasks.Run]) -> None:
     for spec in made.specs:
         folder = store.sweep(spec.name)
         snapshot = yaml.safe_dump(spec.snapshot(), sort_keys=False, allow_unicode=True)
-        write_atomic(folder / "sweep.yaml", snapshot)
+        write_file(folder / "sweep.yaml", snapshot)
         rows = [row for row in made.json()["runs"] if spec.name in row["sweeps"]]
         members = sorted({key for key, run in runs.items() if spec.name in run.sweeps})
-        write_atomic(folder / "plan.json", json.dumps({"runs": rows, "members": members}, indent=1))
+        write_file(folder / "plan.json", json.dumps({"runs": rows, "members": members}, indent=1))
         store.cancelled(spec.name).unlink(missing_ok=True)
     for key in runs:
         store.cancelled(key).unlink(missing_ok=True)
@@ -252,7 +253,7 @@ def _score_precisely(
             return
         new = [(key, step) for key, step in wanted if (key, step) not in known]
         known |= set(new)
-        todo = tasks.to_rescore(new, runs, store)
+        todo = tasks.to_score(new, runs, store)
         if not todo or driver.interrupted:
             return
         driver.run(todo)
@@ -274,7 +275,7 @@ def _refine(
             wanted = refine.wanted(crossovers(store, spec, made), spacing)
         except TableError:  # nothing to compare; the report says so
             return
-        todo = tasks.to_rescore(wanted, runs, store, replay=True)
+        todo = tasks.to_score(wanted, runs, store, replay=True)
         if not todo or driver.interrupted:
             return
         driver.run(todo)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.language.expansion import expand
-from orchestrator.store.store import read_json, write_atomic
+from trainers.components.files import read_json, write_file
 
 if TYPE_CHECKING:
     from analysis.crossover import Crossovers
@@ -42,7 +42,7 @@ def record(spec: SweepSpec, folder: Path) -> None:
     if spec.analysis.stop is not None:
         rule = spec.analysis.stop.model_dump(mode="json")
         text = json.dumps({"rule": rule, "runs": dict(sorted(spec.limits.items()))}, indent=1)
-        write_atomic(folder / FILE, text)
+        write_file(folder / FILE, text)
 
 
 def until(spec: SweepSpec, share: float) -> SweepSpec:

@@ -14,14 +14,14 @@ import os
 import shutil
 import subprocess
 import sys
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from orchestrator.store.store import Store, create
+from orchestrator.store.store import Store
 from orchestrator.tracking.metrics import Point
+from trainers.components.files import cache_folder, create_file, replacing
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -71,7 +71,7 @@ def create_database(store: Store) -> None:
     database = store.mlflow / "mlflow.db"
     if not database.exists():
         shutil.rmtree(markers(store), ignore_errors=True)
-        create(database, template().read_bytes())
+        create_file(database, template().read_bytes())
     from mlflow.exceptions import MlflowException
     from mlflow.tracking import MlflowClient
 
@@ -90,16 +90,13 @@ def template() -> Path:
     quiet()
     from importlib.metadata import version
 
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "crossover"
-    path = cache / f"mlflow-{version('mlflow')}.db"
+    path = cache_folder() / f"mlflow-{version('mlflow')}.db"
     if not path.exists():
         from mlflow.tracking import MlflowClient
 
-        cache.mkdir(parents=True, exist_ok=True)
-        temporary = cache / f".{uuid.uuid4().hex}.db"
-        with contextlib.redirect_stderr(open(os.devnull, "w")):  # alembic narrates every migration
+        # alembic narrates every migration
+        with replacing(path) as temporary, contextlib.redirect_stderr(open(os.devnull, "w")):
             MlflowClient(f"sqlite:///{temporary}").search_experiments(max_results=1)
-        os.replace(temporary, path)
     return path
 
 

@@ -20,9 +20,10 @@ from orchestrator.failures import POLICIES, Failure
 from orchestrator.planning.standing import Standing, standing
 from orchestrator.planning.titles import title
 from orchestrator.store.origin import provenance
-from orchestrator.store.store import Store, read_json, write_atomic
+from orchestrator.store.store import Store
 from orchestrator.tracking import experiment as tracking
 from orchestrator.tracking import metrics
+from trainers.components.files import read_json, write_file
 
 STATUSES = {
     Standing.RUNNING: "RUNNING",
@@ -37,7 +38,7 @@ STATUSES = {
 
 
 @dataclass
-class Followed:
+class MirroredRun:
     """A run to mirror: the sweeps it is a member of, and how it stands; None: as its folder says."""
 
     sweeps: set[str] = field(default_factory=set)
@@ -45,7 +46,9 @@ class Followed:
     reason: str = ""
 
 
-def mirror_run(store: Store, tracker: Callable[[], tracking.Tracker], key: str, followed: Followed) -> bool:
+def mirror_run(
+    store: Store, tracker: Callable[[], tracking.Tracker], key: str, followed: MirroredRun
+) -> bool:
     """Bring one run up to date; False where it was already, or where nothing is committed. ``tracker`` is
     called if needed."""
     from trainers.state.folder import RunFolder
@@ -91,7 +94,7 @@ def mirror_run(store: Store, tracker: Callable[[], tracking.Tracker], key: str, 
     mlflow.status(run_id, STATUSES[state])
     events = history[-1][0] + 1 if history else marker["events"]
     marker = {**status, "run_id": run_id, "events": max(events, marker["events"]), "telemetry": len(speeds)}
-    write_atomic(path, json.dumps(marker))
+    write_file(path, json.dumps(marker))
     return True
 
 
@@ -113,7 +116,7 @@ def mirror_sweep(
     if read_json(path) == marker:
         return False
     tracker().summarise(name, folder, tags, values)
-    write_atomic(path, json.dumps(marker))
+    write_file(path, json.dumps(marker))
     return True
 
 
@@ -148,7 +151,7 @@ class Mirror:
         running and nobody trains are set right when the mirror first connects."""
         self._store, self._every, self._make, self._warn, self._held = store, every, tracker, warn, held
         self._tracker: tracking.Tracker | None = None
-        self._followed: dict[str, Followed] = {}
+        self._followed: dict[str, MirroredRun] = {}
         self._summaries: dict[str, tuple[Path, dict[str, str], dict[str, float]]] = {}
         self._lock = threading.Lock()
         self._wake = threading.Event()
@@ -166,7 +169,7 @@ class Mirror:
         """Mirror this run from now on; ``state``: how it stands, where the driver knows better than the
         folder."""
         with self._lock:
-            followed = self._followed.setdefault(key, Followed())
+            followed = self._followed.setdefault(key, MirroredRun())
             if sweep is not None:
                 followed.sweeps.add(sweep)
             followed.state, followed.reason = state, reason

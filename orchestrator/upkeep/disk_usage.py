@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.store.store import Store, read_json
+from orchestrator.store.store import Store
+from trainers.components.files import read_json
 
 if TYPE_CHECKING:
     from orchestrator.language.spec import SweepSpec

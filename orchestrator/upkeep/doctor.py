@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Literal
 
-from orchestrator.store.store import Store, create
+from orchestrator.store.store import Store
+from trainers.components.files import create_file
 from trainers.machine.cores import usable_cores
 
 
@@ -100,7 +101,7 @@ def _store(store: Store) -> Iterator[Finding]:
         return
     probe = store.control / f"doctor-{os.getpid()}"
     probe.unlink(missing_ok=True)
-    linked = create(probe, b"") and not create(probe, b"")
+    linked = create_file(probe, b"") and not create_file(probe, b"")
     ahead = probe.stat().st_mtime - time.time()
     probe.unlink()
     advice = "the file system has no hard links; put the store on another"

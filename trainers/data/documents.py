@@ -13,7 +13,8 @@ import numpy as np
 
 from trainers.components.component import digest
 from trainers.components.errors import UserError
-from trainers.data import files, overlap
+from trainers.components.files import read_json, write_json
+from trainers.data import arrays, overlap
 from trainers.data.base import Corpus, Document
 
 SPLITS = ("train", "a", "b")
@@ -63,11 +64,11 @@ class Documents:
 def open_documents(corpus: Corpus, root: Path) -> Documents:
     """A corpus's documents, split and stored under ``root/corpora/<digest>`` when first asked for."""
     folder = root / "corpora" / digest(corpus.identity())
-    meta = files.read_json(folder / "corpus.json")
+    meta = read_json(folder / "corpus.json")
     if meta is None:
         meta = _build(corpus, folder)
     text, ends, source, split = (
-        files.read_array(folder / f"{n}.npy") for n in ("text", "ends", "source", "split")
+        arrays.read_array(folder / f"{n}.npy") for n in ("text", "ends", "source", "split")
     )
     return Documents(text, ends, source, split, tuple(meta["sources"]))
 
@@ -107,9 +108,9 @@ def _build(corpus: Corpus, folder: Path) -> dict[str, object]:
                 buffer.clear()
         yield np.frombuffer(bytes(buffer), np.uint8)
 
-    files.stream_array(folder / "text.npy", chunks(), np.uint8)
+    arrays.stream_array(folder / "text.npy", chunks(), np.uint8)
     documents = Documents(
-        files.read_array(folder / "text.npy"),
+        arrays.read_array(folder / "text.npy"),
         np.array(ends),
         np.array(source),
         np.array(split),
@@ -128,13 +129,13 @@ def _build(corpus: Corpus, folder: Path) -> dict[str, object]:
                 "text were dropped): give it more text, or hold out more"
             )
     for name, value in (("ends", documents.ends), ("source", documents.source), ("split", index)):
-        files.write_array(folder / f"{name}.npy", value)
+        arrays.write_array(folder / f"{name}.npy", value)
     meta: dict[str, object] = {
         "sources": list(sources),
         "identity": corpus.identity(),
         "dropped": len(dropped),
     }
-    files.write_json(folder / "corpus.json", meta)
+    write_json(folder / "corpus.json", meta)
     return meta
 
 

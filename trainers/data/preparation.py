@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from trainers.components.component import digest
-from trainers.data import files, hashing
+from trainers.components.files import read_json, write_json
+from trainers.data import arrays, hashing
 from trainers.data.base import Quality, Tokenizer
 from trainers.data.dataset import Dataset
 from trainers.data.documents import Documents, open_documents
@@ -55,22 +56,22 @@ def prepare(data: DataConfig, root: Path | str) -> Dataset:
     fitted = root / "tokenizers" / digest([corpus, tokenizer])
     validation = root / "validation" / digest([corpus, tokenizer, data.context])
     subset = root / "subsets" / subset_digest(data)
-    if files.read_json(fitted / "tokenizer_done.json") is None:
+    if read_json(fitted / "tokenizer_done.json") is None:
         _fit(data.tokenizer, opened(), fitted)
-    held_out = files.read_json(validation / "validation.json")
+    held_out = read_json(validation / "validation.json")
     if held_out is None or "documents" not in held_out["a"]:  # a store from before they were told apart
         held_out = _hold_out(opened(), data, fitted, validation)
-    manifest = files.read_json(subset / "manifest.json")
+    manifest = read_json(subset / "manifest.json")
     if manifest is None:
         manifest = _cut(opened(), data, fitted, subset)
     return Dataset(
-        tokens=files.read_array(subset / "tokens.npy"),
-        starts=files.read_array(subset / "starts.npy"),
-        validation_tokens={half: files.read_array(validation / f"{half}.npy") for half in ("a", "b")},
+        tokens=arrays.read_array(subset / "tokens.npy"),
+        starts=arrays.read_array(subset / "starts.npy"),
+        validation_tokens={half: arrays.read_array(validation / f"{half}.npy") for half in ("a", "b")},
         validation_lengths={
-            half: files.read_array(validation / f"{half}_lengths.npy") for half in ("a", "b")
+            half: arrays.read_array(validation / f"{half}_lengths.npy") for half in ("a", "b")
         },
-        validation_starts={half: files.read_array(validation / f"{half}_starts.npy") for half in ("a", "b")},
+        validation_starts={half: arrays.read_array(validation / f"{half}_starts.npy") for half in ("a", "b")},
         unigram_entropy=held_out["unigram_entropy"],
         manifest=manifest,
         tokenizer=data.tokenizer,
@@ -92,7 +93,7 @@ def subset_digest(data: DataConfig) -> str:
 def _fit(tokenizer: Tokenizer, documents: Documents, folder: Path) -> None:
     order = stratified(documents, documents.of_split("train"), hashing.key("tokenizer"))
     tokenizer.fit((documents[i] for i in order), folder)
-    files.write_json(folder / "tokenizer_done.json", {"tokenizer": tokenizer.identity()})
+    write_json(folder / "tokenizer_done.json", {"tokenizer": tokenizer.identity()})
 
 
 def _hold_out(documents: Documents, data: DataConfig, fitted: Path, folder: Path) -> dict[str, Any]:
@@ -116,13 +117,13 @@ def _hold_out(documents: Documents, data: DataConfig, fitted: Path, folder: Path
         lengths = np.minimum(np.full(whole, data.context), len(stream))
         padded = np.pad(stream, (0, whole * data.context - len(stream))).reshape(whole, data.context)
         counts += np.bincount(stream, minlength=len(counts))
-        files.write_array(folder / f"{half}.npy", padded.astype(_token_type(data.tokenizer)))
-        files.write_array(folder / f"{half}_lengths.npy", lengths)
-        files.write_array(folder / f"{half}_starts.npy", np.array(starts, np.int64))
+        arrays.write_array(folder / f"{half}.npy", padded.astype(_token_type(data.tokenizer)))
+        arrays.write_array(folder / f"{half}_lengths.npy", lengths)
+        arrays.write_array(folder / f"{half}_starts.npy", np.array(starts, np.int64))
         result[half] = {"sequences": whole, "tokens": len(stream), "documents": len(starts)}
     p = counts[counts > 0] / counts.sum()
     result["unigram_entropy"] = float(-(p * np.log(p)).sum())
-    files.write_json(folder / "validation.json", result)
+    write_json(folder / "validation.json", result)
     return result
 
 
@@ -156,8 +157,8 @@ def _cut(documents: Documents, data: DataConfig, fitted: Path, folder: Path) -> 
             newline = len(data.tokenizer.encode(["\n"], fitted)[0])
             yield last if exact or chosen.whole else last[: len(last) - newline]
 
-    total = files.stream_array(folder / "tokens.npy", tokens(), _token_type(data.tokenizer))
-    files.write_array(folder / "starts.npy", np.array(starts, np.int64))
+    total = arrays.stream_array(folder / "tokens.npy", tokens(), _token_type(data.tokenizer))
+    arrays.write_array(folder / "starts.npy", np.array(starts, np.int64))
     manifest = {
         **describe(chosen, documents),
         "tokens": total,
@@ -167,7 +168,7 @@ def _cut(documents: Documents, data: DataConfig, fitted: Path, folder: Path) -> 
         "tokenizer": data.tokenizer.identity(),
         "quality": data.quality.identity(),
     }
-    files.write_json(folder / "manifest.json", manifest)
+    write_json(folder / "manifest.json", manifest)
     return manifest
 
 

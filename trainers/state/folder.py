@@ -20,7 +20,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -109,17 +109,12 @@ class RunFolder:
 
     @classmethod
     def of(cls, folder: str | os.PathLike[str] | RunFolder) -> RunFolder:
-        """A folder from a path, or as it is."""
+        """A run folder: of a path, or the one given."""
         return folder if isinstance(folder, RunFolder) else cls(folder)
 
     def sibling(self, key: str) -> RunFolder:
         """The folder of another run of the same store."""
         return RunFolder(key, self.storage)
-
-    def siblings(self) -> Iterator[RunFolder]:
-        """The other folders beside this one."""
-        names = [n[:-1] for n in self.storage.list("") if n.endswith("/") and not n.startswith(".")]
-        return (self.sibling(n) for n in sorted(names) if n != self.name)
 
     # --- reading ---
 
@@ -141,8 +136,8 @@ class RunFolder:
 
     def list(self, part: str) -> dict[str, int]:
         """Names and sizes in ``objects``, ``events``, ``commits`` or ``scores``; temporary files left out."""
-        found = self.storage.list(f"{self.name}/{part}")
-        return {name: size for name, size in found.items() if not name.startswith(".")}
+        sizes = self.storage.list(f"{self.name}/{part}")
+        return {name: size for name, size in sizes.items() if not name.startswith(".")}
 
     def record(self) -> dict[str, Any] | None:
         """``config.json``: ``config``, ``identity`` and ``training_key``; None where nothing has been
@@ -180,9 +175,9 @@ class RunFolder:
 
         ``event``: ``evaluation``, or ``decoding`` for exact likelihoods under a decoding order.
         """
-        found = [json.loads(self.get(f"scores/{name}")) for name in sorted(self.list("scores"))]
-        wanted = [score for score in found if score["event"]["event"] == event]
-        return sorted(wanted, key=lambda score: (step_of(score["event"]), score["key"]))
+        scores = (json.loads(self.get(f"scores/{name}")) for name in sorted(self.list("scores")))
+        of_kind = [score for score in scores if score["event"]["event"] == event]
+        return sorted(of_kind, key=lambda score: (step_of(score["event"]), score["key"]))
 
     def score(self, key: str) -> dict[str, Any] | None:
         """The added evaluation of this key, or None."""
@@ -316,7 +311,7 @@ def garbage(folder: str | os.PathLike[str] | RunFolder) -> dict[str, int]:
     commit = folder.last_commit()
     if commit is None:
         return {}
-    needed, found = commit.names(), {}
+    needed, unneeded = commit.names(), {}
     for part in ("objects", "events"):
         for name, size in folder.storage.list(f"{folder.name}/{part}").items():
             path, stem = f"{part}/{name}", name.lstrip(".")
@@ -326,17 +321,17 @@ def garbage(folder: str | os.PathLike[str] | RunFolder) -> dict[str, int]:
                 and object_step(stem) > commit.step
             )
             if path not in needed and not live:
-                found[path] = size
-    return found
+                unneeded[path] = size
+    return unneeded
 
 
 def collect(folder: str | os.PathLike[str] | RunFolder) -> int:
     """Delete the garbage of a folder; the bytes freed."""
     folder = RunFolder.of(folder)
-    found = garbage(folder)
-    for name in found:
+    unneeded = garbage(folder)
+    for name in unneeded:
         folder.storage.delete(f"{folder.name}/{name}")
-    return sum(found.values())
+    return sum(unneeded.values())
 
 
 def differences(a: Any, b: Any, path: str = "") -> set[str]:

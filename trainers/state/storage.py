@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import uuid
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
-Chunks = bytes | Iterable[bytes | memoryview]
-"""What is written: bytes, or pieces of them in order, so that a large object is never held twice."""
+from trainers.components.files import Chunks, create_file, write_file
+
+__all__ = ["Chunks", "LocalStorage", "Storage"]
 
 
 class Storage(Protocol):
@@ -48,68 +47,27 @@ class LocalStorage:
         self.root = Path(root)
 
     def put(self, name: str, data: Chunks) -> None:
-        target = self.root / name
-        with self._written(target, data) as temporary:
-            os.replace(temporary, target)
-        _sync_folder(target.parent)
+        write_file(self.root / name, data)
 
     def put_if_absent(self, name: str, data: Chunks) -> bool:
-        target = self.root / name
-        if target.exists():
-            return False
-        with self._written(target, data) as temporary:
-            try:
-                os.link(temporary, target)
-            except FileExistsError:
-                return False
-        _sync_folder(target.parent)
-        return True
+        return create_file(self.root / name, data)
 
     def get(self, name: str) -> bytes:
         return (self.root / name).read_bytes()
 
     def list(self, folder: str) -> dict[str, int]:
-        found: dict[str, int] = {}
+        sizes: dict[str, int] = {}
         try:
             entries = os.scandir(self.root / folder)
         except (FileNotFoundError, NotADirectoryError):
-            return found
+            return sizes
         with entries:
             for entry in entries:
                 with contextlib.suppress(FileNotFoundError):  # deleted since
-                    found[f"{entry.name}/" if entry.is_dir() else entry.name] = (
+                    sizes[f"{entry.name}/" if entry.is_dir() else entry.name] = (
                         0 if entry.is_dir() else entry.stat().st_size
                     )
-        return found
+        return sizes
 
     def delete(self, name: str) -> None:
         (self.root / name).unlink(missing_ok=True)
-
-    @contextlib.contextmanager
-    def _written(self, target: Path, data: Chunks):  # type: ignore[no-untyped-def]
-        """A temporary file beside ``target`` that holds ``data`` on the disk itself; removed afterwards if it
-        is still there.
-        """
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.parent / f".{target.name}.{uuid.uuid4().hex[:8]}.tmp"
-        try:
-            with temporary.open("xb") as file:
-                for chunk in [data] if isinstance(data, bytes) else data:
-                    file.write(chunk)
-                file.flush()
-                os.fsync(file.fileno())
-            yield temporary
-        finally:
-            temporary.unlink(missing_ok=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a new name in a folder durable; where folders cannot be opened (Windows) the file system sees to
-    it.
-    """
-    with contextlib.suppress(PermissionError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from orchestrator.execution.scheduler import Resources, Task
+from orchestrator.execution.scheduler import Capacity, ScheduledTask
 from orchestrator.failures import Outcome
 
 
@@ -27,14 +27,14 @@ class Backend(Protocol):
     def ready(self) -> bool:
         """Started? Raises what went wrong in starting."""
 
-    def available(self) -> Resources:
+    def available(self) -> Capacity:
         """All it has, idle or not. Blocks until it is started."""
 
-    def infeasible(self, task: Task) -> str | None:
+    def infeasible(self, task: ScheduledTask) -> str | None:
         """Why ``task`` could never start here (no one node holds what it asks for), or None. Blocks until
         started."""
 
-    def submit(self, task: Task, payload: dict[str, Any]) -> None:
+    def submit(self, task: ScheduledTask, payload: dict[str, Any]) -> None:
         """Run ``payload`` (see `orchestrator.execution.worker.execute`) with the task's resources."""
 
     def wait(self, seconds: float) -> list[Finished]:

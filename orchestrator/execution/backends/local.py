@@ -9,7 +9,7 @@ from typing import Any
 
 from orchestrator.execution import worker
 from orchestrator.execution.backends.base import Finished
-from orchestrator.execution.scheduler import Resources, Task
+from orchestrator.execution.scheduler import Capacity, ScheduledTask
 
 
 class LocalBackend:
@@ -19,10 +19,10 @@ class LocalBackend:
     def __init__(
         self,
         execute: Callable[[dict[str, Any]], dict[str, Any]] = worker.execute,
-        resources: Resources | None = None,
+        resources: Capacity | None = None,
     ) -> None:
         self._execute = execute
-        self._resources = resources or Resources(cpus=1, gpus=1)
+        self._resources = resources or Capacity(cpus=1, gpus=1)
         self._todo: queue.SimpleQueue[tuple[str, dict[str, Any]] | None] = queue.SimpleQueue()
         self._ended: queue.SimpleQueue[Finished] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="local-backend", daemon=True)
@@ -33,16 +33,16 @@ class LocalBackend:
     def ready(self) -> bool:
         return True
 
-    def available(self) -> Resources:
+    def available(self) -> Capacity:
         return self._resources
 
-    def infeasible(self, task: Task) -> str | None:
+    def infeasible(self, task: ScheduledTask) -> str | None:
         """Resources are not counted here, a task simply has the machine to itself; but it is one process."""
         if task.workers > 1:
             return f"resources.workers: {task.workers} workers need Ray; leave out --local, or set it to 1"
         return None
 
-    def submit(self, task: Task, payload: dict[str, Any]) -> None:
+    def submit(self, task: ScheduledTask, payload: dict[str, Any]) -> None:
         self._todo.put((task.key, payload))
 
     def wait(self, seconds: float) -> list[Finished]:

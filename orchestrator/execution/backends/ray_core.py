@@ -15,7 +15,7 @@ from typing import Any
 
 from orchestrator.execution import worker
 from orchestrator.execution.backends.base import Finished
-from orchestrator.execution.scheduler import Resources, Task
+from orchestrator.execution.scheduler import Capacity, ScheduledTask
 from orchestrator.failures import Failure, Outcome, failed
 from orchestrator.store.store import Store
 from trainers.machine.cores import usable_cores
@@ -47,7 +47,7 @@ class RayBackend:
         self._closing = threading.Event()
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._start, name="ray-start", daemon=True)
-        self._nodes: list[Resources] = []
+        self._nodes: list[Capacity] = []
         self._remote: dict[str, Any] = {}
         self._refs: dict[Any, str] = {}
         self._killed: set[str] = set()
@@ -109,7 +109,7 @@ class RayBackend:
                 **common,
             )
         self._nodes = [
-            Resources(node["Resources"].get("CPU", 0.0), node["Resources"].get("GPU", 0.0))
+            Capacity(node["Resources"].get("CPU", 0.0), node["Resources"].get("GPU", 0.0))
             for node in ray.nodes()
             if node["Alive"]
         ]
@@ -126,22 +126,22 @@ class RayBackend:
 
     # ------------------------------------------------------------------ resources
 
-    def available(self) -> Resources:
+    def available(self) -> Capacity:
         self._started.wait()
         self.ready()
         return self.available_now()
 
-    def available_now(self) -> Resources:
+    def available_now(self) -> Capacity:
         """Sum over living nodes."""
-        return sum(self._nodes, Resources(0.0, 0.0))
+        return sum(self._nodes, Capacity(0.0, 0.0))
 
-    def infeasible(self, task: Task) -> str | None:
+    def infeasible(self, task: ScheduledTask) -> str | None:
         self._started.wait()
         self.ready()
         wants = task.resources.each(task.workers)
         if sum(node.holds(wants) for node in self._nodes) >= task.workers:
             return None
-        best = Resources(max(n.cpus for n in self._nodes), max(n.gpus for n in self._nodes))
+        best = Capacity(max(n.cpus for n in self._nodes), max(n.gpus for n in self._nodes))
         who = "it" if task.workers == 1 else f"each of its {task.workers} workers"
         return (
             f"no node can run it: {who} wants {wants.cpus:g} CPUs and {wants.gpus:g} GPUs, "
@@ -150,7 +150,7 @@ class RayBackend:
 
     # ------------------------------------------------------------------ tasks
 
-    def submit(self, task: Task, payload: dict[str, Any]) -> None:
+    def submit(self, task: ScheduledTask, payload: dict[str, Any]) -> None:
         alone = task.workers == 1
         kind = "fresh" if task.resources.gpus or not alone else "warm"
         options: dict[str, Any] = {"num_cpus": task.resources.cpus * alone, "name": task.title or task.key}

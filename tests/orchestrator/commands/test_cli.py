@@ -17,7 +17,8 @@ import pytest
 from click.testing import Result
 
 from orchestrator.cli import COMMANDS
-from orchestrator.store.store import Store, write_atomic
+from orchestrator.store.store import Store
+from trainers.components.files import write_file
 
 Cli = Callable[..., Result]
 KEYS = {
@@ -216,7 +217,7 @@ def test_retry_trains_what_failed_and_nothing_else(crossover: Cli, tiny: Path, s
     for key in (first, second):
         shutil.rmtree(store.run(key))
     store.record_failure(first, {"failure": "code error", "message": "boom", "traceback": ""})
-    write_atomic(store.logs / f"{first}.log", "the traceback\n")
+    write_file(store.logs / f"{first}.log", "the traceback\n")
     where = ("--store", store_copy)
     assert read(crossover, "status", *where)["totals"] == {"done": 2, "failed": 1, "new": 1}
     assert (

@@ -5,20 +5,23 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from orchestrator.execution.backends import Finished
-from orchestrator.execution.driver import Driver
-from orchestrator.execution.jobs import Run
-from orchestrator.execution.live import Picture
-from orchestrator.execution.scheduler import Resources, State, Task
+from orchestrator.execution.driver import Driver, RoundResult
+from orchestrator.execution.jobs import Prepare, Train
+from orchestrator.execution.live import Progress
+from orchestrator.execution.scheduler import Capacity, ScheduledTask, State
+from orchestrator.execution.tasks import Run
 from orchestrator.failures import Failure, Outcome
 from orchestrator.store.leases import Session
-from orchestrator.store.store import Store, read_json, write_atomic
-from trainers.config import RunConfig
+from orchestrator.store.store import Store
+from trainers.components.files import read_json, write_file
+from trainers.config import DataConfig, RunConfig
 
 Answer = Callable[[dict[str, Any]], Outcome | None]
 
@@ -40,13 +43,13 @@ class Fake:
         self.starting -= 1
         return self.starting < 0
 
-    def available(self) -> Resources:
-        return Resources(2)
+    def available(self) -> Capacity:
+        return Capacity(2)
 
-    def infeasible(self, task: Task) -> str | None:
+    def infeasible(self, task: ScheduledTask) -> str | None:
         return "no node can run it" if task.resources.gpus else None
 
-    def submit(self, task: Task, payload: dict[str, Any]) -> None:
+    def submit(self, task: ScheduledTask, payload: dict[str, Any]) -> None:
         self.submitted.append(task.key)
         self._open[task.key] = payload
 
@@ -72,10 +75,10 @@ class Fake:
 class Recorder:
     def __init__(self) -> None:
         self.lines: list[str] = []
-        self.pictures: list[Picture] = []
+        self.shown: list[Progress] = []
 
-    def show(self, picture: Picture) -> None:
-        self.pictures.append(picture)
+    def show(self, progress: Progress) -> None:
+        self.shown.append(progress)
 
     def line(self, text: str) -> None:
         self.lines.append(text)
@@ -99,14 +102,26 @@ def done(payload: dict[str, Any]) -> Outcome:
     return Outcome(payload["task"], "done")
 
 
-def study(count: int) -> tuple[dict[str, Run], list[Task]]:
+def study(count: int) -> tuple[dict[str, Run], list[ScheduledTask]]:
     configs = [RunConfig(seed=seed, steps=10) for seed in range(count)]
     runs = {c.training_key: Run(c, {"s"}) for c in configs}
-    return runs, [Task(key, "train", title=f"run {i}") for i, key in enumerate(runs)]
+    return runs, [train(key, runs[key].config, title=f"run {i}") for i, key in enumerate(runs)]
+
+
+def train(key: str, config: RunConfig, *needs: str, **fields: Any) -> ScheduledTask:
+    return ScheduledTask(key, "train", needs, job=Train(store="nowhere", config=config), **fields)
+
+
+def prepare(key: str) -> ScheduledTask:
+    return ScheduledTask(key, "prepare", job=Prepare(store="nowhere", data=DataConfig()))
+
+
+def complete(ending: RoundResult) -> bool:
+    return not (ending.failed or ending.interrupted or ending.halted)
 
 
 def drive(
-    store: Store, backend: Fake, runs: dict[str, Run], tasks: list[Task], **options: Any
+    store: Store, backend: Fake, runs: dict[str, Run], tasks: list[ScheduledTask], **options: Any
 ) -> tuple[Any, Recorder]:
     view = Recorder()
     with (
@@ -120,16 +135,16 @@ def test_everything_is_done_once_and_the_backend_given_back(tmp_path: Path) -> N
     runs, tasks = study(5)
     backend = Fake(done)
     ending, view = drive(Store(tmp_path), backend, runs, tasks)
-    assert ending.complete and set(ending.states.values()) == {State.DONE}
+    assert complete(ending) and set(ending.states.values()) == {State.DONE}
     assert sorted(backend.submitted) == sorted(runs)
     assert backend.closed
-    assert view.pictures[-1].states["done"] == 5
+    assert view.shown[-1].states["done"] == 5
 
 
 def test_no_task_no_backend(tmp_path: Path) -> None:
     backend = Fake(done)
     ending, _ = drive(Store(tmp_path), backend, {}, [])
-    assert ending.complete and not backend.closed, "a backend that was not needed is not even started"
+    assert complete(ending) and not backend.closed, "a backend that was not needed is not even started"
 
 
 def test_data_is_prepared_here_while_the_backend_starts(
@@ -144,12 +159,16 @@ def test_data_is_prepared_here_while_the_backend_starts(
         return {**vars(Outcome(payload["task"], "done"))}
 
     monkeypatch.setattr(worker, "execute", execute)
-    runs, (train, *_) = study(1)
-    tasks = [Task("data1", "prepare"), Task("data2", "prepare"), Task(train.key, "train", ("data1", "data2"))]
+    runs, (task,) = study(1)
+    tasks = [
+        prepare("data1"),
+        prepare("data2"),
+        replace(task, needs=("data1", "data2")),
+    ]
     backend = Fake(done, starts_in=5)
     ending, _ = drive(Store(tmp_path), backend, runs, tasks)
-    assert here == ["data1", "data2"] and backend.submitted == [train.key]
-    assert ending.complete
+    assert here == ["data1", "data2"] and backend.submitted == [task.key]
+    assert complete(ending)
 
 
 def test_failures_are_said_recorded_and_forgotten_once_past(tmp_path: Path) -> None:
@@ -160,20 +179,20 @@ def test_failures_are_said_recorded_and_forgotten_once_past(tmp_path: Path) -> N
         key, "failed", Failure.CODE_ERROR, "ValueError: no\nmore", traceback="the place", fingerprint="f"
     )
     ending, view = drive(store, Fake(lambda payload: broken), runs, tasks)
-    assert list(ending.failed) == [key] and not ending.complete
+    assert list(ending.failed) == [key] and not complete(ending)
     assert view.lines == ["run 0: code error: ValueError: no"]
     record = store.failure(key)
     assert record is not None and record["failure"] == "code error" and record["attempts"] == 1
     assert "the place" in (store.logs / f"{key}.log").read_text()
     ending, _ = drive(store, Fake(done), runs, tasks)
-    assert ending.complete and store.failure(key) is None
+    assert complete(ending) and store.failure(key) is None
 
 
 def test_divergence_is_no_failure(tmp_path: Path) -> None:
     runs, tasks = study(1)
     diverged = Fake(lambda payload: Outcome(payload["task"], "failed", Failure.DIVERGED, "at step 3"))
     ending, _ = drive(Store(tmp_path), diverged, runs, tasks)
-    assert ending.complete and not ending.failed
+    assert complete(ending) and not ending.failed
 
 
 def test_out_of_memory_comes_back_with_a_smaller_micro_batch(tmp_path: Path) -> None:
@@ -185,15 +204,15 @@ def test_out_of_memory_comes_back_with_a_smaller_micro_batch(tmp_path: Path) -> 
         return done(payload) if fits else Outcome(payload["task"], "failed", Failure.OUT_OF_MEMORY, "no")
 
     runs, (task,) = study(1)
-    ending, _ = drive(Store(tmp_path), Fake(answer), runs, [Task(task.key, "train", batch=16)])
-    assert seen == [None, 8, 4] and ending.complete
+    ending, _ = drive(Store(tmp_path), Fake(answer), runs, [replace(task, batch=16)])
+    assert seen == [None, 8, 4] and complete(ending)
 
 
 def test_what_no_node_can_run_is_said_and_not_submitted(tmp_path: Path) -> None:
     runs, (task,) = study(1)
     backend = Fake(done)
-    backend.available = lambda: Resources(2, 2)  # type: ignore[method-assign]
-    ending, _ = drive(Store(tmp_path), backend, runs, [Task(task.key, "train", resources=Resources(1, 1))])
+    backend.available = lambda: Capacity(2, 2)  # type: ignore[method-assign]
+    ending, _ = drive(Store(tmp_path), backend, runs, [replace(task, resources=Capacity(1, 1))])
     assert "no node can run it" in ending.failed[task.key].message and backend.submitted == []
 
 
@@ -208,7 +227,7 @@ def test_a_run_that_another_driver_trains_is_waited_for_and_its_result_taken(tmp
         def answer(payload: dict[str, Any]) -> Outcome | None:
             looks.append(payload["task"])
             if len(looks) == 5:  # the other driver finishes
-                write_atomic(
+                write_file(
                     store.run(shared) / "commits" / "00000001.json", '{"n": 1, "step": 10, "state": "done"}'
                 )
                 other.release(f"run-{shared}")
@@ -217,8 +236,8 @@ def test_a_run_that_another_driver_trains_is_waited_for_and_its_result_taken(tmp
         backend = Fake(answer)
         ending, view = drive(store, backend, runs, tasks)
     assert backend.submitted == [tasks[1].key]
-    assert ending.complete
-    assert any("waiting for process" in picture.note for picture in view.pictures)
+    assert complete(ending)
+    assert any("waiting for process" in progress.note for progress in view.shown)
 
 
 def test_a_silent_run_is_killed_and_tried_once_more(tmp_path: Path) -> None:
@@ -234,15 +253,15 @@ def test_signs_of_life_are_read(tmp_path: Path) -> None:
 
     def answer(payload: dict[str, Any]) -> Outcome | None:
         looks.append(len(looks))
-        write_atomic(
+        write_file(
             Path(payload["progress"]), f'{{"step": 3, "tokens": {100 * len(looks)}, "beat": {len(looks)}}}'
         )
         return done(payload) if len(looks) > 50 else None
 
     runs, tasks = study(1)
     ending, view = drive(Store(tmp_path), Fake(answer), runs, tasks, hang_after=20.0)
-    assert ending.complete
-    row = next(p.rows[0] for p in reversed(view.pictures) if p.rows)
+    assert complete(ending)
+    row = next(p.rows[0] for p in reversed(view.shown) if p.rows)
     assert (row.step, row.steps) == (3, 10) and row.tokens_per_second
 
 
@@ -251,7 +270,7 @@ def test_cancelling_a_sweep_stops_it_at_a_checkpoint(tmp_path: Path) -> None:
     runs, tasks = study(3)
 
     def answer(payload: dict[str, Any]) -> Outcome | None:
-        write_atomic(store.cancelled("s"), "")
+        write_file(store.cancelled("s"), "")
         stopped = any(Path(flag).exists() for flag in payload["flags"])
         return Outcome(payload["task"], "stopped") if stopped else None
 
@@ -277,7 +296,7 @@ def test_ctrl_c_stops_runs_at_a_checkpoint(tmp_path: Path) -> None:
 
     before = signal.getsignal(signal.SIGINT)
     ending, _ = drive(Store(tmp_path), Fake(answer), runs, tasks)
-    assert ending.interrupted and not ending.complete
+    assert ending.interrupted and not complete(ending)
     assert State.DONE not in ending.states.values()
     assert signal.getsignal(signal.SIGINT) is before
 
@@ -285,7 +304,7 @@ def test_ctrl_c_stops_runs_at_a_checkpoint(tmp_path: Path) -> None:
 def test_blocked_runs_are_recorded(tmp_path: Path) -> None:
     store = Store(tmp_path)
     runs, (parent, child) = study(2)
-    tasks = [parent, Task(child.key, "train", (parent.key,))]
+    tasks = [parent, replace(child, needs=(parent.key,))]
     broken = Fake(lambda p: Outcome(p["task"], "failed", Failure.USER_ERROR, "wrong"))
     ending, _ = drive(store, broken, runs, tasks)
     assert ending.failed[child.key].failure is Failure.BLOCKED

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from orchestrator.execution.backends.ray_core import RayBackend
-from orchestrator.execution.scheduler import Resources, Task
+from orchestrator.execution.scheduler import Capacity, ScheduledTask
 from orchestrator.failures import Failure, Outcome
 from orchestrator.store.store import Store
 
@@ -56,9 +56,9 @@ def finish(backend: RayBackend, count: int, seconds: float = 60) -> dict[str, Ou
 
 
 def test_tasks_come_back_and_workers_are_used_again(backend: RayBackend) -> None:
-    assert backend.available() == Resources(2, 0)
+    assert backend.available() == Capacity(2, 0)
     for i in range(6):
-        backend.submit(Task(f"t{i}", "train"), {"task": f"t{i}"})
+        backend.submit(ScheduledTask(f"t{i}", "train"), {"task": f"t{i}"})
     ended = finish(backend, 6)
     assert len(ended) == 6 and {o.state for o in ended.values()} == {"done"}
     assert len({o.details["pid"] for o in ended.values()}) <= 2, "CPU workers stay warm"
@@ -66,16 +66,16 @@ def test_tasks_come_back_and_workers_are_used_again(backend: RayBackend) -> None
 
 
 def test_a_dead_worker_is_an_outcome_and_the_next_task_runs(backend: RayBackend) -> None:
-    backend.submit(Task("dies", "train"), {"task": "dies", "die": True})
+    backend.submit(ScheduledTask("dies", "train"), {"task": "dies", "die": True})
     assert finish(backend, 1)["dies"].failure is Failure.PREEMPTED
-    backend.submit(Task("leaves", "train"), {"task": "leaves", "exit": True})
+    backend.submit(ScheduledTask("leaves", "train"), {"task": "leaves", "exit": True})
     assert finish(backend, 1)["leaves"].failure is Failure.PREEMPTED
-    backend.submit(Task("next", "train"), {"task": "next"})
+    backend.submit(ScheduledTask("next", "train"), {"task": "next"})
     assert finish(backend, 1)["next"].state == "done"
 
 
 def test_a_hung_task_is_ended_by_force(backend: RayBackend) -> None:
-    backend.submit(Task("hangs", "train"), {"task": "hangs", "sleep": 600})
+    backend.submit(ScheduledTask("hangs", "train"), {"task": "hangs", "sleep": 600})
     assert backend.wait(1.0) == []
     backend.kill("hangs")
     outcome = finish(backend, 1)["hangs"]
@@ -83,14 +83,14 @@ def test_a_hung_task_is_ended_by_force(backend: RayBackend) -> None:
 
 
 def test_what_no_node_can_hold_is_known_before_it_is_submitted(backend: RayBackend) -> None:
-    assert backend.infeasible(Task("fits", "train", resources=Resources(2))) is None
+    assert backend.infeasible(ScheduledTask("fits", "train", resources=Capacity(2))) is None
     assert "largest nodes have 2 CPUs and 0 GPUs" in (
-        backend.infeasible(Task("g", "train", resources=Resources(1, 1))) or ""
+        backend.infeasible(ScheduledTask("g", "train", resources=Capacity(1, 1))) or ""
     )
 
 
 def test_the_cluster_asks_for_the_stores_own_token(backend: RayBackend) -> None:
-    backend.submit(Task("t", "train"), {"task": "t"})
+    backend.submit(ScheduledTask("t", "train"), {"task": "t"})
     assert finish(backend, 1)["t"].details["token"] == "token"
     assert os.environ["RAY_AUTH_TOKEN_PATH"] == str(backend._store.token())
 

@@ -15,8 +15,9 @@ import pytest
 
 from orchestrator.execution.backends import LocalBackend
 from orchestrator.execution.backends.ray_core import RayBackend
-from orchestrator.execution.jobs import of_plan
-from orchestrator.execution.scheduler import Resources, Task
+from orchestrator.execution.jobs import Dispatch, Train
+from orchestrator.execution.scheduler import Capacity, ScheduledTask
+from orchestrator.execution.tasks import of_plan
 from orchestrator.failures import Failure, Outcome
 from orchestrator.language.loading import load
 from orchestrator.planning.estimate import Estimator
@@ -52,16 +53,13 @@ def train(backend: RayBackend, store: Store, steps: int, **fields: Any) -> Outco
         }
     )
     key = config.training_key
-    payload = {
-        "task": key,
-        "kind": "train",
-        "config": config.model_dump(mode="json"),
-        "folder": str(store.run(key)),
-        "data_root": str(store.data),
-        "flags": [str(store.root / "stop")],
-        "progress": str(store.root / "progress.json"),
-    }
-    backend.submit(Task(key, "train", resources=Resources(2), workers=2), payload)
+    dispatch = Dispatch(
+        task=key,
+        job=Train(store=str(store.root), config=config),
+        flags=(str(store.root / "stop"),),
+        progress=str(store.root / "progress.json"),
+    )
+    backend.submit(ScheduledTask(key, "train", resources=Capacity(2), workers=2), dispatch.to_json())
     end = time.monotonic() + 120
     while time.monotonic() < end:
         if ended := backend.wait(0.5):
@@ -119,7 +117,7 @@ def test_a_death_ends_all_workers(who: str, backend: RayBackend, tmp_path: Path)
 
 
 def test_one_process_cannot_be_two_workers() -> None:
-    reason = LocalBackend().infeasible(Task("t", "train", workers=2))
+    reason = LocalBackend().infeasible(ScheduledTask("t", "train", workers=2))
     assert reason is not None and "resources.workers" in reason
 
 
@@ -128,7 +126,7 @@ def test_a_task_holds_what_all_its_workers_hold(tmp_path: Path) -> None:
     path.write_text("base: {batch_size: 12}\nresources: {workers: 3, threads: 2}\n")
     made = plan(load([path]), tmp_path, estimator=Estimator(gemm=1e11))
     (task,) = (t for t in of_plan(made, Store(tmp_path)) if t.kind == "train")
-    assert (task.resources, task.workers, task.batch) == (Resources(6), 3, 4)
+    assert (task.resources, task.workers, task.batch) == (Capacity(6), 3, 4)
 
 
 def test_a_run_of_several_workers_is_priced_as_such() -> None:
@@ -141,6 +139,6 @@ def test_a_run_of_several_workers_is_priced_as_such() -> None:
 
 
 def test_workers_are_counted_where_they_fit() -> None:
-    worker = Resources(6, 3).each(3)
-    assert worker == Resources(2, 1)
-    assert [Resources(*node).holds(worker) for node in ((1, 8), (5, 8), (8, 1), (2, 0))] == [0, 2, 1, 0]
+    worker = Capacity(6, 3).each(3)
+    assert worker == Capacity(2, 1)
+    assert [Capacity(*node).holds(worker) for node in ((1, 8), (5, 8), (8, 1), (2, 0))] == [0, 2, 1, 0]

@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.execution.scheduler import FINAL, Resources, Scheduler, State, Task
+from orchestrator.execution.scheduler import FINAL, Capacity, ScheduledTask, Scheduler, State
 from orchestrator.failures import POLICIES, Failure, Outcome
 
 
 def train(
     key: str, *needs: str, seconds: float = 1.0, cpus: float = 1.0, gpus: float = 0.0, batch: int = 8
-) -> Task:
-    return Task(key, "train", needs, seconds, Resources(cpus, gpus), batch)
+) -> ScheduledTask:
+    return ScheduledTask(key, "train", needs, seconds, Capacity(cpus, gpus), batch)
 
 
 def fail(key: str, failure: Failure, fingerprint: str = "", progress: int = 0) -> Outcome:
@@ -27,7 +27,7 @@ def keys(attempts: list) -> list[str]:
 
 
 def test_longest_first_and_no_more_than_fit() -> None:
-    scheduler = Scheduler([train("a", seconds=1), train("b", seconds=3), train("c", seconds=2)], Resources(2))
+    scheduler = Scheduler([train("a", seconds=1), train("b", seconds=3), train("c", seconds=2)], Capacity(2))
     assert keys(scheduler.start(0)) == ["b", "c"]
     assert scheduler.start(0) == []
     scheduler.finish(Outcome("c", "done"), 1)
@@ -37,7 +37,7 @@ def test_longest_first_and_no_more_than_fit() -> None:
 def test_a_short_parent_of_a_long_chain_goes_first() -> None:
     scheduler = Scheduler(
         [train("child", "parent", seconds=50), train("parent", seconds=1), train("other", seconds=20)],
-        Resources(1),
+        Capacity(1),
     )
     assert keys(scheduler.start(0)) == ["parent"]
     scheduler.finish(Outcome("parent", "done"), 1)
@@ -46,7 +46,7 @@ def test_a_short_parent_of_a_long_chain_goes_first() -> None:
 
 def test_a_large_task_is_not_starved_and_leaves_other_resources_usable() -> None:
     tasks = [train("small1", seconds=30), train("large", seconds=20, cpus=2), train("small2", seconds=10)]
-    scheduler = Scheduler(tasks, Resources(2, 1))
+    scheduler = Scheduler(tasks, Capacity(2, 1))
     assert keys(scheduler.start(0)) == [
         "small1"
     ]  # `large` waits for both cores, and `small2` may not take the second
@@ -58,9 +58,9 @@ def test_a_large_task_is_not_starved_and_leaves_other_resources_usable() -> None
 
 def test_what_can_never_fit_fails_at_once_and_blocks_its_children() -> None:
     scheduler = Scheduler(
-        [train("big", cpus=8), train("child", "big"), train("fine")], Resources(float("inf"))
+        [train("big", cpus=8), train("child", "big"), train("fine")], Capacity(float("inf"))
     )
-    scheduler.resize(Resources(2))
+    scheduler.resize(Capacity(2))
     assert scheduler.state("big") is State.FAILED
     assert "at most 2" in scheduler.outcome("big").message  # type: ignore[union-attr]
     assert scheduler.state("child") is State.BLOCKED
@@ -68,7 +68,7 @@ def test_what_can_never_fit_fails_at_once_and_blocks_its_children() -> None:
 
 
 def test_out_of_memory_halves_the_micro_batch_down_to_one() -> None:
-    scheduler = Scheduler([train("a", batch=5)], Resources(1))
+    scheduler = Scheduler([train("a", batch=5)], Capacity(1))
     tried = []
     for now in range(10):
         started = scheduler.start(now)
@@ -81,7 +81,7 @@ def test_out_of_memory_halves_the_micro_batch_down_to_one() -> None:
 
 
 def test_preemption_is_forgiven_as_long_as_the_run_gets_further() -> None:
-    scheduler = Scheduler([train("a")], Resources(1))
+    scheduler = Scheduler([train("a")], Capacity(1))
     now = 0.0
     for progress in range(1, 20):
         assert scheduler.start(now), progress
@@ -96,19 +96,18 @@ def test_preemption_is_forgiven_as_long_as_the_run_gets_further() -> None:
 
 
 def test_a_retry_waits_and_the_wait_doubles() -> None:
-    scheduler = Scheduler([train("a")], Resources(1))
+    scheduler = Scheduler([train("a")], Capacity(1))
     scheduler.start(0)
     scheduler.finish(fail("a", Failure.PREEMPTED), 10)
     assert scheduler.start(10.5) == []
-    assert scheduler.wake() == 11
     assert scheduler.start(11)
     scheduler.finish(fail("a", Failure.PREEMPTED), 20)
-    assert scheduler.wake() == 22
+    assert not scheduler.start(21.5) and scheduler.start(22)
 
 
 def test_identical_code_errors_stop_the_sweep_and_different_ones_do_not() -> None:
     tasks = [train(f"t{i}") for i in range(6)]
-    scheduler = Scheduler(tasks, Resources(1))
+    scheduler = Scheduler(tasks, Capacity(1))
     for i, mark in enumerate(["x", "y", "x"]):
         scheduler.finish(fail(scheduler.start(i)[0].task.key, Failure.CODE_ERROR, mark), i)
     assert scheduler.halted is None
@@ -120,13 +119,13 @@ def test_identical_code_errors_stop_the_sweep_and_different_ones_do_not() -> Non
 
 
 def test_a_full_disk_stops_everything_at_once() -> None:
-    scheduler = Scheduler([train("a"), train("b")], Resources(1))
+    scheduler = Scheduler([train("a"), train("b")], Capacity(1))
     scheduler.finish(fail(scheduler.start(0)[0].task.key, Failure.DISK_FULL), 0)
     assert scheduler.finished
 
 
 def test_divergence_is_a_result_and_is_not_tried_again() -> None:
-    scheduler = Scheduler([train("a"), train("child", "a")], Resources(1))
+    scheduler = Scheduler([train("a"), train("child", "a")], Capacity(1))
     scheduler.start(0)
     scheduler.finish(fail("a", Failure.DIVERGED), 0)
     assert scheduler.state("a") is State.FAILED
@@ -134,7 +133,7 @@ def test_divergence_is_a_result_and_is_not_tried_again() -> None:
 
 
 def test_blocking_reaches_every_descendant() -> None:
-    scheduler = Scheduler([train("a"), train("b", "a"), train("c", "b"), train("d", "c")], Resources(4))
+    scheduler = Scheduler([train("a"), train("b", "a"), train("c", "b"), train("d", "c")], Capacity(4))
     scheduler.start(0)
     scheduler.finish(fail("a", Failure.USER_ERROR), 0)
     assert {scheduler.state(k) for k in "bcd"} == {State.BLOCKED}
@@ -142,15 +141,15 @@ def test_blocking_reaches_every_descendant() -> None:
 
 
 def test_only_silent_training_counts_as_a_hang() -> None:
-    tasks = [train("a"), train("b"), Task("data", "prepare")]
-    scheduler = Scheduler(tasks, Resources(3), hang_after=10)
+    tasks = [train("a"), train("b"), ScheduledTask("data", "prepare")]
+    scheduler = Scheduler(tasks, Capacity(3), hang_after=10)
     scheduler.start(0)
     scheduler.beat("b", 8)
     assert scheduler.hung(11) == ["a"]
 
 
 def test_a_deferred_task_comes_back_without_having_cost_an_attempt() -> None:
-    scheduler = Scheduler([train("a")], Resources(1))
+    scheduler = Scheduler([train("a")], Capacity(1))
     scheduler.start(0)
     scheduler.defer("a", 5)
     assert scheduler.start(4) == []
@@ -159,9 +158,9 @@ def test_a_deferred_task_comes_back_without_having_cost_an_attempt() -> None:
 
 def test_cycles_and_unknown_needs_are_errors() -> None:
     with pytest.raises(ValueError, match="cycle"):
-        Scheduler([train("a", "b"), train("b", "a")], Resources(1))
+        Scheduler([train("a", "b"), train("b", "a")], Capacity(1))
     with pytest.raises(ValueError, match="does not hold"):
-        Scheduler([train("a", "nowhere")], Resources(1))
+        Scheduler([train("a", "nowhere")], Capacity(1))
 
 
 @settings(max_examples=200, deadline=None)
@@ -175,7 +174,7 @@ def test_no_task_is_lost_run_twice_at_once_or_started_before_its_needs(
         needs = {f"t{draw.randrange(i)}" for _ in range(draw.randrange(3)) if i}
         tasks.append(train(f"t{i}", *needs, seconds=draw.uniform(0, 9), cpus=draw.randint(1, cores), batch=4))
     draw.shuffle(tasks)
-    scheduler = Scheduler(tasks, Resources(cores))
+    scheduler = Scheduler(tasks, Capacity(cores))
     running: set[str] = set()
     done: set[str] = set()
     now = 0.0
@@ -189,11 +188,10 @@ def test_no_task_is_lost_run_twice_at_once_or_started_before_its_needs(
         assert sum(scheduler.task(k).resources.cpus for k in running) <= cores
         assert {t.key for t in scheduler.running()} == running
         if not running:
-            wake = scheduler.wake()
-            assert wake is not None and wake > now, (
-                "nothing runs, nothing waits for a time, and it is not finished"
-            )
-            now = wake
+            now += max(policy.longest_delay for policy in POLICIES.values())
+            for attempt in scheduler.start(now):
+                running.add(attempt.task.key)
+            assert running or scheduler.finished, "nothing runs, nothing waits, and it is not finished"
             continue
         key = draw.choice(sorted(running))
         running.remove(key)

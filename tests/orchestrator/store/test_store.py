@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.store.store import ENVIRONMENT, Store, UnknownRun, create, write_atomic
+from orchestrator.store.store import ENVIRONMENT, Store, UnknownRun
+from trainers.components.files import create_file, write_file
 
 
 def test_where_the_store_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -24,7 +25,7 @@ def test_of_many_creators_one_wins_and_the_file_is_whole(tmp_path: Path) -> None
 
     def make(i: int) -> None:
         barrier.wait()
-        if create(tmp_path / "x", str(i) * 100_000):
+        if create_file(tmp_path / "x", str(i) * 100_000):
             won.append(str(i))
 
     threads = [threading.Thread(target=make, args=(i,)) for i in range(8)]
@@ -38,15 +39,15 @@ def test_of_many_creators_one_wins_and_the_file_is_whole(tmp_path: Path) -> None
 
 
 def test_a_write_replaces_the_whole_file(tmp_path: Path) -> None:
-    write_atomic(tmp_path / "deep" / "x", "long text")
-    write_atomic(tmp_path / "deep" / "x", "s")
+    write_file(tmp_path / "deep" / "x", "long text")
+    write_file(tmp_path / "deep" / "x", "s")
     assert (tmp_path / "deep" / "x").read_text() == "s"
 
 
 def test_keys_by_their_beginning(tmp_path: Path) -> None:
     store = Store(tmp_path)
     for key in ("abc1", "abd2"):
-        write_atomic(store.run(key) / "config.json", "{}")
+        write_file(store.run(key) / "config.json", "{}")
     assert store.find("abc") == "abc1"
     assert store.find("abc1-200") == "abc1", "an end point's key will do"
     for wrong, message in (("ab", "2 runs start with it"), ("zz", "no run starts with it"), ("", "no run")):

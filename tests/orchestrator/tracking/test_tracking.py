@@ -17,7 +17,7 @@ from orchestrator.planning.titles import title
 from orchestrator.store.store import Store
 from orchestrator.tracking import experiment as tracking
 from orchestrator.tracking import metrics
-from orchestrator.tracking.mirror import Followed, Mirror, mirror_run
+from orchestrator.tracking.mirror import Mirror, MirroredRun, mirror_run
 from trainers.config import RunConfig
 from trainers.state.folder import RunFolder
 
@@ -48,7 +48,7 @@ def everything(store: Store) -> dict[str, Rows]:
 
 def replay(store: Store, sweeps: set[str] = frozenset({"tiny"})) -> int:  # type: ignore[assignment]
     tracker = tracking.Tracker(store)
-    return sum(mirror_run(store, lambda: tracker, key, Followed(set(sweeps))) for key in store.run_keys())
+    return sum(mirror_run(store, lambda: tracker, key, MirroredRun(set(sweeps))) for key in store.run_keys())
 
 
 def test_one_run_a_training_key_with_its_curve(finished_store: Path) -> None:

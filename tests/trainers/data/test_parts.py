@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainers.data import files, hashing, overlap
+from trainers.data import arrays, hashing, overlap
 from trainers.data.pieces import cut
 
 
@@ -67,7 +67,7 @@ def test_sharing_counts_runs_inside_texts_only():
 
 def test_streamed_arrays_equal_saved_ones_and_failures_leave_nothing(tmp_path):
     parts = [np.arange(5, dtype=np.int64), np.arange(100_000, dtype=np.int64)]
-    assert files.stream_array(tmp_path / "x.npy", parts, np.int64) == 100_005
+    assert arrays.stream_array(tmp_path / "x.npy", parts, np.int64) == 100_005
     assert np.array_equal(np.load(tmp_path / "x.npy"), np.concatenate(parts))
 
     def broken():
@@ -75,5 +75,5 @@ def test_streamed_arrays_equal_saved_ones_and_failures_leave_nothing(tmp_path):
         raise RuntimeError("stop")
 
     with pytest.raises(RuntimeError, match="stop"):
-        files.stream_array(tmp_path / "y.npy", broken(), np.int64)
+        arrays.stream_array(tmp_path / "y.npy", broken(), np.int64)
     assert [p.name for p in tmp_path.iterdir()] == ["x.npy"]

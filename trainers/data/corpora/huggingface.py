@@ -12,9 +12,9 @@ from pydantic import Field
 
 from trainers.components.component import digest
 from trainers.components.errors import UserError
+from trainers.components.files import cache_folder, read_json, write_json
 from trainers.data.base import Corpus, Document, corpora
-from trainers.data.corpora.text import cache_folder, paragraphs, split_by_hash
-from trainers.data.files import read_json, write_json
+from trainers.data.corpora.text import paragraphs, split_by_hash
 from trainers.data.pieces import cut
 
 

@@ -16,9 +16,9 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from trainers.components.component import COSMETIC, LOCATION, digest
 from trainers.components.errors import UserError
+from trainers.components.files import cache_folder, read_json, replacing, write_json
 from trainers.data import hashing
 from trainers.data.base import Amount, Corpus, Document, corpora
-from trainers.data.files import read_json, replacing, write_json
 from trainers.data.pieces import cut
 
 FORMATS = (".txt", ".jsonl", ".parquet")
@@ -231,11 +231,6 @@ def paragraphs(record: str) -> Iterator[bytes]:
 
 
 # What is known about files: sha256 by path, size and modification time, kept in the user's cache directory.
-
-
-def cache_folder() -> Path:
-    """``$XDG_CACHE_HOME/crossover``, by default ``~/.cache/crossover``."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "crossover"
 
 
 def file_sha256(path: Path) -> str:

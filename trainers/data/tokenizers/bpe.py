@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import Field
 
 from trainers.components.errors import UserError
-from trainers.data import files
+from trainers.components.files import replacing
 from trainers.data.base import Tokenizer, tokenizers
 
 
@@ -57,7 +57,7 @@ class BPE(Tokenizer):
                 f"data.tokenizer.vocab_size: {self.vocab_size} asked, but the training text yields only "
                 f"{tokenizer.get_vocab_size()} tokens; ask for no more than that"
             )
-        with files.replacing(folder / "tokenizer.json") as temporary:
+        with replacing(folder / "tokenizer.json") as temporary:
             temporary.write_text(tokenizer.to_str(), encoding="utf-8")
 
     def encode(self, texts: Sequence[str], folder: Path) -> list[np.ndarray]:

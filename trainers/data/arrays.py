@@ -1,49 +1,19 @@
-"""Writing of immutable files: each appears whole or not at all, and a set of them is complete once its
-manifest is there.
+"""Arrays in .npy files: written whole or not at all, in pieces where they are large, and read memory-mapped.
 
-Several processes may prepare the same data at once. What they write is equal, names are temporary until a
-file is whole, and ``os.replace`` is atomic, so that whoever comes last changes nothing; readers keep the file
-that they have mapped.
+Several processes may prepare the same data at once. What they write is equal, so that whoever comes last
+changes nothing; readers keep the file that they have mapped. A set of arrays is complete once its JSON file,
+written last, is there.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import secrets
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path``, moved onto it if the block succeeds and removed if it fails."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        with suppress(FileNotFoundError):
-            temporary.unlink()
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON atomically."""
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def read_json(path: Path) -> Any:
-    """The JSON of a file, or None where there is no such file."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
+from trainers.components.files import replacing
 
 
 def write_array(path: Path, array: np.ndarray) -> None:

@@ -1,0 +1,171 @@
+"""A plan's tasks in the scheduler's terms: what each holds while it runs, and its worker's job."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.execution.jobs import Decode, Job, Prepare, Score, Train
+from orchestrator.execution.scheduler import Capacity, ScheduledTask
+from orchestrator.planning.titles import title
+from orchestrator.store.store import Store
+from trainers.config import RunConfig
+
+if TYPE_CHECKING:
+    from orchestrator.planning import plans as planning
+
+LEAST_SECONDS = 0.1
+LEAST_PRECISE_DRAWS = 8
+"""Fewer draws are a curve's; a value that a verdict rests on has more, whatever its error came to."""
+
+
+@dataclass
+class Run:
+    """A training run as the sweeps together want it: its config at the furthest end, and whose member it
+    is."""
+
+    config: RunConfig
+    sweeps: set[str] = field(default_factory=set)
+
+
+def runs_of(plan: planning.Plan, sweep: str | None = None) -> dict[str, Run]:
+    """Every run that a plan's end points (or those of one sweep) read, done or not, trunks included, by
+    training key."""
+    runs: dict[str, Run] = {}
+
+    def want(config: RunConfig, sweep: str) -> None:
+        run = runs.setdefault(config.training_key, Run(config))
+        if config.steps > run.config.steps:
+            run.config = config
+        run.sweeps.add(sweep)
+
+    for points in plan.points.values():
+        for point in points:
+            if sweep not in (None, point.sweep):
+                continue
+            want(point.config, point.sweep)
+            trunk = point.config.trunk()
+            if trunk is not None:
+                want(trunk, point.sweep)
+    return runs
+
+
+def finished(store: Store, config: RunConfig) -> bool:
+    """Nothing is left to train: the run is at its end, or diverged on the way."""
+    from trainers.state.folder import RunFolder
+
+    commit = RunFolder(store.run(config.training_key)).last_commit()
+    return commit is not None and (commit.step >= config.steps or commit.state == "diverged")
+
+
+def of_plan(plan: planning.Plan, store: Store) -> list[ScheduledTask]:
+    """Everything that a plan leaves to do. The key of a training task is the run's training key."""
+    return [_task(task, store) for task in plan.tasks]
+
+
+def _task(task: planning.PlannedTask, store: Store) -> ScheduledTask:
+    config, address = task.config, str(store.root)
+    needs = tuple(need.removeprefix("train:") for need in task.needs)
+    seconds = max(task.seconds, LEAST_SECONDS)
+    job: Job
+    if task.kind == "prepare":
+        job = Prepare(store=address, data=config.data)
+        return ScheduledTask(task.key, "prepare", needs, seconds, title=task.title, job=job)
+    if task.run is None:
+        raise ValueError(f"task {task.key} trains or scores no run")
+    if task.kind == "rescore":
+        job = Score(
+            store=address,
+            key=task.run,
+            steps=task.steps,
+            evaluation=config.evaluation,
+            precise=False,
+            replay=True,
+        )
+        return ScheduledTask(task.key, "score", needs, seconds, _resources(config), title=task.title, job=job)
+    workers = config.resources.n_workers
+    return ScheduledTask(
+        task.run,
+        "train",
+        needs,
+        seconds,
+        _resources(config, workers),
+        batch=config.resources.micro_batch or config.batch_size // workers,
+        workers=workers,
+        title=title(config),
+        job=Train(store=address, config=config, branch_steps=task.branch_steps),
+    )
+
+
+def to_score(
+    requests: Iterable[tuple[str, int]], runs: dict[str, Run], store: Store, *, replay: bool = False
+) -> list[ScheduledTask]:
+    """Tasks that score these (run, step) precisely, as their configs in ``runs`` ask, one a run. Left out:
+    what is scored already as precisely as it can be, and steps whose weights are not kept, unless ``replay``
+    trains up to them again."""
+    from trainers.state.folder import RunFolder
+
+    steps: dict[str, set[int]] = {}
+    for key, step in requests:
+        steps.setdefault(key, set()).add(step)
+    tasks = []
+    for key, requested in sorted(steps.items()):
+        config, folder = runs[key].config, RunFolder(store.run(key))
+        commit, evaluation = folder.last_commit(), config.evaluation.identity()
+        scored = {
+            s["event"]["step"]
+            for s in folder.scores()
+            if s["evaluation"] == evaluation and _is_precise(s["event"])
+        }
+        kept = set(commit.checkpoints) if commit is not None else set()
+        if commit is not None and commit.trunk is not None:
+            kept |= {step for step in requested if step <= commit.trunk.step}
+        left = sorted((requested if replay else requested & kept) - scored)
+        if left:
+            job = Score(
+                store=str(store.root),
+                key=key,
+                steps=tuple(left),
+                evaluation=config.evaluation,
+                precise=True,
+                replay=replay,
+            )
+            name, heading = f"precise:{key}@{'+'.join(map(str, left))}", f"precise {title(config)}"
+            resources = _resources(config)
+            tasks.append(
+                ScheduledTask(name, "score", (), float(len(left)), resources, title=heading, job=job)
+            )
+    return tasks
+
+
+def to_decode(
+    requests: Iterable[tuple[str, int]], runs: dict[str, Run], store: Store, sequences: int
+) -> list[ScheduledTask]:
+    """Tasks that score these (run, step) under decoding orders, less what is there or has no weights."""
+    from trainers.state.folder import RunFolder
+
+    tasks = []
+    for key, step in sorted(requests):
+        config, folder = runs[key].config, RunFolder(store.run(key))
+        commit, scored = folder.last_commit(), min(sequences, config.evaluation.sequences)
+        done = {
+            s["event"]["step"] for s in folder.scores("decoding") if len(s["event"]["scores"]["b"]) == scored
+        }
+        if commit is None or step not in commit.checkpoints or step in done:
+            continue
+        job = Decode(store=str(store.root), key=key, step=step, sequences=scored)
+        name, heading = f"decode:{key}@{step}", f"decoding {title(config)}"
+        tasks.append(ScheduledTask(name, "decode", (), 2.0, _resources(config), title=heading, job=job))
+    return tasks
+
+
+def _is_precise(event: dict[str, Any]) -> bool:
+    """Scored until precise, or until the draws ran out, not as on curves."""
+    return event["kind"] == "exact" or event["draws"] >= LEAST_PRECISE_DRAWS
+
+
+def _resources(config: RunConfig, workers: int = 1) -> Capacity:
+    """What ``workers`` of a run hold; one of them is enough to score."""
+    resources = config.resources
+    return Capacity(resources.threads * workers, resources.gpus * workers / resources.n_workers)
