@@ -40,7 +40,7 @@ class Trained:
     ) -> Trained:
         """The checkpoint at ``step``, by default the newest.
 
-        Raises `trainers.run.rescoring.CheckpointGone` where it is not kept.
+        Raises `trainers.components.errors.CheckpointGone` where it is not kept.
         """
         from trainers.run.learner import Learner
         from trainers.run.rescoring import checkpoint_at
