@@ -23,8 +23,8 @@ from scipy.stats import norm
 
 from analysis.fitting.estimands import get_estimand
 from analysis.fitting.fitting import fit
-from analysis.fitting.problem import Problem
-from analysis.fitting.solver.descent import Batch, Pull, descend
+from analysis.fitting.problem import FitProblem
+from analysis.fitting.solver.descent import DescentBatch, Pull, descend
 from analysis.fitting.starts import make_problem
 from analysis.fitting.uncertainty.intervals import parameter_targets
 from analysis.fitting.uncertainty.profiles import with_slopes
@@ -37,7 +37,7 @@ KEY = ["law", "design", "estimand", "interval", "n"]
 COLUMNS = [*KEY, "parameter", "sims", "coverage", "unbounded", "width_ratio", "cpu_s"]
 
 
-def problem_for(design: Design, estimand: str = "log_mse", rows: int | None = None) -> Problem:
+def problem_for(design: Design, estimand: str = "log_mse", rows: int | None = None) -> FitProblem:
     """The centred problem of a design (or of so many of its rows), with one sample as data."""
     data = prepare(_thin(design.sample(0), rows), design.get(), columns=_map(design))
     return make_problem(design.get(), data, get_estimand(estimand), design.frozen)
@@ -64,7 +64,7 @@ def profile_coverage(
     targets = mean + noise
     weights = problem.weights[None]
     start = np.repeat(truth, sims, axis=0)
-    found = descend(problem, start, batch=Batch(weights, targets), tolerance=1e-11)
+    found = descend(problem, start, batch=DescentBatch(weights, targets), tolerance=1e-11)
     if aim.squares:
         kappa = 2 * found.objective / (n - free)
     else:
@@ -81,14 +81,17 @@ def profile_coverage(
         strength = np.full(sims, 1e5 * float(np.median(kappa)) / oracle[k] ** 2)
         pull = Pull(evaluate, np.full(sims, k), np.full(sims, goal[k]), strength)
         held = descend(
-            problem, start, batch=Batch(np.repeat(weights, sims, axis=0), targets, pull=pull), tolerance=1e-11
+            problem,
+            start,
+            batch=DescentBatch(np.repeat(weights, sims, axis=0), targets, pull=pull),
+            tolerance=1e-11,
         )
         value = problem.objective(held.phi, targets=targets)
         out[name] = float(np.mean(2 * (value - found.objective) / kappa <= limit))
     return out
 
 
-def oracle_errors(problem: Problem, truth: np.ndarray, noise: float) -> np.ndarray:
+def oracle_errors(problem: FitProblem, truth: np.ndarray, noise: float) -> np.ndarray:
     """(K,) standard errors (of logs of positive parameters) of one who knows the noise and fits least
     squares."""
     _, jac = residuals_and_slopes(problem, truth)

@@ -1,8 +1,8 @@
 """What a fit minimises, and therefore what it estimates.
 
-The choice moves the answer more than the usual confidence interval (``fitting.md``, finding 5), so it is
-always named: ``huber`` on log loss (Hoffmann et al. 2022, delta = 1e-3), ``lad`` (the median of log loss),
-``log_mse`` (the geometric mean), ``mse`` (the mean), ``quantile`` of log loss (tau = .05 is a lower
+The choice moves the answer more than the usual confidence interval (docs/fitting.md, "Which estimand"), so
+it is always named: ``huber`` on log loss (Hoffmann et al. 2022, delta = 1e-3), ``lad`` (the median of log
+loss), ``log_mse`` (the geometric mean), ``mse`` (the mean), ``quantile`` of log loss (tau = .05 is a lower
 envelope).
 """
 

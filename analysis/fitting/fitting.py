@@ -21,9 +21,9 @@ from scipy.stats import t as t_distribution
 
 from analysis.fitting.estimands import Estimand, get_estimand
 from analysis.fitting.estimate import Estimate
-from analysis.fitting.problem import Problem
+from analysis.fitting.problem import FitProblem
 from analysis.fitting.result import Fit
-from analysis.fitting.solver.multistart import Search, search
+from analysis.fitting.solver.multistart import Optima, search
 from analysis.fitting.starts import Starts, make_problem, make_starts
 from analysis.fitting.uncertainty.intervals import METHODS, Sampler, parameter_targets
 from analysis.fitting.uncertainty.resampling import (
@@ -101,8 +101,8 @@ def fit(
         log_target=aim.log,
     )
     problem = make_problem(chosen, data, aim, fix or {})
-    found = search(problem, make_starts(problem, starts))
-    return assemble(problem, found, data, Request(interval, level, bootstrap, seed))
+    optima = search(problem, make_starts(problem, starts))
+    return assemble(problem, optima, data, Request(interval, level, bootstrap, seed))
 
 
 @dataclass(frozen=True)
@@ -115,20 +115,20 @@ class Request:
     seed: int | np.random.RandomState = 0
 
 
-def assemble(problem: Problem, found: Search, data: Columns, request: Request) -> Fit:
+def assemble(problem: FitProblem, optima: Optima, data: Columns, request: Request) -> Fit:
     """A result from a search: its proof of convergence, diagnostics, and intervals."""
     law, aim = problem.law, problem.estimand
     warnings = list(data.warnings)
     names = law.parameter_names
-    best = found.best if found.basins else None
+    best = optima.best if optima.basins else None
     converged = best is not None and best.converged
     frame = pd.DataFrame({**{v: data.x[v] for v in data.x}, str(law.target): data.y}, index=data.rows)
     diagnostics: dict[str, Any] = {
         "frozen": dict(problem.fixed),
         "columns": data.sources,
         "notes": data.notes,
-        "refined": found.refined,
-        "unsettled_starts": found.unsettled,
+        "refined": optima.refined,
+        "unsettled_starts": optima.unsettled,
         "estimates": aim.meaning,
         "level": request.level,
         "interval": "none",
@@ -140,16 +140,16 @@ def assemble(problem: Problem, found: Search, data: Columns, request: Request) -
         data.excluded,
         {n: Estimate() for n in names},
         math.nan,
-        {"starts": found.starts, "converged": converged, "basins": _basins(problem, found)},
+        {"starts": optima.starts, "converged": converged, "basins": _basins(problem, optima)},
         diagnostics,
         warnings,
         frame,
         data.weights,
     )
     if data.heldout is not None:
-        held = data.heldout
+        heldout = data.heldout
         out.heldout = pd.DataFrame(
-            {**{v: held.x[v] for v in held.x}, str(law.target): held.y}, index=held.rows
+            {**{v: heldout.x[v] for v in heldout.x}, str(law.target): heldout.y}, index=heldout.rows
         )
     if best is None or not converged:
         left = (
@@ -172,20 +172,20 @@ def assemble(problem: Problem, found: Search, data: Columns, request: Request) -
         scaled_gradient=best.decrement,
         at_bounds=list(best.at_bound),
         flat_directions=flat_directions(problem, phi),
-        gap_to_second_basin=_gap(found),
+        gap_to_second_basin=_gap(optima),
         residual_scale=scale,
         degrees_of_freedom=dof,
         residual_quantile=scale * float(t_distribution.ppf(0.5 + request.level / 2, dof)),
     )
-    _warn(out, found)
+    _warn(out, optima)
     if len(phi):
-        _add_intervals(out, problem, found, data, request)
+        _add_intervals(out, problem, optima, data, request)
     return out
 
 
-def _basins(problem: Problem, found: Search) -> list[dict[str, Any]]:
+def _basins(problem: FitProblem, optima: Optima) -> list[dict[str, Any]]:
     names = problem.law.parameter_names
-    floor = found.best.objective if found.basins else 0.0
+    floor = optima.best.objective if optima.basins else 0.0
     return [
         {
             "objective": b.objective,
@@ -195,20 +195,20 @@ def _basins(problem: Problem, found: Search) -> list[dict[str, Any]]:
             "at_bounds": list(b.at_bound),
             "parameters": dict(zip(names, map(float, problem.natural(b.phi[None])[0]), strict=True)),
         }
-        for b in found.basins
+        for b in optima.basins
     ]
 
 
-def _gap(found: Search) -> float | None:
-    rest = [b.objective for b in found.basins[1:] if b.converged]
+def _gap(optima: Optima) -> float | None:
+    rest = [b.objective for b in optima.basins[1:] if b.converged]
     return (
-        (min(rest) - found.best.objective) / found.best.objective
-        if rest and found.best.objective > 0
+        (min(rest) - optima.best.objective) / optima.best.objective
+        if rest and optima.best.objective > 0
         else None
     )
 
 
-def _warn(out: Fit, found: Search) -> None:
+def _warn(out: Fit, optima: Optima) -> None:
     d = out.diagnostics
     if d["at_bounds"]:
         out.warnings.append(f"at a bound, so not an interior optimum: {', '.join(d['at_bounds'])}")
@@ -220,12 +220,14 @@ def _warn(out: Fit, found: Search) -> None:
             + ", ".join(f"{n} {v:+g}" for n, v in direction["parameters"].items())
             + " (in logs of positive parameters)"
         )
-    if found.best.starts == 1 and found.refined > MANY:
+    if optima.best.starts == 1 and optima.refined > MANY:
         out.warnings.append(
-            f"only one of {found.refined} followed starts ends in the best basin: a better one may have been "
-            "missed; try more starts"
+            f"only one of {optima.refined} followed starts ends in the best basin: a better one may have "
+            "been missed; try more starts"
         )
-    near = [b for b in found.basins[1:] if b.converged and b.objective <= found.best.objective * (1 + RIVAL)]
+    near = [
+        b for b in optima.basins[1:] if b.converged and b.objective <= optima.best.objective * (1 + RIVAL)
+    ]
     if near:
         out.warnings.append(
             f"{len(near)} other basin{'s' if len(near) > 1 else ''} within {RIVAL:.0%} of the best "
@@ -235,7 +237,7 @@ def _warn(out: Fit, found: Search) -> None:
     if out.frozen:
         out.warnings.append(
             f"conditional on frozen {', '.join(out.frozen)}: intervals leave out their uncertainty; "
-            "beside_joint() gives the fit with all parameters free"
+            "fit without `fix` (--joint) to see what freeing them changes"
         )
 
 
@@ -248,8 +250,8 @@ def _method(request: Request, law: Law, units: int) -> str:
     return "t" if method == "bootstrap" and units < PERCENTILE_UNITS else method
 
 
-def _add_intervals(out: Fit, problem: Problem, found: Search, data: Columns, request: Request) -> None:
-    clusters, phi = data.clusters, found.best.phi
+def _add_intervals(out: Fit, problem: FitProblem, optima: Optima, data: Columns, request: Request) -> None:
+    clusters, phi = data.clusters, optima.best.phi
     units = len(data.y) if clusters is None else len(np.unique(clusters))
     method = _method(request, problem.law, units)
     if (
@@ -295,7 +297,7 @@ def _add_intervals(out: Fit, problem: Problem, found: Search, data: Columns, req
     if resampled:
         kind = {"bootstrap": "case", "cluster": "cluster", "wild": "wild"}.get(method, "case")
         rivals = [
-            b.phi for b in found.basins if b.converged and b.objective <= found.best.objective * (1 + RIVAL)
+            b.phi for b in optima.basins if b.converged and b.objective <= optima.best.objective * (1 + RIVAL)
         ]
         try:
             draws = bootstrap_draws(
@@ -307,7 +309,7 @@ def _add_intervals(out: Fit, problem: Problem, found: Search, data: Columns, req
             out.warnings.append(
                 f"{draws.lost} of {draws.lost + len(draws)} bootstrap draws gave no fit and are left out"
             )
-    basins = _not_ruled_out(problem, found, request.level)
+    basins = _not_ruled_out(problem, optima, request.level)
     loose = len(basins) or out.diagnostics["flat_directions"] or out.diagnostics["at_bounds"]
     sampler = Sampler(
         problem,
@@ -330,11 +332,11 @@ def _add_intervals(out: Fit, problem: Problem, found: Search, data: Columns, req
         }
 
 
-def _not_ruled_out(problem: Problem, found: Search, level: float) -> Array:
+def _not_ruled_out(problem: FitProblem, optima: Optima, level: float) -> Array:
     """(B, F) other optima whose objective the F quantile does not tell from the best one's."""
-    phi, df = found.best.phi, max(len(problem.y) - len(found.best.phi), 1)
+    phi, df = optima.best.phi, max(len(problem.y) - len(optima.best.phi), 1)
     rise = 0.5 * dispersion(problem, phi) * float(f_distribution.ppf(level, 1, df))
-    near = [b.phi for b in found.basins[1:] if b.converged and b.objective <= found.best.objective + rise]
+    near = [b.phi for b in optima.basins[1:] if b.converged and b.objective <= optima.best.objective + rise]
     return np.array(near).reshape(-1, len(phi))
 
 
@@ -342,13 +344,13 @@ def attach(out: Fit, sampler: Sampler) -> None:
     """Give a fit the intervals of a sampler."""
     problem = sampler.problem
     targets = parameter_targets(problem)
-    found = sampler.intervals(targets)
+    intervals = sampler.intervals(targets)
     errors = sampler.standard_errors(targets)
-    for name, ends, se in zip(problem.free_names, found, errors, strict=True):
+    for name, ends, se in zip(problem.free_names, intervals, errors, strict=True):
         stuck = name in out.diagnostics["at_bounds"]
         value = float(out.parameters[name].value or 0.0)
         out.parameters[name] = ends.around(value, None if stuck else float(se))
-    first = found[0]
+    first = intervals[0]
     cov = (
         sampler.covariance()
         if sampler.draws is not None
@@ -363,12 +365,12 @@ def attach(out: Fit, sampler: Sampler) -> None:
         },
     )
     out.warnings.extend(dict.fromkeys(sampler.notes))
-    open_ends = [n for n, i in zip(problem.free_names, found, strict=True) if i.unbounded]
+    open_ends = [n for n, i in zip(problem.free_names, intervals, strict=True) if i.unbounded]
     if open_ends:
         out.warnings.append(f"unbounded {sampler.level:.0%} interval: {', '.join(open_ends)}")
 
 
-def _uncentred(problem: Problem, phi: Array, cov: Array) -> Array:
+def _uncentred(problem: FitProblem, phi: Array, cov: Array) -> Array:
     """Covariance of the free internal coordinates in original units (logs of natural values)."""
     step = 1e-5
     points = np.concatenate((phi + step * np.eye(len(phi)), phi - step * np.eye(len(phi))))
@@ -377,8 +379,3 @@ def _uncentred(problem: Problem, phi: Array, cov: Array) -> Array:
     half = len(phi)
     slope = (raw[:half] - raw[half:]).T / (2 * step)
     return slope @ cov @ slope.T
-
-
-def beside_joint(table: Table, staged: Fit, **options: Any) -> Fit:
-    """The fit with nothing frozen, to stand beside a staged one (same table, law, estimand, and options)."""
-    return fit(table, staged.law, estimand=staged.estimand, **options)

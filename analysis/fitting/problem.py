@@ -12,7 +12,7 @@ from analysis.laws.base import Array, Law
 
 
 @dataclass(frozen=True)
-class Problem:
+class FitProblem:
     """Residuals of ``law`` on ``x`` (centred by ``log_units``) and ``y``, with ``fixed`` parameters frozen.
 
     Vectors ``phi`` (S, F) hold the free parameters in internal coordinates. ``weights`` (n,) multiply the
@@ -128,9 +128,9 @@ class Problem:
         with np.errstate(all="ignore"):
             return -np.einsum("sfn,sn->sf", jac, w * (estimand or self.estimand).psi(r))
 
-    def subset(self, rows: Array) -> Problem:
+    def subset(self, rows: Array) -> FitProblem:
         """The same problem on some rows (indices or mask)."""
-        return Problem(
+        return FitProblem(
             self.law,
             {k: v[rows] for k, v in self.x.items()},
             self.y[rows],
@@ -140,6 +140,6 @@ class Problem:
             self.fixed,
         )
 
-    def with_data(self, y: Array) -> Problem:
+    def with_data(self, y: Array) -> FitProblem:
         """The same problem with other observed values (n,)."""
-        return Problem(self.law, self.x, y, self.weights, self.estimand, self.log_units, self.fixed)
+        return FitProblem(self.law, self.x, y, self.weights, self.estimand, self.log_units, self.fixed)

@@ -135,10 +135,10 @@ class Fit:
                 ]
 
             make = positive if np.all(value > 0) else real
-            found = self.sampler.intervals([make(at(i)) for i in range(len(value))])
+            intervals = self.sampler.intervals([make(at(i)) for i in range(len(value))])
             return (
-                np.array([-np.inf if f.low is None else f.low for f in found]),
-                np.array([np.inf if f.high is None else f.high for f in found]),
+                np.array([-np.inf if f.low is None else f.low for f in intervals]),
+                np.array([np.inf if f.high is None else f.high for f in intervals]),
             )
         stored = self.diagnostics.get("covariance")
         if not stored:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from analysis.fitting.estimands import Estimand
-from analysis.fitting.problem import Problem
+from analysis.fitting.problem import FitProblem
 from analysis.fitting.result import Fit
 from analysis.fitting.solver.multistart import draw_starts
 from analysis.laws.base import Array, Law
@@ -17,7 +17,7 @@ from analysis.tables.frame import Columns, FitError
 Starts = int | Sequence[Mapping[str, float]] | Array
 
 
-def make_problem(law: Law, data: Columns, estimand: Estimand, fix: Mapping[str, float]) -> Problem:
+def make_problem(law: Law, data: Columns, estimand: Estimand, fix: Mapping[str, float]) -> FitProblem:
     """The centred problem of a fit; FitError if the data cannot determine the free parameters."""
     for name, value in fix.items():
         p = law.parameters[law.index(name)]
@@ -26,7 +26,7 @@ def make_problem(law: Law, data: Columns, estimand: Estimand, fix: Mapping[str, 
     # a frozen amplitude is only constant in the original units unless its exponents are frozen with it
     units = {} if any(law.parameters[law.index(n)].units for n in fix) else law.centre(data.x)
     fixed = {n: float(v) for n, v in fix.items()}
-    problem = Problem(
+    problem = FitProblem(
         law,
         law.inputs({v: data.x[v] for v in law.variables}, units),
         data.y,
@@ -58,7 +58,7 @@ def make_problem(law: Law, data: Columns, estimand: Estimand, fix: Mapping[str, 
     return problem
 
 
-def make_starts(problem: Problem, starts: Starts | None) -> Array:
+def make_starts(problem: FitProblem, starts: Starts | None) -> Array:
     """(S, F) starts: drawn over the ranges that the data imply, or those given in natural values."""
     names, free = problem.law.parameter_names, len(problem.free)
     if starts is None or isinstance(starts, int):
@@ -85,7 +85,7 @@ def make_starts(problem: Problem, starts: Starts | None) -> Array:
     return problem.phi(np.array(rows))
 
 
-def _widened(problem: Problem, ranges: Array) -> Array:
+def _widened(problem: FitProblem, ranges: Array) -> Array:
     """Ranges for amplitudes are meant for centred data; without centring, they follow the exponents."""
     out = ranges.copy()
     if any(problem.log_units.values()):
@@ -108,7 +108,7 @@ def _widened(problem: Problem, ranges: Array) -> Array:
     return out
 
 
-def rebuild(result: Fit) -> Problem:
+def rebuild(result: Fit) -> FitProblem:
     """The problem of a fit that still holds its data."""
     if result.data is None or result.weights is None:
         raise ValueError("this fit was read from JSON and holds no data; fit again")

@@ -4,7 +4,7 @@ Coordinates ----------- A law is evaluated in *internal coordinates*: the logari
 parameter, the value itself of the others, and the logarithm of every variable. Variables are divided by a
 unit (their geometric mean) before a fit, which centres ``log N`` and ``log D``: in raw units the correlation
 of ``log A`` with ``alpha`` is .999, after centring the condition number of J'J falls a thousandfold
-(``fitting.md``, finding 6). A law's amplitudes are *covariant*: ``Parameter.units`` says how each changes
+on Chinchilla's points. A law's amplitudes are *covariant*: ``Parameter.units`` says how each changes
 when a unit does, so that the same fit is read in anybody's units.
 """
 
@@ -68,7 +68,9 @@ class Law(ABC):
     ``variables`` are columns of a table under their standard names (N parameters, D tokens seen, U unique
     tokens, C FLOPs, Q quality in (0, 1]); all positive and passed to ``evaluate`` as logarithms, but for
     those in ``raw_variables``. ``target`` is the column predicted, ``interval`` the recommended interval,
-    ``special_cases`` the laws that this one contains.
+    ``special_cases`` the laws that this one contains. ``separable`` laws depend on N and D through
+    A/N**alpha + B/D**beta alone (one exponent, if there is no parameter ``beta``), so that the best N at a
+    budget has a closed form.
     """
 
     name: str
@@ -81,6 +83,7 @@ class Law(ABC):
     special_cases: tuple[str, ...] = ()
     shared_units: tuple[tuple[str, ...], ...] = ()
     interval: str = "profile"
+    separable: bool = False
 
     @abstractmethod
     def evaluate(self, theta: Array, x: Named, jac: bool = True) -> tuple[Array, Array | None]:

@@ -24,6 +24,7 @@ class Chinchilla(Law):
         "Hoffmann et al. 2022, arXiv 2203.15556, eq. 2; replication Besiroglu et al. 2024, arXiv 2404.10102"
     )
     special_cases = ("chinchilla_tied",)
+    separable = True
     variables = ("N", "D")
     parameters = SEPARABLE
 
@@ -44,6 +45,7 @@ class ChinchillaTied(Law):
     source = (
         "Muennighoff et al. 2023, arXiv 2305.16264, section 3; Gadre et al. 2024, arXiv 2403.08540, eq. 4"
     )
+    separable = True
     variables = ("N", "D")
     parameters = (SIZE, TIED_DATA, LEVEL, replace(ALPHA, meaning="exponent of parameters and data"))
 

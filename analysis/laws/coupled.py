@@ -20,6 +20,7 @@ class Coupled(Law):
         "Beck et al. 2025 (xLSTM scaling laws), arXiv 2510.02228; nests arXiv 2203.15556 eq. 2 at gamma = 1"
     )
     special_cases = ("chinchilla", "chinchilla_tied")
+    separable = True
     variables = ("N", "D")
     parameters = (
         *SEPARABLE,

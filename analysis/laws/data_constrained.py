@@ -7,7 +7,7 @@ L = E + A/N'**alpha + B/D'**beta, where repeats and excess parameters saturate:
 with U_N = min(N, N_opt(U)), the compute-optimal size for U tokens: N_opt**alpha = (alpha A / (beta B))
 U**beta. R -> infinity is "repeats are as good as fresh data", an honest and frequent answer, so R is searched
 on a logarithmic scale up to 1e9, where reaching the bound is reported as unbounded. ``1 - exp(-r/R)`` must be
-``-expm1(-r/R)``: the cancellation otherwise fakes optima at R = 1e17 (``fitting.md``, finding 4).
+``-expm1(-r/R)``: the cancellation otherwise fakes optima at R = 1e17.
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ class DataConstrained(Law):
 
     ``saturation`` is the form of the decay, ``data`` and ``params`` say which of the two decay. Staged, as
     published: ``fix`` the base law (A, B, E, alpha, beta) and fit R_D, R_N; the result then says frozen.
-    Joint: fix nothing. The published R_D* = 15.4 is a local optimum of the staged fit (``fitting.md``,
-    finding 3).
+    Joint: fix nothing. The published R_D* = 15.4 is a local optimum of the staged fit (docs/fitting.md,
+    "Which interval").
     """
 
     special_cases = ("chinchilla_tied",)

@@ -43,14 +43,14 @@ class FormulaLaw(Law):
         body, bar, tail = text.partition("|")
         real = set(real)
         if bar:
-            word, _, names = tail.strip().partition(" ")
+            word, _, listed = tail.strip().partition(" ")
             if word != "real":
                 raise ValueError(
                     f"formula {text!r}: after the bar comes 'real' and names, got {tail.strip()!r}"
                 )
-            real |= {n.strip() for n in names.split(",") if n.strip()}
+            real |= {n.strip() for n in listed.split(",") if n.strip()}
         self._tree = _parse(body.strip())
-        found = _names(self._tree)
+        names = _names(self._tree)
         known = set(variables)
         self.name, self.formula, self.source, self.target = (
             text,
@@ -58,8 +58,8 @@ class FormulaLaw(Law):
             "formula given by the user",
             target,
         )
-        self.variables = tuple(n for n in found if n in known)
-        own = [n for n in found if n not in known]
+        self.variables = tuple(n for n in names if n in known)
+        own = [n for n in names if n not in known]
         if not self.variables:
             near = difflib.get_close_matches(own[0], known, n=1) if own else []
             raise ValueError(
@@ -248,12 +248,12 @@ def _check(node: ast.AST, text: str, functions: set[int]) -> None:
 
 def _names(tree: ast.expr) -> list[str]:
     functions = {id(n.func) for n in ast.walk(tree) if isinstance(n, ast.Call)}
-    found = [
+    nodes = [
         (n.lineno, n.col_offset, n.id)
         for n in ast.walk(tree)
         if isinstance(n, ast.Name) and id(n) not in functions
     ]
-    return list(dict.fromkeys(name for _, _, name in sorted(found)))
+    return list(dict.fromkeys(name for _, _, name in sorted(nodes)))
 
 
 def _exponent_names(tree: ast.expr) -> set[str]:
@@ -279,7 +279,7 @@ def _covariance(tree: ast.expr, variables: set[str], parameters: list[str]) -> d
         n: sum(isinstance(k, ast.Name) and k.id == n for k in ast.walk(tree))
         for n in [*variables, *parameters]
     }
-    found: dict[str, dict[str, ast.expr]] = {}
+    exponents: dict[str, dict[str, ast.expr]] = {}
     covered = dict.fromkeys(variables, 0)
     for factors in _products(tree, 1, []):
         lone = [
@@ -308,10 +308,12 @@ def _covariance(tree: ast.expr, variables: set[str], parameters: list[str]) -> d
                 covered[base.id] = -len(factors)
             powers[base.id] = power
         if powers:
-            found[lone[0]] = powers
+            exponents[lone[0]] = powers
     usable = {v for v in variables if covered[v] == counts[v] and counts[v] > 0}
     return {
-        p: kept for p, powers in found.items() if (kept := {v: e for v, e in powers.items() if v in usable})
+        p: kept
+        for p, powers in exponents.items()
+        if (kept := {v: e for v, e in powers.items() if v in usable})
     }
 
 

@@ -64,7 +64,7 @@ class LossSaturation(PowerLawOffset):
     """L(C) = E + A/C**alpha along the compute-optimal front.
 
     Porian et al. 2024 (arXiv 2406.19146) fit it weighted, but passed a variance for a standard deviation:
-    9 of 15 published weighted fits are their own starting point (``fitting.md``, finding 10).
+    9 of the 15 weighted fits they published equal their own starting point.
     """
 
     name = "loss_saturation"

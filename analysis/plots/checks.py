@@ -19,11 +19,11 @@ from analysis.laws.base import Array
 from analysis.plots.drawing import DASHED, Drawing, nothing, power_ticks
 from analysis.plots.law_curves import data_of
 from analysis.plots.style import FIRST, INK, SECOND, SERIES, SOFT, log_axis, look, panels
-from analysis.questions.approaches import Approaches
+from analysis.questions.classic_routes import Approaches
 from analysis.questions.criticism import lack_of_fit
 from analysis.questions.estimand_table import EstimandTable
 from analysis.questions.holdout import Calibration, score
-from analysis.questions.profile_curves import ProfileCurve, profile_curves
+from analysis.questions.likelihood_profiles import ProfileCurve, profile_curves
 from analysis.tables.frame import FitError
 
 _BINS = 12
@@ -104,14 +104,14 @@ def held_out(fit: Fit, calibration: Calibration | None = None) -> Drawing:
     ``calibration`` adds the intervals that back-tests justify.
     """
     data, scored = data_of(fit), score(fit)
-    held = fit.heldout
-    if held is None or "low" not in scored.table:
+    heldout = fit.heldout
+    if heldout is None or "low" not in scored.table:
         raise FitError("the figure of held-out runs needs intervals: fit with an interval other than 'none'")
     t = scored.table
-    by = "C" if "C" in held else fit.law.variables[0]
-    x = (6.0 * held["N"] * held["D"] if {"N", "D"} <= set(held) else held[by]).to_numpy()
+    by = "C" if "C" in heldout else fit.law.variables[0]
+    x = (6.0 * heldout["N"] * heldout["D"] if {"N", "D"} <= set(heldout) else heldout[by]).to_numpy()
     wide = (
-        calibration.predict(fit, held)
+        calibration.predict(fit, heldout)
         if calibration is not None and calibration.kind != "unbounded"
         else None
     )
@@ -233,11 +233,11 @@ def _profile(axis: Axes, curve: ProfileCurve, value: float) -> None:
     axis.set_title(curve.name, loc="left")
 
 
-def estimands(found: EstimandTable) -> Drawing:
+def estimands(comparison: EstimandTable) -> Drawing:
     """Each parameter under each estimand beside the interval of the first: how much the choice itself
     moves."""
-    first = next(iter(found.fits))
-    lead = found.fits[first]
+    first = next(iter(comparison.fits))
+    lead = comparison.fits[first]
     names = [n for n, e in lead.parameters.items() if n not in lead.frozen and e.value is not None]
     rows = []
     with look():
@@ -245,7 +245,7 @@ def estimands(found: EstimandTable) -> Drawing:
             1, len(names), 1.25, 1.5, left=0.8, right=0.15, top=0.35, bottom=0.35, between=0.22
         )
         for axis, name in zip(panes[0], names, strict=True):
-            for k, (label, fit) in enumerate(found.fits.items()):
+            for k, (label, fit) in enumerate(comparison.fits.items()):
                 e = fit.parameters[name]
                 if e.value is None:
                     continue
@@ -259,7 +259,7 @@ def estimands(found: EstimandTable) -> Drawing:
                 axis.axvspan(e.low, e.high, color=SOFT, alpha=0.15, lw=0)
             shown = [
                 v
-                for f in found.fits.values()
+                for f in comparison.fits.values()
                 for v in (f.parameters[name].low, f.parameters[name].high, f.parameters[name].value)
                 if v
             ]
@@ -268,11 +268,13 @@ def estimands(found: EstimandTable) -> Drawing:
                 axis.xaxis.set_major_locator(LogLocator(base=10, subs=(1.0, 3.0), numticks=3))
             else:
                 axis.locator_params(axis="x", nbins=3)
-            axis.set_yticks(range(len(found.fits)), labels=list(found.fits) if axis is panes[0][0] else [])
-            axis.set_ylim(len(found.fits) - 0.5, -0.5)
+            axis.set_yticks(
+                range(len(comparison.fits)), labels=list(comparison.fits) if axis is panes[0][0] else []
+            )
+            axis.set_ylim(len(comparison.fits) - 0.5, -0.5)
             axis.set_title(name, loc="left")
             axis.grid(axis="y", visible=False)
-    flagged = ", ".join(f.split(":")[0] for f in found.flags())
+    flagged = ", ".join(f.split(":")[0] for f in comparison.flags())
     caption = (
         f"{lead.law.formula} under each estimand, with its own interval; shaded: the interval of {first}. "
         + (
@@ -284,9 +286,9 @@ def estimands(found: EstimandTable) -> Drawing:
     return Drawing(figure, pd.DataFrame(rows), "Estimands", caption)
 
 
-def routes(found: Approaches) -> Drawing:
+def routes(approaches: Approaches) -> Drawing:
     """The exponent of N* and the tokens per parameter by each classic route, or why a route gives none."""
-    table = found.table
+    table = approaches.table
     with look():
         figure, panes = panels(1, 2, 2.4, 1.7, left=1.35, right=0.2, top=0.35, bottom=0.45, between=0.25)
         left, right = panes[0]
@@ -308,7 +310,7 @@ def routes(found: Approaches) -> Drawing:
             right.plot([row["D/N"]], [k], marker="o", ms=4.5, color=colour)
         for axis, words in (
             (left, "a of N* ~ C^a"),
-            (right, f"tokens per parameter at C = {found.compute:.3g}"),
+            (right, f"tokens per parameter at C = {approaches.compute:.3g}"),
         ):
             axis.set_ylim(len(table) - 0.5, -0.5)
             axis.set_yticks(range(len(table)), labels=list(table.index) if axis is left else [])
@@ -321,5 +323,5 @@ def routes(found: Approaches) -> Drawing:
         figure,
         table.rename_axis("route").reset_index(),
         "Routes",
-        f"Three classic routes at C = {found.compute:.3g}.",
+        f"Three classic routes at C = {approaches.compute:.3g}.",
     )

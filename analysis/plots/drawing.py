@@ -65,14 +65,14 @@ def bar(figure: Figure, axis: Axes, norm: LogNorm, label: str, below: bool = Fal
     width = 0.12 / figure.get_figwidth()
     gap = 0.1 / figure.get_figwidth()
     box = figure.add_axes((place.x1 + gap, place.y0, width, place.height))
-    made = figure.colorbar(mpl.cm.ScalarMappable(norm, RAMP), cax=box)
+    colour_bar = figure.colorbar(mpl.cm.ScalarMappable(norm, RAMP), cax=box)
     ticks = _decades(norm.vmin or 1.0, norm.vmax or 1.0)
     if ticks[-1] >= 1e15:  # FLOPs are read as powers of ten
         ticks = [t for t in ticks if math.isclose(math.log10(t), round(math.log10(t)))] or ticks
     labels = [f"$10^{{{round(math.log10(t))}}}$" if t >= 1e15 else human(t) for t in ticks]
-    made.set_ticks(ticks, labels=labels)
-    made.minorticks_off()
-    made.outline.set_visible(False)  # type: ignore[operator]
+    colour_bar.set_ticks(ticks, labels=labels)
+    colour_bar.minorticks_off()
+    colour_bar.outline.set_visible(False)  # type: ignore[operator]
     box.tick_params(length=2)
     if below:
         box.set_xlabel(label, fontsize=7.5, color=INK)
@@ -82,13 +82,13 @@ def bar(figure: Figure, axis: Axes, norm: LogNorm, label: str, below: bool = Fal
 
 def _decades(low: float, high: float) -> list[float]:
     subs = (1, 3) if high / low > 30 else (1, 2, 5)
-    found = [
+    ticks = [
         s * 10.0**e
         for e in range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
         for s in subs
         if low * 0.999 <= s * 10.0**e <= high * 1.001
     ]
-    return found or [low, high]
+    return ticks or [low, high]
 
 
 def power_ticks(axis: Axes, which: str) -> None:
@@ -122,12 +122,12 @@ def _round_numbers(low: float, high: float) -> list[float]:
     """Multiples of .05, .1, .5 ... of the decade, as coarse as eight to twenty of them allow."""
     step = 10.0 ** math.floor(math.log10(high))
     for finer in (1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01):
-        found = (
+        multiples = (
             np.arange(math.ceil(low / (step * finer)), math.floor(high / (step * finer)) + 1) * step * finer
         )
-        if len(found) >= 8:
-            return [float(f) for f in found if f > 0]
-    return [float(f) for f in found if f > 0]
+        if len(multiples) >= 8:
+            return [float(f) for f in multiples if f > 0]
+    return [float(f) for f in multiples if f > 0]
 
 
 def line_beyond(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -11,15 +9,15 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from analysis.fitting.result import Fit
-from analysis.fitting.uncertainty.intervals import positive
+from analysis.fitting.uncertainty.intervals import Target, positive
 from analysis.laws.base import Array
 from analysis.plots.drawing import DASHED, Drawing, band, bar, line_beyond, loss_ticks, power_ticks, shades
 from analysis.plots.law_curves import REACH, best_path, data_of, fresh, level_of
 from analysis.plots.style import INK, SERIES, SOFT, look, panels
-from analysis.questions.approaches import front
+from analysis.questions.classic_routes import envelope
 from analysis.questions.holdout import budgets
 from analysis.questions.isoflop_curves import IsoFlop, end_points, isoflop
-from analysis.questions.optimum import best_size
+from analysis.questions.optimum import log_size
 from analysis.tables.frame import FitError
 
 _DEGREE = {"parabola": 2, "cubic": 3}
@@ -27,7 +25,7 @@ _DEGREE = {"parabola": 2, "cubic": 3}
 
 def isoflop_curves(
     rows: pd.DataFrame,
-    found: IsoFlop,
+    iso: IsoFlop,
     tolerance: float = 0.1,
     *,
     log_loss: bool = True,
@@ -41,7 +39,7 @@ def isoflop_curves(
     """
     data, _ = end_points(rows, None, log_loss)
     data["budget"] = budgets(data["C"].to_numpy(), tolerance)
-    if found.method == "law" and fit is None:
+    if iso.method == "law" and fit is None:
         from analysis.fitting.fitting import fit as fit_law
 
         fit = fit_law(
@@ -54,9 +52,9 @@ def isoflop_curves(
         loss_ticks(axis, data["loss"].to_numpy())
         norm, _ = shades(data["C"].to_numpy())
         for _, group in data.groupby("budget"):
-            frames.append(_budget(axis, group, found, norm, log_loss, fit))
-        if len(found.minima):
-            m = found.minima
+            frames.append(_budget(axis, group, iso, norm, log_loss, fit))
+        if len(iso.minima):
+            m = iso.minima
             axis.plot(
                 m["N"], m["loss"], ls="none", marker="D", ms=4.5, mfc="white", mec=INK, mew=1.1, zorder=6
             )
@@ -75,9 +73,7 @@ def isoflop_curves(
         bar(figure, axis, norm, "C, FLOPs")
         axis.legend(
             handles=[
-                Line2D(
-                    [], [], color=SOFT, marker="o", ms=3.5, lw=1.0, label=f"budget and its {found.method}"
-                ),
+                Line2D([], [], color=SOFT, marker="o", ms=3.5, lw=1.0, label=f"budget and its {iso.method}"),
                 Line2D(
                     [],
                     [],
@@ -102,21 +98,21 @@ def isoflop_curves(
             loc="lower left",
             fontsize=7,
         )
-    few = int((found.refused["reason"].str.contains("needs")).sum()) if len(found.refused) else 0
+    few = int((iso.refused["reason"].str.contains("needs")).sum()) if len(iso.refused) else 0
     caption = (
-        f"IsoFLOP curves ({found.method}): {len(found.minima)} budgets with an interior minimum;"
-        f" {len(found.refused)} refused (hollow), {few} of them for too few sizes."
+        f"IsoFLOP curves ({iso.method}): {len(iso.minima)} budgets with an interior minimum;"
+        f" {len(iso.refused)} refused (hollow), {few} of them for too few sizes."
     )
     return Drawing(figure, pd.concat(frames, ignore_index=True), "IsoFLOP curves", caption)
 
 
 def _budget(
-    axis: Axes, group: pd.DataFrame, found: IsoFlop, norm: object, log_loss: bool, fit: Fit | None
+    axis: Axes, group: pd.DataFrame, iso: IsoFlop, norm: object, log_loss: bool, fit: Fit | None
 ) -> pd.DataFrame:
     from analysis.plots.drawing import RAMP
 
     compute = float(np.exp(np.log(group["C"].to_numpy()).mean()))
-    taken = bool(len(found.minima)) and bool(np.isclose(found.minima["C"], compute, rtol=1e-9).any())
+    taken = bool(len(iso.minima)) and bool(np.isclose(iso.minima["C"], compute, rtol=1e-9).any())
     colour = RAMP(norm(compute))  # type: ignore[operator]
     if not taken:
         axis.plot(
@@ -130,7 +126,7 @@ def _budget(
         curve = fit.law.predict(fit.values, fresh(fit, {"N": np.exp(grid), "D": compute / 6 / np.exp(grid)}))
     else:
         y = np.log(group["loss"].to_numpy()) if log_loss else group["loss"].to_numpy()
-        poly = np.polynomial.Polynomial.fit(x, y, _DEGREE[found.method])
+        poly = np.polynomial.Polynomial.fit(x, y, _DEGREE[iso.method])
         curve = np.exp(poly(grid)) if log_loss else poly(grid)
     axis.plot(np.exp(grid), curve, color=colour, lw=1.0, zorder=2.5)
     lines = pd.DataFrame({"what": "curve", "C": compute, "N": np.exp(grid), "loss": curve})
@@ -147,7 +143,7 @@ def allocation(fit: Fit, method: str = "parabola") -> Drawing:
     path = best_path(fit, grid)
     bounds = _ends(fit, path["C"].to_numpy()) if len(path) else None
     iso = _or_none(lambda: isoflop(rows, method=method))
-    envelope = _or_none(lambda: front(rows))
+    lowest = _or_none(lambda: envelope(rows))
     frames = (
         [path.assign(what="law")]
         if bounds is None
@@ -177,8 +173,8 @@ def allocation(fit: Fit, method: str = "parabola") -> Drawing:
             )
             if iso is not None:
                 _routes(axis, iso, name, grid, float(c.max()))
-            if envelope is not None:
-                p = envelope.points[envelope.points["bracketed"]]
+            if lowest is not None:
+                p = lowest.points[lowest.points["bracketed"]]
                 axis.plot(
                     p["C"],
                     p[name],
@@ -214,11 +210,11 @@ def allocation(fit: Fit, method: str = "parabola") -> Drawing:
         figure.legend(handles=handles, loc="lower center", ncols=3, fontsize=7)
     if iso is not None and len(iso.minima):
         frames.append(iso.minima.assign(what="isoFLOP"))
-    if envelope is not None:
-        frames.append(envelope.points.assign(what="front"))
+    if lowest is not None:
+        frames.append(lowest.points.assign(what="front"))
     exponents = "; ".join(
         f"{name} a = {e['a'].value:.3f} [{e['a'].low:.3f}, {e['a'].high:.3f}]"
-        for name, e in (("isoFLOP", iso and iso.exponents), ("front", envelope and envelope.exponents))
+        for name, e in (("isoFLOP", iso and iso.exponents), ("front", lowest and lowest.exponents))
         if e and e["a"].low is not None and e["a"].high is not None
     )
     caption = "Compute-optimal size and tokens against compute, N* ~ C^a. " + (
@@ -254,23 +250,16 @@ def _ends(fit: Fit, compute: Array) -> tuple[Array, Array] | None:
         return None
     fixed = {"Q": float(data_of(fit)["Q"].max())} if "Q" in fit.law.variables else None
     names = fit.law.parameter_names
-    separable = fit.law.name in ("chinchilla", "chinchilla_tied", "coupled")
 
-    def at(c: float):  # type: ignore[no-untyped-def]
+    def at(c: float) -> Target:
         def size(natural: Array) -> Array:
-            if not separable:
-                return np.exp(best_size(fit.law, natural, c, fixed))
-            p = {n: natural[:, j] for j, n in enumerate(names)}
-            alpha, beta = p["alpha"], p.get("beta", p["alpha"])
             with np.errstate(all="ignore"):
-                return np.exp(
-                    (np.log(alpha * p["A"] / (beta * p["B"])) + beta * math.log(c / 6)) / (alpha + beta)
-                )
+                return np.exp(log_size(fit.law, {n: natural[:, j] for j, n in enumerate(names)}, c, fixed))
 
         return positive(size)
 
-    found = fit.sampler.intervals([at(float(c)) for c in compute])
+    intervals = fit.sampler.intervals([at(float(c)) for c in compute])
     return (
-        np.array([0.0 if f.low is None else f.low for f in found]),
-        np.array([np.inf if f.high is None else f.high for f in found]),
+        np.array([0.0 if f.low is None else f.low for f in intervals]),
+        np.array([np.inf if f.high is None else f.high for f in intervals]),
     )

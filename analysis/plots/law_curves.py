@@ -27,7 +27,7 @@ from analysis.plots.drawing import (
     shades,
 )
 from analysis.plots.style import INK, SERIES, SOFT, log_axis, look, panels
-from analysis.questions.approaches import front
+from analysis.questions.classic_routes import envelope
 from analysis.questions.optimum import best_size
 from analysis.tables.frame import FitError
 from analysis.tables.wording import human
@@ -89,10 +89,10 @@ def intervals_of(fit: Fit, rows: dict[str, Array]) -> pd.DataFrame | None:
 
 
 def _sizes(values: Array) -> Array:
-    found = np.unique(values)
-    if len(found) <= CURVES:
-        return found
-    return np.geomspace(found[0], found[-1], CURVES)
+    sizes = np.unique(values)
+    if len(sizes) <= CURVES:
+        return sizes
+    return np.geomspace(sizes[0], sizes[-1], CURVES)
 
 
 def loss_against_compute(fit: Fit) -> Drawing:
@@ -173,11 +173,13 @@ def loss_against_compute(fit: Fit) -> Drawing:
 
 def _front(axis: Axes, data: pd.DataFrame, target: str) -> None:
     try:
-        found = front(data.rename(columns={target: "loss"})[["N", "D", "loss"]]).points
+        points = envelope(data.rename(columns={target: "loss"})[["N", "D", "loss"]]).points
     except FitError:
         return
-    found = found[found["bracketed"]]
-    axis.plot(found["C"], found["loss"], ls="none", marker="o", ms=6, mfc="none", mec=INK, mew=0.9, zorder=5)
+    points = points[points["bracketed"]]
+    axis.plot(
+        points["C"], points["loss"], ls="none", marker="o", ms=6, mfc="none", mec=INK, mew=0.9, zorder=5
+    )
 
 
 def loss_against_tokens(fit: Fit) -> Drawing:

@@ -132,11 +132,11 @@ def _loss_bar(figure: Figure, axis: Axes, dots: PathCollection, norm: LogNorm, l
     box = figure.add_axes(
         (place.x1 + 0.1 / figure.get_figwidth(), place.y0, 0.12 / figure.get_figwidth(), place.height)
     )
-    made = figure.colorbar(dots, cax=box)
+    colour_bar = figure.colorbar(dots, cax=box)
     low, high = float(norm.vmin or 1.0), float(norm.vmax or 1.0)
     ticks = [t for t in _levels(np.array([low]), np.array([high])) if low <= t <= high]
-    made.set_ticks(ticks, labels=[f"{t:.3g}" for t in ticks])
-    made.minorticks_off()
-    made.outline.set_visible(False)  # type: ignore[operator]
+    colour_bar.set_ticks(ticks, labels=[f"{t:.3g}" for t in ticks])
+    colour_bar.minorticks_off()
+    colour_bar.outline.set_visible(False)  # type: ignore[operator]
     box.tick_params(length=2)
     box.set_title(label, fontsize=7.5, loc="left", pad=4)

@@ -13,9 +13,9 @@ from scipy.stats import f as f_distribution
 
 from analysis.fitting.fitting import fit
 from analysis.fitting.likelihood import log_likelihood
-from analysis.fitting.problem import Problem
+from analysis.fitting.problem import FitProblem
 from analysis.fitting.result import Fit, NotConverged
-from analysis.fitting.solver.descent import Batch, descend
+from analysis.fitting.solver.descent import DescentBatch, descend
 from analysis.fitting.starts import rebuild
 from analysis.fitting.uncertainty.resampling import dispersion, residuals_and_slopes
 from analysis.laws import get_law
@@ -24,7 +24,7 @@ from analysis.questions.holdout import score
 from analysis.tables.frame import Table
 
 
-def problem_of(result: Fit) -> tuple[Problem, Array]:
+def problem_of(result: Fit) -> tuple[FitProblem, Array]:
     """The problem behind a fit and its optimum (F,); NotConverged or ValueError if there is none."""
     values = result.values
     if result.sampler is not None:
@@ -183,7 +183,7 @@ def influence(result: Fit, limit: int = 2000) -> pd.DataFrame:
         np.repeat(phi[None], len(chosen), axis=0),
         estimand=estimand,
         tolerance=1e-10,
-        batch=Batch(weights),
+        batch=DescentBatch(weights),
     )
     base = float(problem.objective(phi[None], estimand=estimand)[0])
     rise = (
@@ -235,17 +235,17 @@ def compare(table: Table, laws: Sequence[str | Law], **options: Any) -> Comparis
     for law in laws:
         chosen = get_law(law)
         try:
-            found = fit(table, chosen, **options)
-            _ = found.values
-            fits[str(chosen.name)] = found
+            result = fit(table, chosen, **options)
+            _ = result.values
+            fits[str(chosen.name)] = result
         except (ValueError, NotConverged) as error:
             left_out[str(chosen.name)] = str(error)
     common = set.intersection(*(set(f.data.index) for f in fits.values())) if fits else set()  # type: ignore[union-attr]
-    for name, found in list(fits.items()):
-        if found.n != len(common):
-            left_out[name] = f"uses {found.n} rows where the others share {len(common)}"
+    for name, result in list(fits.items()):
+        if result.n != len(common):
+            left_out[name] = f"uses {result.n} rows where the others share {len(common)}"
     ranked = {k: v for k, v in fits.items() if k not in left_out}
-    rows = {name: _summary(found) for name, found in ranked.items()}
+    rows = {name: _summary(result) for name, result in ranked.items()}
     out = pd.DataFrame.from_dict(rows, orient="index")
     if len(out):
         out = out.sort_values("AICc")
@@ -253,25 +253,25 @@ def compare(table: Table, laws: Sequence[str | Law], **options: Any) -> Comparis
     return Comparison(out, _nested(ranked), fits, left_out)
 
 
-def _summary(found: Fit) -> dict[str, float]:
-    r = found.residuals()
+def _summary(result: Fit) -> dict[str, float]:
+    r = result.residuals()
     n = len(r)
-    free = len(found.parameters) - len(found.frozen)
+    free = len(result.parameters) - len(result.frozen)
     k = free + 1
-    likelihood = log_likelihood(r, found.estimand, found.weights)
-    if found.estimand.log:  # densities of the loss itself, so that log and plain estimands compare
-        likelihood -= float(np.sum(np.log(found.data[str(found.law.target)])))  # type: ignore[index]
+    likelihood = log_likelihood(r, result.estimand, result.weights)
+    if result.estimand.log:  # densities of the loss itself, so that log and plain estimands compare
+        likelihood -= float(np.sum(np.log(result.data[str(result.law.target)])))  # type: ignore[index]
     aicc = -2 * likelihood + 2 * k + (2 * k * (k + 1) / (n - k - 1) if n - k - 1 > 0 else math.inf)
     out = {
         "k": float(free),
         "logL": likelihood,
         "AICc": aicc,
-        "objective": found.objective,
-        "residual_scale": float(found.diagnostics["residual_scale"]),
+        "objective": result.objective,
+        "residual_scale": float(result.diagnostics["residual_scale"]),
     }
-    if found.heldout is not None:
-        held = score(found)
-        out |= {"holdout_signed": held.signed, "holdout_rms": held.rms}
+    if result.heldout is not None:
+        scored = score(result)
+        out |= {"holdout_signed": scored.signed, "holdout_rms": scored.rms}
     return out
 
 
@@ -295,9 +295,9 @@ def nested_test(small: Fit, large: Fit) -> dict[str, float]:
 
 def _nested(fits: dict[str, Fit]) -> pd.DataFrame:
     rows = [
-        {"small": name, "large": large, **nested_test(fits[name], found)}
-        for large, found in fits.items()
-        for name in found.law.special_cases
+        {"small": name, "large": large, **nested_test(fits[name], result)}
+        for large, result in fits.items()
+        for name in result.law.special_cases
         if name in fits
     ]
     return pd.DataFrame(rows, columns=["small", "large", "extra", "F", "df", "p"])

@@ -17,7 +17,7 @@ import pandas as pd
 
 from analysis.fitting.result import Fit
 from analysis.laws.base import Array, Law
-from analysis.questions.information import LogQuantity, Mode, basins, greedy, modes, variance
+from analysis.questions.information import LogQuantity, Mode, greedy, modes, variance, weighted_optima
 from analysis.questions.optimum import best_size
 
 _POWERS = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -51,30 +51,8 @@ class Suggestion:
             ]
         )
 
-    def to_yaml(self, name: str, extends: str | None = None, sizes: Mapping[str, float] | None = None) -> str:
-        """A sweep that runs them: one zipped group of points. ``extends`` names the sweep whose base they
-        share; ``sizes`` maps the ladder's names to N, to write names in place of numbers."""
-        lines = [f"name: {name}"] + ([f"extends: {extends}"] if extends else []) + ["zip:"]
-        for k, row in enumerate(self.runs.to_dict("records")):
-            point = {"objective": str(row["objective"])} if "objective" in row else {}
-            if "N" in row:
-                point["model.size"] = _size(float(row["N"]), sizes)
-            if "U" in row:
-                point["data.unique_tokens"] = f"{round(float(row['U']))}"
-            if "D" in row:
-                point["budget.tokens"] = f"{round(float(row['D']))}"
-            text = ", ".join(f"{key}: {value}" for key, value in point.items())
-            lines.append(("  - - " if k == 0 else "    - ") + "{" + text + "}")
-        return "\n".join(lines) + "\n"
 
-
-def _size(n: float, sizes: Mapping[str, float] | None) -> str:
-    if not sizes:
-        return f"{round(n)}"
-    return min(sizes, key=lambda s: abs(math.log(sizes[s] / n)))
-
-
-def called(text: str) -> tuple[str, list[str]]:
+def split_call(text: str) -> tuple[str, list[str]]:
     """``name(a, b=1)`` as its name and its parts; an empty name where it is none."""
     match = re.fullmatch(r"\s*(\w+)\s*\(([^()]*)\)\s*", text)
     if match is None:
@@ -103,7 +81,7 @@ def parse_quantity(text: str, law: Law) -> LogQuantity:
         j = law.index(text)
         positive = law.parameters[j].positive
         return lambda natural: np.log(natural[:, j]) if positive else natural[:, j]
-    name, parts = called(text)
+    name, parts = split_call(text)
     given = numbers(text, parts)
     if name in ("loss", str(law.target)):
         point = law.inputs(given)
@@ -131,8 +109,8 @@ def candidates(result: Fit, budget: float, reach: float = 3.0, levels: int = 12)
     for v in result.law.variables:
         low, high = float(data[v].min()), float(data[v].max())
         if v == "U":
-            found = np.unique(data[v].to_numpy())
-            axes[v] = found if len(found) <= levels else np.geomspace(low, high, levels)
+            unique = np.unique(data[v].to_numpy())
+            axes[v] = unique if len(unique) <= levels else np.geomspace(low, high, levels)
         elif v == "Q":
             axes[v] = np.unique(data[v].to_numpy())
         else:
@@ -174,8 +152,8 @@ def suggest(
         raise ValueError(f"budget must be positive and count at least 1; got {budget:g} and {count}")
     pool = affordable(result, budget, choices, reach, per_run)
     value = parse_quantity(quantity, result.law)
-    found = modes(basins(result), value, {v: pool[v].to_numpy() for v in result.law.variables})
-    return planned(quantity, found, pool, budget, count, repeats, beyond(pool, result))
+    views = modes(weighted_optima(result), value, {v: pool[v].to_numpy() for v in result.law.variables})
+    return planned(quantity, views, pool, budget, count, repeats, beyond(pool, result))
 
 
 def affordable(
@@ -204,7 +182,7 @@ def beyond(pool: pd.DataFrame, result: Fit) -> dict[str, Array]:
 
 def planned(
     quantity: str,
-    found: Sequence[Mode],
+    views: Sequence[Mode],
     pool: pd.DataFrame,
     budget: float,
     count: int,
@@ -212,8 +190,8 @@ def planned(
     far: Mapping[str, Array],
 ) -> Suggestion:
     """The best of the greedy plans, one for each weight on cost. ``far``: see :func:`beyond`."""
-    before = math.sqrt(variance(found))
-    plans = [greedy(found, pool["C"].to_numpy(), budget, count, power, repeats) for power in _POWERS]
+    before = math.sqrt(variance(views))
+    plans = [greedy(views, pool["C"].to_numpy(), budget, count, power, repeats) for power in _POWERS]
     chosen, errors = min(plans, key=lambda plan: plan[1][-1] if plan[1] else before)
     runs = pool.iloc[chosen].reset_index(drop=True)
     runs["se_after"] = errors
@@ -224,4 +202,4 @@ def planned(
         if k
     ]
     after = errors[-1] if errors else before
-    return Suggestion(quantity, runs, before, after, float(runs["C"].sum()), len(found), warnings)
+    return Suggestion(quantity, runs, before, after, float(runs["C"].sum()), len(views), warnings)

@@ -37,7 +37,7 @@ class EstimandTable:
     def flags(self) -> list[str]:
         first = next(iter(self.fits))
         lead = self.fits[first]
-        found = []
+        flags = []
         for name, e in lead.parameters.items():
             if name in lead.frozen or e.value is None:
                 continue
@@ -55,13 +55,13 @@ class EstimandTable:
                 <= (math.inf if e.high is None else e.high)
             }
             if out:
-                found.append(
+                flags.append(
                     f"{name}: "
                     + ", ".join(f"{k} {v:.4g}" for k, v in out.items())
                     + f" lie outside the {first} interval [{e.low}, {e.high}]: the choice of estimand "
                     f"matters more than sampling error"
                 )
-        return found
+        return flags
 
     def __str__(self) -> str:
         return "\n".join(

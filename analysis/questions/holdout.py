@@ -1,15 +1,14 @@
 """Extrapolation, scored: rows held out beyond the data, and back-tests that roll the origin forward.
 
-Intervals that a law gives itself are conditional on the law being right; trained below 1e21 FLOPs they cover
-9 to 70 % of Chinchilla's points above (``fitting.md``, finding 8). A back-test measures that error, and a
-prediction calibrated by it can be believed: distribution-free from 19 back-test errors on, parametric and
-called so with fewer.
+The intervals that a law gives itself are conditional on the law being right: fitted below 1e21 FLOPs, they
+cover less than four in five of Chinchilla's points above (docs/fitting.md, "How far to extrapolate"). A
+back-test measures that error, and a prediction calibrated by it can be believed: distribution-free from 19
+back-test errors on, parametric and called so with fewer.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +20,7 @@ from analysis.fitting.fitting import fit
 from analysis.fitting.result import Fit, Rows
 from analysis.laws import get_law
 from analysis.laws.base import Array, Law
-from analysis.tables.frame import FitError, Table, prepare, read_table
+from analysis.tables.frame import FitError, Table, prepare
 
 FREE_ERRORS = 19
 
@@ -43,15 +42,15 @@ class Score:
 
 def score(result: Fit, rows: pd.DataFrame | None = None) -> Score:
     """Score a fit on its own held-out rows (``fit(..., holdout=...)``) or on given ones."""
-    held = result.heldout if rows is None else rows
-    if held is None or not len(held):
+    heldout = result.heldout if rows is None else rows
+    if heldout is None or not len(heldout):
         raise FitError("nothing was held out; give holdout='C > 1e21' to fit, or rows to score")
     target = str(result.law.target)
-    observed = held[target].to_numpy(dtype=float)
+    observed = heldout[target].to_numpy(dtype=float)
     known = result.diagnostics.get("interval") not in (None, "none")
-    predicted = result.predict(held, interval=known, kind="run" if known else "curve")
+    predicted = result.predict(heldout, interval=known, kind="run" if known else "curve")
     out = pd.DataFrame(
-        {"observed": observed, "prediction": predicted["prediction"].to_numpy()}, index=held.index
+        {"observed": observed, "prediction": predicted["prediction"].to_numpy()}, index=heldout.index
     )
     out["error"] = out["prediction"] / out["observed"] - 1.0
     coverage = None
@@ -104,9 +103,9 @@ def _scales(result: Fit, rows: Rows) -> Array:
     quantile = float(
         t_distribution.ppf(0.5 + result.diagnostics["level"] / 2, result.diagnostics["degrees_of_freedom"])
     )
-    found = result.predict(rows, kind="run")
+    predicted = result.predict(rows, kind="run")
     with np.errstate(all="ignore"):
-        width = np.log(found["high"].to_numpy() / found["low"].to_numpy()) / 2 / quantile
+        width = np.log(predicted["high"].to_numpy() / predicted["low"].to_numpy()) / 2 / quantile
     floor = float(result.diagnostics["residual_scale"])
     return np.where(np.isfinite(width), width, 10.0 * floor + 1.0)
 
@@ -166,11 +165,11 @@ def rolling_origin(
     for origin in range(codes.max() + 1 - horizon):
         past, future = frame[codes <= origin], frame[codes == origin + horizon]
         try:
-            found = fit(
+            result = fit(
                 past, chosen, weights="_weight", cluster="_cluster" if "_cluster" in frame else None, **passed
             )
-            scales = _scales(found, future)
-            predicted = found.predict(future, interval=False)["prediction"].to_numpy()
+            scales = _scales(result, future)
+            predicted = result.predict(future, interval=False)["prediction"].to_numpy()
         except (ValueError, RuntimeError):
             continue
         error = np.log(future[str(chosen.target)].to_numpy() / predicted)
@@ -214,27 +213,3 @@ def calibrate(errors: pd.DataFrame, level: float = 0.95, horizon: int = 1) -> Ca
         horizon,
         f"{m} origins are too few to say how far a prediction errs: at least 3 are needed",
     )
-
-
-def leave_group_out(
-    table: Table, law: str | Law, column: str, columns: Mapping[str, str] | None = None, **options: Any
-) -> pd.DataFrame:
-    """Leave out each value of ``column`` in turn (a size, a budget, a corpus), fit the rest, and score it.
-
-    One row a value: n, mean signed and rms relative error. Values without which no fit is possible say so in
-    ``note``.
-    """
-    frame = read_table(table)
-    if column not in frame:
-        raise FitError(f"no column {column!r} to leave out by; columns: {', '.join(map(str, frame.columns))}")
-    rows = []
-    for value in pd.unique(frame[column].dropna()):
-        held = f"`{column}` == {value!r}" if isinstance(value, str) else f"`{column}` == {float(value)!r}"
-        try:
-            found = score(fit(frame, law, columns=columns, holdout=held, **{"interval": "none", **options}))
-            rows.append(
-                {column: value, "n": len(found.table), "signed": found.signed, "rms": found.rms, "note": ""}
-            )
-        except (ValueError, RuntimeError) as error:
-            rows.append({column: value, "n": 0, "signed": math.nan, "rms": math.nan, "note": str(error)})
-    return pd.DataFrame(rows)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.fitting.problem import Problem
+from analysis.fitting.problem import FitProblem
 from analysis.fitting.result import Fit
 from analysis.fitting.uncertainty.resampling import dispersion, mean_slope, residuals_and_slopes
 from analysis.laws.base import Array
@@ -26,11 +26,11 @@ LogQuantity = Callable[[Array], Array]
 
 
 @dataclass(frozen=True)
-class Basin:
+class WeightedOptimum:
     """An optimum ``phi`` (F,) of a problem: its share of ``weight`` among those that fit about as well,
     ``inverse`` (F, F) of the information there, ``unit``: 1 / residual standard deviation."""
 
-    problem: Problem
+    problem: FitProblem
     phi: Array
     weight: float
     inverse: Array
@@ -51,7 +51,7 @@ class Mode:
     predicted: Array
 
 
-def basins(result: Fit) -> list[Basin]:
+def weighted_optima(result: Fit) -> list[WeightedOptimum]:
     """The best basin of a fit and those that fit about as well, their weights summing to one."""
     problem, phi = problem_of(result)
     kappa = dispersion(problem, phi)
@@ -69,11 +69,11 @@ def basins(result: Fit) -> list[Basin]:
         information = (jac * problem.weights) @ jac.T * unit**2
         # a weak prior of three e-folds keeps unidentified directions finite, and worth learning
         inverse = np.linalg.inv(information + np.eye(len(point)) / 9.0)
-        out.append(Basin(problem, point, weight / sum(weights), inverse, unit))
+        out.append(WeightedOptimum(problem, point, weight / sum(weights), inverse, unit))
     return out
 
 
-def slope(basin: Basin, value: LogQuantity) -> tuple[float, Array]:
+def slope(basin: WeightedOptimum, value: LogQuantity) -> tuple[float, Array]:
     """A quantity at a basin, and its gradient (F,) there; not finite where it cannot be computed."""
     step, half = 1e-4, len(basin.phi)
     shifts = step * np.eye(half)
@@ -83,69 +83,71 @@ def slope(basin: Basin, value: LogQuantity) -> tuple[float, Array]:
         return float(values[-1]), (values[:half] - values[half : 2 * half]) / (2 * step)
 
 
-def outlook(basin: Basin, candidates: Mapping[str, Array]) -> tuple[Array, Array]:
+def sensitivities(basin: WeightedOptimum, candidates: Mapping[str, Array]) -> tuple[Array, Array]:
     """(m, F) derivatives and (m,) predictions of candidate runs, per residual standard deviation."""
     problem, law = basin.problem, basin.problem.law
     x = law.inputs(candidates, problem.log_units)
     size = len(next(iter(x.values())))
     ones = np.ones(size)
-    trial = Problem(law, x, ones, ones, problem.estimand, problem.log_units, problem.fixed)
+    trial = FitProblem(law, x, ones, ones, problem.estimand, problem.log_units, problem.fixed)
     _, rows = trial.linearised(basin.phi[None])
     return rows[0].T * basin.unit, trial.fitted(basin.phi[None])[0] * basin.unit
 
 
-def modes(found: Sequence[Basin], value: LogQuantity, candidates: Mapping[str, Array]) -> list[Mode]:
+def modes(
+    optima: Sequence[WeightedOptimum], value: LogQuantity, candidates: Mapping[str, Array]
+) -> list[Mode]:
     """Every basin's view of a quantity; ValueError where none has one."""
     out = []
-    for basin in found:
+    for basin in optima:
         at, gradient = slope(basin, value)
         if np.isfinite(gradient).all():
-            rows, predicted = outlook(basin, candidates)
+            rows, predicted = sensitivities(basin, candidates)
             out.append(Mode(basin.weight, basin.inverse, gradient, at, rows, predicted))
-    return weighed(out)
+    return normalised(out)
 
 
-def weighed(found: list[Mode]) -> list[Mode]:
+def normalised(views: list[Mode]) -> list[Mode]:
     """The modes with weights that sum to one; ValueError if there are none."""
-    if not found:
+    if not views:
         raise ValueError("the quantity cannot be computed at the fitted parameters (no interior optimum?)")
-    total = sum(m.weight for m in found)
-    for m in found:
+    total = sum(m.weight for m in views)
+    for m in views:
         m.weight /= total
-    return found
+    return views
 
 
-def variance(found: Sequence[Mode]) -> float:
+def variance(views: Sequence[Mode]) -> float:
     """Of the quantity: within modes, and between them."""
-    within = sum(m.weight * float(m.gradient @ m.inverse @ m.gradient) for m in found)
-    return within + _between(found)
+    within = sum(m.weight * float(m.gradient @ m.inverse @ m.gradient) for m in views)
+    return within + _between(views)
 
 
-def _between(found: Sequence[Mode]) -> float:
-    mean = sum(m.weight * m.value for m in found)
-    return sum(m.weight * (m.value - mean) ** 2 for m in found)
+def _between(views: Sequence[Mode]) -> float:
+    mean = sum(m.weight * m.value for m in views)
+    return sum(m.weight * (m.value - mean) ** 2 for m in views)
 
 
 def greedy(
-    found: Sequence[Mode], cost: Array, budget: float, count: int, power: float, repeats: bool = True
+    views: Sequence[Mode], cost: Array, budget: float, count: int, power: float, repeats: bool = True
 ) -> tuple[list[int], list[float]]:
     """Runs one after another by gain / cost**power, within the budget; and the expected standard error after
     each."""
-    inverses = [m.inverse.copy() for m in found]
-    total, between = variance(found), _between(found)
+    inverses = [m.inverse.copy() for m in views]
+    total, between = variance(views), _between(views)
     left = budget
     chosen: list[int] = []
     errors: list[float] = []
     for _ in range(count):
         gain = np.zeros(len(cost))
-        noise = np.zeros((len(found), len(cost)))
-        for k, (m, inverse) in enumerate(zip(found, inverses, strict=True)):
+        noise = np.zeros((len(views), len(cost)))
+        for k, (m, inverse) in enumerate(zip(views, inverses, strict=True)):
             noise[k] = 1.0 + np.einsum("mf,fg,mg->m", m.rows, inverse, m.rows)
             gain += m.weight * (m.rows @ (inverse @ m.gradient)) ** 2 / noise[k]
         tell = np.zeros(len(cost))
-        if len(found) > 1:
-            centre = sum(m.weight * m.predicted for m in found)
-            apart = sum(m.weight * (m.predicted - centre) ** 2 for m in found)
+        if len(views) > 1:
+            centre = sum(m.weight * m.predicted for m in views)
+            apart = sum(m.weight * (m.predicted - centre) ** 2 for m in views)
             tell = between * -np.expm1(-0.5 * apart / noise.mean(axis=0))
         worth = np.where(cost <= left, (gain + tell) / cost**power, -np.inf)
         if not repeats:
@@ -153,7 +155,7 @@ def greedy(
         best = int(np.argmax(worth))
         if not np.isfinite(worth[best]) or worth[best] <= 0:
             break
-        for k, m in enumerate(found):
+        for k, m in enumerate(views):
             direction = inverses[k] @ m.rows[best]
             inverses[k] -= np.outer(direction, direction) / noise[k, best]
         total -= float(gain[best] + tell[best])

@@ -120,7 +120,7 @@ def isoflop(
     data, warnings = end_points(table, columns, log_loss)
     data["budget"] = budgets(data["C"].to_numpy(), tolerance)
     law_at = _law_minimum(data) if method == "law" else None
-    found, refused = [], []
+    rows, refused = [], []
     for _, group in data.groupby("budget"):
         compute = float(np.exp(np.log(group["C"].to_numpy()).mean()))
         outcome = _minimum(group, method, log_loss, compute, law_at)
@@ -129,7 +129,7 @@ def isoflop(
         else:
             log_n, value, se = outcome
             size = math.exp(log_n)
-            found.append(
+            rows.append(
                 {
                     "C": compute,
                     "N": size,
@@ -139,7 +139,7 @@ def isoflop(
                     "runs": len(group),
                 }
             )
-    minima = pd.DataFrame(found, columns=["C", "N", "D", "loss", "se_log_N", "runs"])
+    minima = pd.DataFrame(rows, columns=["C", "N", "D", "loss", "se_log_N", "runs"])
     exponents, coefficient = growth(minima, level)
     if law_at is not None and exponents is not None:
         exponents = allocation_exponents(law_at.result)

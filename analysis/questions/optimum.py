@@ -76,8 +76,14 @@ def _along(law: Law, theta: Array, log_n: Array, compute: float, fixed: Mapping[
         return law.evaluate(theta, x, jac=False)[0][0]
 
 
-def _closed_form(p: Named, compute: float) -> Array:
-    """log N* of the separable law: N* = G (C/6)**(beta/(alpha+beta))."""
+def log_size(law: Law, p: Named, compute: float, fixed: Mapping[str, float] | None = None) -> Array:
+    """(S,) log N that minimises the law at C = 6ND, for parameters given by name as (S,) values.
+
+    A separable law has a closed form (Hoffmann et al. 2022, arXiv 2203.15556, equation 4): N* = G
+    (C/6)**(beta/(alpha+beta)). Of any other law the minimum is searched; NaN where it is not interior.
+    """
+    if not law.separable:
+        return best_size(law, np.column_stack([p[n] for n in law.parameter_names]), compute, fixed)
     alpha, beta = p["alpha"], p.get("beta", p["alpha"])
     return (np.log(alpha * p["A"] / (beta * p["B"])) + beta * np.log(compute / 6.0)) / (alpha + beta)
 
@@ -97,45 +103,44 @@ def optimal(result: Fit, compute: float, fixed: Mapping[str, float] | None = Non
     if not compute > 0:
         raise ValueError(f"compute must be positive, got {compute:g}")
     names = law.parameter_names
-    separable = law.name in ("chinchilla", "chinchilla_tied", "coupled")
 
-    def log_size(p: Named) -> Array:
-        if separable:
-            return _closed_form(p, compute)
-        return best_size(law, np.column_stack([p[n] for n in names]), compute, fixed)
+    def size(p: Named) -> Array:
+        return log_size(law, p, compute, fixed)
 
     def loss(p: Named) -> Array:
-        sizes = np.atleast_1d(log_size(p))
+        sizes = np.atleast_1d(size(p))
         natural = np.column_stack([np.broadcast_to(p[n], sizes.shape) for n in names])
         theta = law.to_internal(natural)
         return np.array(
             [_along(law, theta[i : i + 1], sizes[i : i + 1], compute, fixed)[0] for i in range(len(sizes))]
         )
 
-    centre = float(np.atleast_1d(log_size({n: np.array([v]) for n, v in result.values.items()}))[0])
+    centre = float(np.atleast_1d(size({n: np.array([v]) for n, v in result.values.items()}))[0])
     if not -_FAR < centre < _FAR:  # NaN, or a parameter that ran off to its bound
         raise ValueError(
             f"{law.name} has no interior optimum at C = {compute:g}: its best N is at the edge of 1e3 to 1e15"
         )
     make: dict[str, Callable[[Named], Array]] = {
-        "N": lambda p: np.exp(log_size(p)),
-        "D": lambda p: compute / 6.0 / np.exp(log_size(p)),
-        "ratio": lambda p: compute / 6.0 / np.exp(2 * log_size(p)),
+        "N": lambda p: np.exp(size(p)),
+        "D": lambda p: compute / 6.0 / np.exp(size(p)),
+        "ratio": lambda p: compute / 6.0 / np.exp(2 * size(p)),
         "loss": loss,
     }
     if result.sampler is None:
         p = {n: np.array([v]) for n, v in result.values.items()}
-        found = {k: Estimate(float(np.atleast_1d(f(p))[0])) for k, f in make.items()}
+        estimates = {k: Estimate(float(np.atleast_1d(f(p))[0])) for k, f in make.items()}
     else:
-        found = {k: result.derive(f) for k, f in make.items()}
+        estimates = {k: result.derive(f) for k, f in make.items()}
     data = result.data
     largest = float((6 * data["N"] * data["D"]).max()) if data is not None else compute
-    return Allocation(compute, found["N"], found["D"], found["ratio"], found["loss"], compute / largest)
+    return Allocation(
+        compute, estimates["N"], estimates["D"], estimates["ratio"], estimates["loss"], compute / largest
+    )
 
 
 def allocation_exponents(result: Fit) -> dict[str, Estimate]:
     """a and b of N* ~ C**a and D* ~ C**b of a separable law: a = beta/(alpha+beta)."""
-    if result.law.name not in ("chinchilla", "chinchilla_tied", "coupled"):
+    if not result.law.separable:
         raise ValueError(
             f"{result.law.name} is not separable: its exponents change with C; use optimal() at each budget"
         )

@@ -8,15 +8,16 @@ import pandas as pd
 from analysis.tables.tables import load
 
 ENDED = ("done",)
-_KEPT = "constant"
 
 
 def final_losses(runs: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
     """One row a row of ``runs``, with ``loss`` and ``best`` (half B, at the last evaluation and where half A
-    was least), ``D`` there, ``C`` = 6ND and ``annealed``.
+    was least), ``D`` there and ``C`` = 6ND.
 
     ``loss`` is missing for runs that have not ended or that diverged: a fit lists them as left out.
-    ``annealed`` says whether the learning rate decays to the end, as it must at the end points of a front.
+    ``annealed`` is passed on from ``runs``: whether the learning rate decays to the end, as it must at the
+    end points of a front. Only the table knows: without the column nothing is said, and every end point may
+    enter a front; a run whose entry is empty counts as not annealed.
     """
     tables = load(runs, curves)
     out = tables.runs.copy()
@@ -35,6 +36,6 @@ def final_losses(runs: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
     out["loss"], out["best"] = last, best
     out["D"] = np.where(np.isfinite(tokens), tokens, out.get("D", np.nan))
     out["C"] = out["flops_6nd"] if "flops_6nd" in out else 6.0 * out["N"] * out["D"]
-    if "schedule" in out:
-        out["annealed"] = ~out["schedule"].astype(str).str.startswith(_KEPT)
+    if "annealed" in out:
+        out["annealed"] = out["annealed"].fillna(False).astype(bool)
     return out

@@ -82,15 +82,15 @@ def _key(name: object) -> str:
 def _find(frame: pd.DataFrame, name: str, given: Mapping[str, str]) -> tuple[str | None, bool]:
     """The column that holds ``name``, and whether it was guessed from an alias."""
     if name in given:
-        wanted = given[name]
-        if wanted in frame.columns:
-            return wanted, False
-        loose = [c for c in frame.columns if _key(c) == _key(wanted)]
+        column = given[name]
+        if column in frame.columns:
+            return column, False
+        loose = [c for c in frame.columns if _key(c) == _key(column)]
         if len(loose) == 1:
             return loose[0], False
-        near = difflib.get_close_matches(wanted, [str(c) for c in frame.columns], n=1)
+        near = difflib.get_close_matches(column, [str(c) for c in frame.columns], n=1)
         raise FitError(
-            f"column map {name}={wanted}: the table has no such column"
+            f"column map {name}={column}: the table has no such column"
             + (f"; did you mean {near[0]!r}?" if near else ".")
             + f" Columns: {', '.join(map(str, frame.columns))}"
         )
@@ -207,10 +207,10 @@ def prepare(
         kept = [i for i in range(n) if reasons[i] is None]
         for i in sorted(kept, key=lambda i: -y[i])[:drop_highest]:
             reasons[i] = f"among the {drop_highest} highest of {target}"
-    held = np.zeros(n, dtype=bool)
+    reserved = np.zeros(n, dtype=bool)
     if holdout:
-        held = select(holdout, scope) & np.array([r is None for r in reasons])
-        leave_out(held, f"held out ({holdout})")
+        reserved = select(holdout, scope) & np.array([r is None for r in reasons])
+        leave_out(reserved, f"held out ({holdout})")
     codes = _cluster_codes(frame, cluster)
     excluded = [{"row": int(i), "reason": r} for i, r in enumerate(reasons) if r is not None]
     keep = np.array([r is None for r in reasons])
@@ -218,7 +218,7 @@ def prepare(
         counts = pd.Series([e["reason"] for e in excluded]).value_counts()
         raise FitError("no row is left to fit: " + "; ".join(f"{k} rows: {r}" for r, k in counts.items()))
 
-    _one_objective(frame[keep | held])
+    _one_objective(frame[keep | reserved])
 
     def part(mask: Array, rest: list[dict[str, object]], test: Columns | None) -> Columns:
         return Columns(
@@ -237,7 +237,7 @@ def prepare(
             notes,
         )
 
-    heldout = part(held, [], None) if held.any() else None
+    heldout = part(reserved, [], None) if reserved.any() else None
     if holdout and heldout is None:
         raise FitError(f"holdout {holdout!r} holds for no usable row")
     out = part(keep, excluded, heldout)
@@ -271,19 +271,19 @@ def _cluster_codes(frame: pd.DataFrame, cluster: str | None) -> Array | None:
 
 def _look(data: Columns, law: Law) -> list[str]:
     """Warnings on what a careful reader of the table would ask about."""
-    found: list[str] = []
+    remarks: list[str] = []
     stack = np.column_stack([*(data.x[v] for v in law.variables), data.y])
     repeats = len(stack) - len(np.unique(stack, axis=0))
     if repeats:
-        found.append(
+        remarks.append(
             f"{repeats} row{'s are' if repeats > 1 else ' is'} an exact copy of another: kept and counted, "
             "but copies are no evidence; drop them, or name their run in `cluster`"
         )
     if len(data.excluded):
         counts = pd.Series([e["reason"] for e in data.excluded]).value_counts()
-        found.extend(
+        remarks.extend(
             f"{k} row{'s' if k > 1 else ''} left out: {r}"
             for r, k in counts.items()
             if "missing" in str(r) or "not positive" in str(r)
         )
-    return found
+    return remarks

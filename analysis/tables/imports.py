@@ -58,24 +58,24 @@ def long_table(path: Path, form: str, y: str | None, x: str | None) -> tuple[pd.
     return _rows(frame, path, y, x)
 
 
-def _pick(names: Iterable[str], wanted: str | None, usual: Sequence[str], what: str, where: object) -> str:
-    """The name that is wanted (exact, else the only one that contains it), or the first usual one."""
+def _pick(names: Iterable[str], requested: str | None, usual: Sequence[str], what: str, where: object) -> str:
+    """The name that is requested (exact, else the only one that contains it), or the first usual one."""
     names = list(dict.fromkeys(names))
-    if wanted is None:
+    if requested is None:
         for name in usual:
             if name in names:
                 return name
         if len(names) == 1:
             return names[0]
         raise TableError(f"{where}: which {what}? Give one of {', '.join(names) or 'none: there is none'}")
-    if wanted in names:
-        return wanted
-    inside = [n for n in names if wanted in n]
+    if requested in names:
+        return requested
+    inside = [n for n in names if requested in n]
     if len(inside) == 1:
         return inside[0]
-    near = difflib.get_close_matches(wanted, names, n=1)
+    near = difflib.get_close_matches(requested, names, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else "."
-    raise TableError(f"{where}: no {what} {wanted!r}{hint} There are: {', '.join(names)}")
+    raise TableError(f"{where}: no {what} {requested!r}{hint} There are: {', '.join(names)}")
 
 
 def _x(frame: pd.DataFrame, x: str | None, where: object) -> tuple[str, str]:
@@ -265,11 +265,11 @@ def _from_names(runs: pd.DataFrame, pattern: str) -> pd.DataFrame:
         raise TableError(f"--from-name {pattern!r} is no regular expression: {error}") from None
     if not compiled.groupindex:
         raise TableError(f"--from-name {pattern!r} names no group; write (?P<objective>...)")
-    found = runs["run"].str.extract(compiled)
-    missed = runs["run"][found.isna().all(axis=1)]
+    matches = runs["run"].str.extract(compiled)
+    missed = runs["run"][matches.isna().all(axis=1)]
     if len(missed):
         raise TableError(f"--from-name {pattern!r} does not match run {missed.iloc[0]!r}")
-    return runs.assign(**{name: found[name] for name in compiled.groupindex})
+    return runs.assign(**{name: matches[name] for name in compiled.groupindex})
 
 
 def _joined(runs: pd.DataFrame, about: pd.DataFrame, notes: list[str]) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestrator.commands.common import emit, json_option, say, table
-from orchestrator.commands.fit_options import Asked, fit_options
+from orchestrator.commands.fit_options import FitRequest, fit_options
 from orchestrator.commands.table_options import numbers, plot_option, refusing, store_option
 
 if TYPE_CHECKING:
@@ -68,8 +68,8 @@ def command(
     if more and not options["compare"]:
         raise click.UsageError(f"unexpected {' '.join(more)}: one table at a time")
     options["compare"] += more
-    asked = Asked.of(source, folder, mlflow, options)
-    answers = {k: _answer(a, k, options) for k, a in (asked.by(by) if by else {"": asked}).items()}
+    request = FitRequest.of(source, folder, mlflow, options)
+    answers = {k: _answer(a, k, options) for k, a in (request.by(by) if by else {"": request}).items()}
     if as_json:
         records = {k: a.record for k, a in answers.items()}
         emit({"by": by, "fits": records} if by else records[""])
@@ -89,27 +89,27 @@ class Answer:
     converged: bool
 
 
-def _answer(asked: Asked, label: str, options: dict[str, Any]) -> Answer:
-    if asked.estimand == "all":
-        return _estimands(asked)
-    found = asked.fit()
-    record = found.to_dict()
-    text = [str(found)]
+def _answer(request: FitRequest, label: str, options: dict[str, Any]) -> Answer:
+    if request.estimand == "all":
+        return _estimands(request)
+    fit = request.fit()
+    record = fit.to_dict()
+    text = [str(fit)]
     plot: Path | None = options["plot"]
     if plot is not None and label:
         plot = plot.with_name(f"{plot.stem}-{re.sub(r'[^A-Za-z0-9.]+', '-', label)}{plot.suffix}")
     for add in (
-        _score(found),
-        _joint(asked, found) if options["joint"] else {},
-        _compare(asked, options["compare"]) if options["compare"] else {},
-        _predictions(found, options["predict"]) if found.converged else {},
-        _allocations(found, options["budgets"]) if found.converged else {},
-        _check(asked, found) if options["check"] and found.converged else {},
-        _draw(found, plot) if plot is not None and found.converged else {},
+        _score(fit),
+        _joint(request, fit) if options["joint"] else {},
+        _compare(request, options["compare"]) if options["compare"] else {},
+        _predictions(fit, options["predict"]) if fit.converged else {},
+        _allocations(fit, options["budgets"]) if fit.converged else {},
+        _check(request, fit) if options["check"] and fit.converged else {},
+        _draw(fit, plot) if plot is not None and fit.converged else {},
     ):
         text += [v["text"] for v in add.values()]
         record |= {k: v["json"] for k, v in add.items()}
-    return Answer(record, text, found.converged)
+    return Answer(record, text, fit.converged)
 
 
 def _list(as_json: bool) -> None:
@@ -125,58 +125,63 @@ def _list(as_json: bool) -> None:
     say("  '| real c' behind it allows c to be negative")
 
 
-def _score(found: Fit) -> dict[str, Any]:
-    if found.heldout is None or not found.converged:
+def _score(fit: Fit) -> dict[str, Any]:
+    if fit.heldout is None or not fit.converged:
         return {}
     from analysis.questions.holdout import score
 
-    s = score(found)
+    s = score(fit)
     rows = [{"row": int(i), **r} for i, r in zip(s.table.index, s.table.to_dict("records"), strict=True)]
     value = {"n": len(s.table), "signed": s.signed, "rms": s.rms, "coverage": s.coverage, "rows": rows}
     return {"holdout": {"text": f"held out: {s}", "json": value}}
 
 
-def _joint(asked: Asked, found: Fit) -> dict[str, Any]:
-    if not found.frozen:
+def _joint(request: FitRequest, fit: Fit) -> dict[str, Any]:
+    if not fit.frozen:
         raise click.UsageError("--joint stands beside --fix; nothing is frozen here")
-    free = asked.fit(fix={})
+    free = request.fit(fix={})
     return {"joint": {"text": f"beside it, nothing frozen\n{free}", "json": free.to_dict()}}
 
 
-def _compare(asked: Asked, laws: tuple[str, ...]) -> dict[str, Any]:
+def _compare(request: FitRequest, laws: tuple[str, ...]) -> dict[str, Any]:
     from analysis.questions.criticism import compare
 
-    found = compare(asked.rows, list(dict.fromkeys((asked.law, *laws))), **asked.options(interval="none"))
-    ranked = [{"law": k, **r} for k, r in zip(found.table.index, found.table.to_dict("records"), strict=True)]
-    value = {"laws": ranked, "nested": found.nested.to_dict("records"), "left_out": found.left_out}
-    return {"compare": {"text": f"compared on the same rows, best first\n{found}", "json": value}}
+    comparison = compare(
+        request.rows, list(dict.fromkeys((request.law, *laws))), **request.options(interval="none")
+    )
+    ranked = [
+        {"law": k, **r}
+        for k, r in zip(comparison.table.index, comparison.table.to_dict("records"), strict=True)
+    ]
+    value = {"laws": ranked, "nested": comparison.nested.to_dict("records"), "left_out": comparison.left_out}
+    return {"compare": {"text": f"compared on the same rows, best first\n{comparison}", "json": value}}
 
 
-def _predictions(found: Fit, predict: tuple[str, ...]) -> dict[str, Any]:
+def _predictions(fit: Fit, predict: tuple[str, ...]) -> dict[str, Any]:
     if not predict:
         return {}
     import pandas as pd
 
     rows = pd.DataFrame([numbers([p], "--predict") for p in predict])
-    missing = [v for v in found.law.variables if v not in rows or rows[v].isna().any()]
+    missing = [v for v in fit.law.variables if v not in rows or rows[v].isna().any()]
     if missing:
-        raise click.UsageError(f"--predict: {found.law.name} needs {', '.join(found.law.variables)}")
-    known = found.diagnostics["interval"] != "none"
-    out = rows[list(found.law.variables)].join(found.predict(rows, interval=known))
+        raise click.UsageError(f"--predict: {fit.law.name} needs {', '.join(fit.law.variables)}")
+    known = fit.diagnostics["interval"] != "none"
+    out = rows[list(fit.law.variables)].join(fit.predict(rows, interval=known))
     if known:
-        new = found.predict(rows, kind="run")
+        new = fit.predict(rows, kind="run")
         out["run_low"], out["run_high"] = new["low"], new["high"]
-    lines = [f"predictions of {found.law.target} (low, high: of the law; run_low, run_high: of a new run)"]
+    lines = [f"predictions of {fit.law.target} (low, high: of the law; run_low, run_high: of a new run)"]
     lines.append(out.to_string(index=False, float_format=lambda v: f"{v:.5g}"))
     return {"predictions": {"text": "\n".join(lines), "json": out.to_dict("records")}}
 
 
-def _allocations(found: Fit, budgets: tuple[float, ...]) -> dict[str, Any]:
+def _allocations(fit: Fit, budgets: tuple[float, ...]) -> dict[str, Any]:
     if not budgets:
         return {}
     from analysis.questions.optimum import optimal
 
-    best = [optimal(found, c) for c in budgets]
+    best = [optimal(fit, c) for c in budgets]
     value = [
         {
             "C": b.C,
@@ -188,11 +193,11 @@ def _allocations(found: Fit, budgets: tuple[float, ...]) -> dict[str, Any]:
     return {"optimal": {"text": "\n".join(map(str, best)), "json": value}}
 
 
-def _check(asked: Asked, found: Fit) -> dict[str, Any]:
+def _check(request: FitRequest, fit: Fit) -> dict[str, Any]:
     from analysis.questions.criticism import influence, lack_of_fit
     from analysis.questions.holdout import rolling_origin
 
-    lack, moved = lack_of_fit(found), influence(found).head(5)
+    lack, moved = lack_of_fit(fit), influence(fit).head(5)
     lines = [
         f"lack of fit\n{lack}",
         "most influential rows (shift of each parameter in standard errors)\n"
@@ -206,10 +211,15 @@ def _check(asked: Asked, found: Fit) -> dict[str, Any]:
     }
     try:
         options = {
-            k: v for k, v in asked.options().items() if k not in ("holdout", "interval", "bootstrap", "seed")
+            k: v
+            for k, v in request.options().items()
+            if k not in ("holdout", "interval", "bootstrap", "seed")
         }
         back = rolling_origin(
-            asked.rows, asked.law, level=asked.level, **{k: v for k, v in options.items() if k != "level"}
+            request.rows,
+            request.law,
+            level=request.level,
+            **{k: v for k, v in options.items() if k != "level"},
         )
         lines.append(f"back-test: {back}")
         value["back_test"] = {
@@ -225,20 +235,20 @@ def _check(asked: Asked, found: Fit) -> dict[str, Any]:
     return {"check": {"text": "\n\n".join(lines), "json": value}}
 
 
-def _draw(found: Fit, path: Path) -> dict[str, Any]:
+def _draw(fit: Fit, path: Path) -> dict[str, Any]:
     from analysis.plots.laws import overview
 
-    plot = overview(found).write(path)
+    plot = overview(fit).write(path)
     files = [str(p) for p in (plot.png, plot.svg, plot.csv)]
     return {"figures": {"text": "figure: " + "  ".join(files), "json": files}}
 
 
-def _estimands(asked: Asked) -> Answer:
+def _estimands(request: FitRequest) -> Answer:
     from analysis.questions.estimand_table import fit_estimands
 
-    options = {k: v for k, v in asked.options().items() if k not in ("estimand",)}
-    found = fit_estimands(asked.rows, asked.law, **options)
-    first = next(iter(found.fits.values()))
-    fits = {k: f.to_dict() for k, f in found.fits.items()}
-    text = f"{first.law.name}: {first.law.formula}\nn = {first.n}\n{found}"
-    return Answer({"law": asked.law, "estimands": fits, "flags": found.flags()}, [text], True)
+    options = {k: v for k, v in request.options().items() if k not in ("estimand",)}
+    comparison = fit_estimands(request.rows, request.law, **options)
+    first = next(iter(comparison.fits.values()))
+    fits = {k: f.to_dict() for k, f in comparison.fits.items()}
+    text = f"{first.law.name}: {first.law.formula}\nn = {first.n}\n{comparison}"
+    return Answer({"law": request.law, "estimands": fits, "flags": comparison.flags()}, [text], True)

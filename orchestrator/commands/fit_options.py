@@ -77,7 +77,7 @@ def fit_options(function: F) -> F:
 
 
 @dataclass(frozen=True)
-class Asked:
+class FitRequest:
     """A fit as it was asked for: the rows, the law, and the options of ``analysis.fitting.fitting.fit``."""
 
     rows: pd.DataFrame
@@ -87,7 +87,7 @@ class Asked:
     given: dict[str, Any]
 
     @classmethod
-    def of(cls, source: str, folder: str | None, mlflow: bool, options: dict[str, Any]) -> Asked:
+    def of(cls, source: str, folder: str | None, mlflow: bool, options: dict[str, Any]) -> FitRequest:
         """From the command line's values."""
         rows = read_rows(source, folder, mlflow)
         given = {
@@ -110,7 +110,7 @@ class Asked:
         }
         return cls(rows, options["law"], options["estimand"], options["level"], given)
 
-    def by(self, columns: str) -> dict[str, Asked]:
+    def by(self, columns: str) -> dict[str, FitRequest]:
         """A fit of each combination of values of ``columns`` (``A,B``) among the rows, by its label."""
         from analysis.tables.where import select
 
@@ -119,7 +119,7 @@ class Asked:
         if missing or not names:
             known = ", ".join(map(str, self.rows.columns))
             raise click.UsageError(f"--by: no column {', '.join(missing)}; there are {known}")
-        found, given = {}, self.given["where"]
+        requests, given = {}, self.given["where"]
         kept = self.rows
         if given is not None:
             with contextlib.suppress(ValueError):  # a filter on what the fit derives, or a wrong one: it says
@@ -128,10 +128,10 @@ class Asked:
             of = " and ".join(f"`{n}` == {_literal(v)}" for n, v in zip(names, key, strict=True))
             where = of if given is None else f"({given}) and {of}"
             label = ",".join(f"{n}={v}" for n, v in zip(names, key, strict=True))
-            found[label] = replace(self, given={**self.given, "where": where})
-        if not found:
+            requests[label] = replace(self, given={**self.given, "where": where})
+        if not requests:
             raise click.UsageError(f"--by {columns}: no row is left that has a value there")
-        return found
+        return requests
 
     def options(self, **changed: Any) -> dict[str, Any]:
         """Keyword arguments of ``fit``, less table and law."""

@@ -94,7 +94,7 @@ def command(
         rows, said = long_table(source, kind(source) if form == "auto" else form, y, x)
         parts.append(rows)
         notes += said
-    found = assemble(
+    imported = assemble(
         parts,
         columns=pairs(mapped, "--map"),
         facts=pairs(facts, "--set"),
@@ -105,19 +105,21 @@ def command(
     )
     to.mkdir(parents=True, exist_ok=True)
     files = []
-    for name, frame in (("runs", found.runs), ("curves", found.curves)):
+    for name, frame in (("runs", imported.runs), ("curves", imported.curves)):
         path = to / f"{name}.{'parquet' if parquet else 'csv'}"
         if parquet:
             frame.to_parquet(path, index=False)
         else:
             frame.to_csv(path, index=False)
         files.append(str(path))
-    notes += found.notes
+    notes += imported.notes
     if as_json:
-        emit({"files": files, "runs": len(found.runs), "evaluations": len(found.curves), "notes": notes})
+        emit(
+            {"files": files, "runs": len(imported.runs), "evaluations": len(imported.curves), "notes": notes}
+        )
         return
     for file in files:
         click.echo(file)
-    say(f"{len(found.runs)} runs, {len(found.curves)} evaluations")
+    say(f"{len(imported.runs)} runs, {len(imported.curves)} evaluations")
     for note in notes:
         say(f"! {note}")

@@ -74,23 +74,21 @@ def command(
     rows = read_rows(table, folder, mlflow)
     columns = pairs(mapped, "--map")
     kept = chosen_rows(rows, columns, where=where, drop_highest=drop_highest, positive_loss=not plain_loss)
-    found = isoflop(kept.rows, method=method, tolerance=tolerance, level=level, log_loss=not plain_loss)
-    found.warnings[:0] = kept.notes
+    iso = isoflop(kept.rows, method=method, tolerance=tolerance, level=level, log_loss=not plain_loss)
+    iso.warnings[:0] = kept.notes
     record: dict[str, Any] = {
-        "method": found.method,
-        "minima": found.minima.to_dict("records"),
-        "exponents": (
-            None if found.exponents is None else {k: e.as_dict() for k, e in found.exponents.items()}
-        ),
-        "coefficient": found.coefficient,
-        "refused": found.refused.to_dict("records"),
+        "method": iso.method,
+        "minima": iso.minima.to_dict("records"),
+        "exponents": (None if iso.exponents is None else {k: e.as_dict() for k, e in iso.exponents.items()}),
+        "coefficient": iso.coefficient,
+        "refused": iso.refused.to_dict("records"),
         "n": len(kept.rows),
         "excluded": kept.excluded,
-        "warnings": found.warnings,
+        "warnings": iso.warnings,
     }
-    text = [str(found), *(f"{len(kept.excluded)} rows left out" for _ in kept.excluded[:1])]
+    text = [str(iso), *(f"{len(kept.excluded)} rows left out" for _ in kept.excluded[:1])]
     if budget is not None:
-        from analysis.questions.approaches import approaches
+        from analysis.questions.classic_routes import approaches
 
         routes = approaches(kept.rows, budget)
         record["approaches"] = {
@@ -101,7 +99,7 @@ def command(
     if plot is not None:
         from analysis.plots.isoflop import isoflop_curves
 
-        drawn = isoflop_curves(kept.rows, found, tolerance, log_loss=not plain_loss).write(plot)
+        drawn = isoflop_curves(kept.rows, iso, tolerance, log_loss=not plain_loss).write(plot)
         record["figures"] = [str(p) for p in (drawn.png, drawn.svg, drawn.csv)]
         text.append("figure: " + "  ".join(record["figures"]))
     if as_json:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestrator.commands.common import emit, json_option, say
-from orchestrator.commands.fit_options import Asked, fit_options
+from orchestrator.commands.fit_options import FitRequest, fit_options
 from orchestrator.commands.table_options import method_option, refusing, table_argument
 
 if TYPE_CHECKING:
@@ -65,10 +65,10 @@ def command(
 
     What lies beyond the data is dashed, intervals are shaded, and every figure reads in greyscale.
     """
-    asked = Asked.of(table, folder, mlflow, options)
-    if asked.estimand == "all" and kind != "estimands":
+    request = FitRequest.of(table, folder, mlflow, options)
+    if request.estimand == "all" and kind != "estimands":
         raise click.UsageError("--estimand all is for `crossover plot estimands`")
-    drawing = _drawing(kind, asked, method, budget)
+    drawing = _drawing(kind, request, method, budget)
     plot = drawing.write(to or Path(f"{kind}.png"), dpi)
     files = [str(f) for f in (plot.png, plot.svg, plot.csv)]
     if as_json:
@@ -79,54 +79,56 @@ def command(
     say(plot.caption)
 
 
-def _drawing(kind: str, asked: Asked, method: str, budget: float | None) -> Drawing:
+def _drawing(kind: str, request: FitRequest, method: str, budget: float | None) -> Drawing:
     from analysis.plots import checks, laws
     from analysis.plots.isoflop import allocation, isoflop_curves
 
-    given = asked.given
+    given = request.given
     rows = {k: given[k] for k in ("columns", "where", "drop_highest")}
     if kind == "isoflop":
         from analysis.questions.isoflop_curves import isoflop
         from analysis.tables.rows import chosen_rows
 
-        kept = chosen_rows(asked.rows, **rows)
+        kept = chosen_rows(request.rows, **rows)
         return isoflop_curves(kept.rows, isoflop(kept.rows, method=method))
     if kind == "routes":
-        from analysis.questions.approaches import approaches
+        from analysis.questions.classic_routes import approaches
 
         if budget is None:
             raise click.UsageError("routes need --at C, the budget they are compared at")
-        return checks.routes(approaches(asked.rows, budget, law=asked.law, estimand=asked.estimand, **rows))
+        return checks.routes(
+            approaches(request.rows, budget, law=request.law, estimand=request.estimand, **rows)
+        )
     if kind == "estimands":
         from analysis.questions.estimand_table import fit_estimands
 
-        options = asked.options()
+        options = request.options()
         options.pop("estimand")
-        return checks.estimands(fit_estimands(asked.rows, asked.law, **options))
+        return checks.estimands(fit_estimands(request.rows, request.law, **options))
     if kind == "heldout":
-        return _held_out(asked)
-    found = asked.fit()
-    found.values  # no figure of a fit that has no numbers  # noqa: B018
-    return allocation(found, method) if kind == "allocation" else laws.figure(kind, found)
+        return _held_out(request)
+    fit = request.fit()
+    fit.values  # no figure of a fit that has no numbers  # noqa: B018
+    return allocation(fit, method) if kind == "allocation" else laws.figure(kind, fit)
 
 
-def _held_out(asked: Asked) -> Drawing:
+def _held_out(request: FitRequest) -> Drawing:
     from analysis.plots.checks import held_out
     from analysis.questions.holdout import rolling_origin
 
-    if not asked.given["holdout"]:
+    if not request.given["holdout"]:
         raise click.UsageError("heldout needs --holdout, such as --holdout 'C > 1e21'")
-    found = asked.fit()
-    found.values  # noqa: B018
-    where, holdout = asked.given["where"], asked.given["holdout"]
+    fit = request.fit()
+    fit.values  # noqa: B018
+    where, holdout = request.given["where"], request.given["holdout"]
     inside = f"not ({holdout})" + (f" and ({where})" if where else "")
     options = {
         k: v
-        for k, v in asked.options(where=inside).items()
+        for k, v in request.options(where=inside).items()
         if k not in ("holdout", "interval", "bootstrap", "seed")
     }
     try:
-        back = rolling_origin(asked.rows, asked.law, **options)
+        back = rolling_origin(request.rows, request.law, **options)
     except ValueError:  # too few budgets to test back on: the law's own intervals alone
         back = None
-    return held_out(found, back)
+    return held_out(fit, back)

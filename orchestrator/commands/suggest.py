@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestrator.commands.common import emit, json_option, say
-from orchestrator.commands.fit_options import Asked, fit_options
+from orchestrator.commands.fit_options import FitRequest, fit_options
 from orchestrator.commands.locate import split_pair
 from orchestrator.commands.table_options import refusing, table_argument
 
@@ -91,17 +91,17 @@ def command(
     from analysis.crossover.surfaces.next_runs import parse_crossing, suggest_crossing
     from analysis.questions.design import suggest
 
-    asked = Asked.of(table, folder, mlflow, options)
-    if asked.estimand == "all":
+    request = FitRequest.of(table, folder, mlflow, options)
+    if request.estimand == "all":
         raise click.UsageError("--estimand all: choose one to plan for")
     crossing = parse_crossing(quantity)
     if crossing is None and pair is not None:
         raise click.UsageError(f"--pair: {quantity} is a quantity of one law; ask for crossover(C, ...)")
-    fits = {"": asked.fit()} if crossing is None else _arms(asked, pair)
-    for found in fits.values():
-        found.values  # a fit that did not converge plans nothing  # noqa: B018
-    chosen = None if crossing is not None else objective or _objective(asked)
-    base = _base(sweep, folder, chosen, found.law)
+    fits = {"": request.fit()} if crossing is None else _arms(request, pair)
+    for fit in fits.values():
+        fit.values  # a fit that did not converge plans nothing  # noqa: B018
+    chosen = None if crossing is not None else objective or _objective(request)
+    base = _base(sweep, folder, chosen, fit.law)
     if crossing is not None:
         base = {k: v for k, v in base.items() if not k.startswith("objective")}
     sizes = _sizes(list(fits.values()), ladder, base, options["reach"])
@@ -109,7 +109,7 @@ def command(
     cap = limits["per_run"] or budget
     choices = {k: _choices(f, sizes, cap, limits["reach"]) for k, f in fits.items()} if sizes else {}
     if crossing is None:
-        plan = suggest(found, quantity, budget, **limits, choices=choices.get(""), repeats=False)
+        plan = suggest(fit, quantity, budget, **limits, choices=choices.get(""), repeats=False)
     else:
         plan = suggest_crossing(fits, *crossing, budget, **limits, choices=choices or None, repeats=False)
     text = to_yaml(plan, name, base, sizes)
@@ -131,11 +131,11 @@ def command(
     click.echo(text, nl=False)
 
 
-def _objective(asked: Asked) -> str | None:
+def _objective(request: FitRequest) -> str | None:
     """The one objective of the rows, if they tell it."""
     from analysis.tables.where import select
 
-    frame, where = asked.rows, asked.given["where"]
+    frame, where = request.rows, request.given["where"]
     if "objective" not in frame.columns:
         return None
     if where:
@@ -147,21 +147,21 @@ def _objective(asked: Asked) -> str | None:
     return str(names[0]) if len(names) == 1 else None
 
 
-def _arms(asked: Asked, pair: str | None) -> dict[str, Fit]:
+def _arms(request: FitRequest, pair: str | None) -> dict[str, Fit]:
     """The law fitted to each of two objectives' rows."""
     from analysis.crossover.same_n.location import PAIR
     from analysis.fitting.fitting import fit
 
     column, two = split_pair(pair)
     column = column or "objective"
-    if column not in asked.rows.columns:
+    if column not in request.rows.columns:
         raise click.UsageError(f"--pair: the table has no column {column!r}: --pair COLUMN=FIRST,SECOND")
-    labels = asked.rows[column].astype(str)
-    there = tuple(labels[asked.rows[column].notna()].unique())
+    labels = request.rows[column].astype(str)
+    there = tuple(labels[request.rows[column].notna()].unique())
     names = two or (PAIR if set(PAIR) <= set(there) else there)
     if len(names) != 2 or not set(names) <= set(labels):
         raise click.UsageError(f"--pair: a crossover is one of two; {column} has {', '.join(there)}")
-    return {n: fit(asked.rows[labels == n], asked.law, **asked.options()) for n in names}
+    return {n: fit(request.rows[labels == n], request.law, **request.options()) for n in names}
 
 
 def _sizes(fits: list[Fit], ladder: str | None, base: dict[str, Any], reach: float) -> dict[str, float]:
@@ -205,17 +205,17 @@ def _counted(names: list[str], base: dict[str, Any]) -> dict[str, float]:
     return out
 
 
-def _choices(found: Fit, sizes: dict[str, float], cap: float, reach: float) -> pd.DataFrame:
+def _choices(fit: Fit, sizes: dict[str, float], cap: float, reach: float) -> pd.DataFrame:
     """Every size at the tokens (and unique tokens, qualities) that `analysis.questions.design.candidates`
     would offer."""
     import pandas as pd
 
     from analysis.questions.design import candidates
 
-    grid = candidates(found, float("inf"), reach).drop(columns=["N", "C"]).drop_duplicates()
+    grid = candidates(fit, float("inf"), reach).drop(columns=["N", "C"]).drop_duplicates()
     rows = grid.merge(pd.DataFrame({"N": list(sizes.values())}), how="cross")
     if "D" not in rows:
-        raise click.UsageError(f"{found.law.name} knows no D, so a run has no length; fit a law of N and D")
+        raise click.UsageError(f"{fit.law.name} knows no D, so a run has no length; fit a law of N and D")
     return rows[6.0 * rows["N"] * rows["D"] <= cap].reset_index(drop=True)
 
 
@@ -226,9 +226,9 @@ def _base(sweep: str | None, folder: str | None, objective: str | None, law: Law
 
     base: dict[str, Any] = {}
     if sweep is not None:
-        found = specs_of(Store.at(folder), [sweep])[0].snapshot().get("base", {})
+        shared = specs_of(Store.at(folder), [sweep])[0].snapshot().get("base", {})
         dropped = ("budget", "steps", *(("data.unique",) if "U" in law.variables else ()))
-        base = {k: v for k, v in found.items() if not k.startswith(dropped)}
+        base = {k: v for k, v in shared.items() if not k.startswith(dropped)}
         if "U" in law.variables and isinstance(base.get("data"), dict):
             base["data"] = {k: v for k, v in base["data"].items() if not k.startswith("unique")}
     if objective is not None:

@@ -102,22 +102,22 @@ def row_options(function: F) -> F:
 def pairs(texts: Iterable[str], option: str) -> dict[str, str]:
     """``NAME=VALUE,NAME=VALUE`` as a dictionary. A comma ends a value only before the next ``NAME=``, so that
     columns may hold commas."""
-    found: dict[str, str] = {}
+    named: dict[str, str] = {}
     for text in texts:
         for part in _NEXT_NAME.split(text):
             name, equals, value = part.partition("=")
             name, value = name.strip(), value.strip()
             if not equals or not name or not value:
                 raise click.UsageError(f"{option}: {part!r} is not NAME=VALUE")
-            if name in found:
+            if name in named:
                 raise click.UsageError(f"{option}: {name} is given twice")
-            found[name] = value
-    return found
+            named[name] = value
+    return named
 
 
 def numbers(texts: Iterable[str], option: str) -> dict[str, float]:
     """``NAME=NUMBER,...`` as a dictionary of finite numbers."""
-    found: dict[str, float] = {}
+    named: dict[str, float] = {}
     for name, text in pairs(texts, option).items():
         try:
             value = float(text)
@@ -125,8 +125,8 @@ def numbers(texts: Iterable[str], option: str) -> dict[str, float]:
             raise click.UsageError(f"{option}: {name}={text!r} is not a number") from None
         if not math.isfinite(value):
             raise click.UsageError(f"{option}: {name}={text} is not a finite number")
-        found[name] = value
-    return found
+        named[name] = value
+    return named
 
 
 def read_rows(table: str, folder: str | None, mlflow: bool) -> pd.DataFrame:
@@ -160,10 +160,10 @@ def study_tables(
     if mlflow:
         from orchestrator.tracking.experiment import Tracker
 
-        found = tables.of_mlflow(Tracker(store), table)
-        if not len(found.runs):
+        study = tables.of_mlflow(Tracker(store), table)
+        if not len(study.runs):
             raise Wrong(f"MLflow has no run of a sweep {table!r}; `crossover ui` shows what it has")
-        return found.runs, found.curves, None
+        return study.runs, study.curves, None
     if not path.is_file() and table not in store.sweep_names():
         known = ", ".join(store.sweep_names())
         raise Wrong(
@@ -175,8 +175,8 @@ def study_tables(
     from orchestrator.planning.plans import plan
     from orchestrator.study.stages import end_points
 
-    found = tables.of_sweep(store, end_points(plan(specs_of(store, [table]), store)))
-    return found.runs, found.curves, found.scores if len(found.scores) else None
+    study = tables.of_sweep(store, end_points(plan(specs_of(store, [table]), store)))
+    return study.runs, study.curves, study.scores if len(study.scores) else None
 
 
 def table_files(folder: Path) -> tuple[Path, Path, Path | None]:

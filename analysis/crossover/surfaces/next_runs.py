@@ -11,8 +11,15 @@ from analysis.crossover.surfaces.law_against_law import MeetingError
 from analysis.crossover.surfaces.search import Search, span
 from analysis.fitting.result import Fit
 from analysis.laws.base import Array
-from analysis.questions.design import Suggestion, affordable, beyond, called, numbers, planned
-from analysis.questions.information import Basin, Mode, basins, outlook, slope, weighed
+from analysis.questions.design import Suggestion, affordable, beyond, numbers, planned, split_call
+from analysis.questions.information import (
+    Mode,
+    WeightedOptimum,
+    normalised,
+    sensitivities,
+    slope,
+    weighted_optima,
+)
 
 FAR = 1e4
 """How many times beyond the largest value in the data a crossing is looked for."""
@@ -21,7 +28,7 @@ FAR = 1e4
 def parse_crossing(text: str) -> tuple[str, dict[str, float]] | None:
     """``crossover(C, U=1e8)`` as its axis and what is held; None if the text asks for something else.
     ValueError where a part is not NAME=NUMBER, or no axis is named."""
-    name, parts = called(text)
+    name, parts = split_call(text)
     if name != "crossover":
         return None
     if not parts or "=" in parts[0]:
@@ -62,7 +69,10 @@ def suggest_crossing(
         for name, fit in sides
     ]
     found = [
-        mode for one in basins(first) for two in basins(second) if (mode := _joint(search, (one, two), pools))
+        mode
+        for one in weighted_optima(first)
+        for two in weighted_optima(second)
+        if (mode := _joint(search, (one, two), pools))
     ]
     if not found:
         raise MeetingError(
@@ -73,10 +83,12 @@ def suggest_crossing(
     far = [beyond(p, fit) for p, (_, fit) in zip(pools, sides, strict=True)]
     outside = {v: np.concatenate([f[v] for f in far]) for v in far[0].keys() & far[1].keys()}
     at = ", ".join([along, *(f"{k}={v:g}" for k, v in held.items())])
-    return planned(f"crossover({at})", weighed(found), pool, budget, count, repeats, outside)
+    return planned(f"crossover({at})", normalised(found), pool, budget, count, repeats, outside)
 
 
-def _joint(search: Search, pair: tuple[Basin, Basin], pools: list[pd.DataFrame]) -> Mode | None:
+def _joint(
+    search: Search, pair: tuple[WeightedOptimum, WeightedOptimum], pools: list[pd.DataFrame]
+) -> Mode | None:
     """Two basins' view of the crossing, one of each law; None where they do not cross."""
     laws = pair[0].problem.law, pair[1].problem.law
     centre = [basin.problem.natural(basin.phi[None]) for basin in pair]
@@ -91,7 +103,7 @@ def _joint(search: Search, pair: tuple[Basin, Basin], pools: list[pd.DataFrame])
     if not np.isfinite(gradient).all():
         return None
     views = [
-        outlook(basin, {v: pool[v].to_numpy() for v in basin.problem.law.variables})
+        sensitivities(basin, {v: pool[v].to_numpy() for v in basin.problem.law.variables})
         for basin, pool in zip(pair, pools, strict=True)
     ]
     return Mode(

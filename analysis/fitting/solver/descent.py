@@ -1,8 +1,8 @@
 """Batched damped descent: many starts, resamples or constrained fits at once.
 
 Levenberg-Marquardt on the reweighted least-squares majoriser of the estimand's loss. Nothing here stops on an
-absolute tolerance: SciPy's defaults on objectives of 1e-3 to 1e-5 do, and stop early (``fitting.md``, finding
-2).
+absolute tolerance. SciPy's ``ftol`` does below 1, being relative to max(|f|, 1), and on objectives of 1e-3 to
+1e-5 its default ends the search early.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.fitting.estimands import Estimand
-from analysis.fitting.problem import Problem
+from analysis.fitting.problem import FitProblem
 from analysis.laws.base import Array
 
 _CHUNK = 100_000
@@ -38,7 +38,7 @@ def chunks(total: int, n: int) -> list[slice]:
 
 
 @dataclass(frozen=True)
-class Batch:
+class DescentBatch:
     """What differs between the rows of a batched descent.
 
     ``weights`` (1, n) or (S, n): one set a row makes a case bootstrap a batch; ``targets`` (S, n): other data
@@ -51,8 +51,8 @@ class Batch:
     hold: Array | None = None
     pull: Pull | None = None
 
-    def rows(self, index: Array | slice) -> Batch:
-        return Batch(
+    def rows(self, index: Array | slice) -> DescentBatch:
+        return DescentBatch(
             self.weights if len(self.weights) == 1 else self.weights[index],
             None if self.targets is None else self.targets[index],
             None if self.hold is None else self.hold[index],
@@ -81,13 +81,13 @@ class Pull:
 
 
 def descend(
-    problem: Problem,
+    problem: FitProblem,
     phi: Array,
     weights: Array | None = None,
     estimand: Estimand | None = None,
     iterations: int = 300,
     tolerance: float = 1e-12,
-    batch: Batch | None = None,
+    batch: DescentBatch | None = None,
 ) -> Solution:
     """Batched Levenberg-Marquardt on the reweighted least-squares majoriser, with box bounds.
 
@@ -96,7 +96,7 @@ def descend(
     """
     estimand = estimand or problem.estimand
     if batch is None:
-        batch = Batch(problem.weights[None] if weights is None else np.atleast_2d(weights))
+        batch = DescentBatch(problem.weights[None] if weights is None else np.atleast_2d(weights))
     parts = [
         _descend(problem, phi[s], batch.rows(s), estimand, iterations, tolerance)
         for s in chunks(len(phi), len(problem.y))
@@ -140,7 +140,7 @@ class _State:
         return _State(self.r[keep], self.jac[keep], pulled, self.value[keep])
 
 
-def _evaluate(problem: Problem, phi: Array, batch: Batch, estimand: Estimand) -> _State:
+def _evaluate(problem: FitProblem, phi: Array, batch: DescentBatch, estimand: Estimand) -> _State:
     r, jac = problem.linearised(phi, batch.targets)
     pulled = None if batch.pull is None else batch.pull.at(phi)
     with np.errstate(all="ignore"):
@@ -150,7 +150,7 @@ def _evaluate(problem: Problem, phi: Array, batch: Batch, estimand: Estimand) ->
     return _State(r, jac, pulled, np.where(np.isfinite(value), value, np.inf))
 
 
-def _normal_equations(state: _State, batch: Batch, estimand: Estimand) -> tuple[Array, Array]:
+def _normal_equations(state: _State, batch: DescentBatch, estimand: Estimand) -> tuple[Array, Array]:
     """(S, F, F) majoriser and (S, F) downhill slope."""
     with np.errstate(all="ignore"):
         weighted = state.jac * (batch.weights * estimand.weight(state.r))[:, None, :]
@@ -184,7 +184,12 @@ def _damped_step(hessian: Array, slope: Array, damping: Array, blocked: Array) -
 
 
 def _descend(
-    problem: Problem, start: Array, batch: Batch, estimand: Estimand, iterations: int, tolerance: float
+    problem: FitProblem,
+    start: Array,
+    batch: DescentBatch,
+    estimand: Estimand,
+    iterations: int,
+    tolerance: float,
 ) -> Solution:
     phi = np.clip(start, problem.lower, problem.upper)
     size, free = phi.shape

@@ -12,7 +12,7 @@ from scipy.optimize import linprog
 from scipy.sparse import csr_matrix, hstack, identity
 
 from analysis.fitting.estimands import Estimand
-from analysis.fitting.problem import Problem
+from analysis.fitting.problem import FitProblem
 from analysis.fitting.solver.descent import Solution, descend
 from analysis.fitting.solver.newton import majoriser_at, polish
 from analysis.laws.base import Array
@@ -20,17 +20,17 @@ from analysis.laws.base import Array
 _LP_ROWS = 5000
 
 
-def solve_kinked(problem: Problem, starts: Array) -> tuple:
+def solve_kinked(problem: FitProblem, starts: Array) -> tuple:
     """Smoothed descents with a quadratic zone of 1e-2, 1e-4 and 1e-6 (of the residuals' own size), and the
     finisher."""
-    phi, found = starts, None
+    phi, solution = starts, None
     for width in (1e-2, 1e-4, 1e-6):
-        found = descend(
+        solution = descend(
             problem, phi, estimand=problem.estimand.smoothed(width), iterations=200, tolerance=1e-11
         )
-        phi = found.phi
-    settled = found.settled  # type: ignore[union-attr]
-    return Solution(phi, problem.objective(phi), found.iterations, settled), vertex  # type: ignore[union-attr]
+        phi = solution.phi
+    settled = solution.settled  # type: ignore[union-attr]
+    return Solution(phi, problem.objective(phi), solution.iterations, settled), vertex  # type: ignore[union-attr]
 
 
 def _program(
@@ -52,7 +52,7 @@ def _program(
     return (result.x[:free], float(result.fun)) if result.status == 0 else (np.zeros(free), np.inf)
 
 
-def vertex(problem: Problem, phi: Array, steps: int = 25) -> tuple[Array, float, Array]:
+def vertex(problem: FitProblem, phi: Array, steps: int = 25) -> tuple[Array, float, Array]:
     """Sequential linear programming from one point, in a shrinking box.
 
     Returns the point, the share of the objective that the last program could still remove, and the Hessian of

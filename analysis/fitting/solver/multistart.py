@@ -1,8 +1,8 @@
 """Minimisation: many starts in one batched pass, pruned, then batched damped IRLS-Gauss-Newton, then Newton.
 
-Nothing here stops on an absolute tolerance: SciPy's defaults on objectives of 1e-3 to 1e-5 do, and stop early
-(``fitting.md``, finding 2). Progress is measured relative to the objective, and the end is proved by the
-Newton decrement: the share of the objective that a Newton step would still remove.
+Nothing here stops on an absolute tolerance (`analysis.fitting.solver.descent` says why). Progress is measured
+relative to the objective, and the end is proved by the Newton decrement: the share of the objective that a
+Newton step would still remove.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from scipy.stats import qmc
 
 from analysis.fitting.estimands import Estimand
-from analysis.fitting.problem import Problem
+from analysis.fitting.problem import FitProblem
 from analysis.fitting.solver.descent import Solution, chunks, descend
 from analysis.fitting.solver.kinks import solve_kinked
 from analysis.fitting.solver.newton import majoriser_at, polish
@@ -47,7 +47,7 @@ class Basin:
 
 
 @dataclass(frozen=True)
-class Search:
+class Optima:
     """All local optima found, best first, from ``starts`` starts of which ``refined`` were followed to the
     end."""
 
@@ -71,7 +71,7 @@ def draw_starts(ranges: Array, count: int, seed: int = 0) -> Array:
     return ranges[:, 0] + unit * (ranges[:, 1] - ranges[:, 0])
 
 
-def screen(problem: Problem, starts: Array, keep: int = KEEP) -> Array:
+def screen(problem: FitProblem, starts: Array, keep: int = KEEP) -> Array:
     """The most promising starts: the best, and a spread over the better half to see other basins."""
     n = len(problem.y)
     if n > SCREEN_ROWS:
@@ -90,7 +90,7 @@ def screen(problem: Problem, starts: Array, keep: int = KEEP) -> Array:
     return inside[np.concatenate((head, tail))]
 
 
-def bounds_reached(problem: Problem, phi: Array) -> tuple[str, ...]:
+def bounds_reached(problem: FitProblem, phi: Array) -> tuple[str, ...]:
     """Names of free parameters at a bound, and of terms that have vanished on the way to theirs."""
     terms = np.array([problem.law.parameters[j].role == "term" for j in problem.free], dtype=bool)
     lower = np.where(terms, np.maximum(problem.lower, VANISHED), problem.lower)
@@ -98,7 +98,7 @@ def bounds_reached(problem: Problem, phi: Array) -> tuple[str, ...]:
     return tuple(n for n, hit in zip(problem.free_names, near, strict=True) if hit)
 
 
-def search(problem: Problem, starts: Array, iterations: int = 300) -> Search:
+def search(problem: FitProblem, starts: Array, iterations: int = 300) -> Optima:
     """Screen ``starts`` (S, F), follow the kept ones to their optima, and gather these into basins."""
     keep = KEEP if len(problem.free) <= FEW else 4 * KEEP
     refined = (
@@ -111,12 +111,12 @@ def search(problem: Problem, starts: Array, iterations: int = 300) -> Search:
         rough = descend(small, refined, estimand=_first(problem.estimand), iterations=100, tolerance=1e-9)
         refined = np.array([p for p, _ in _gather(small, rough, 1e-4)][:8]).reshape(-1, refined.shape[1])
     if problem.estimand.smooth:
-        found = descend(problem, refined, iterations=iterations)
+        solution = descend(problem, refined, iterations=iterations)
         finish = polish
     else:
-        found, finish = solve_kinked(problem, refined)
-    found = replace(found, phi=problem.canonical(found.phi))
-    groups = _gather(problem, found, 1e-6)
+        solution, finish = solve_kinked(problem, refined)
+    solution = replace(solution, phi=problem.canonical(solution.phi))
+    groups = _gather(problem, solution, 1e-6)
     basins: list[Basin] = []
     for phi, count in groups[:12]:
         point, decrement, matrix = finish(problem, phi)
@@ -129,7 +129,7 @@ def search(problem: Problem, starts: Array, iterations: int = 300) -> Search:
         if np.isfinite(value):
             basins.append(Basin(point, value, count, decrement, bounds_reached(problem, point), matrix))
     basins = _merge(problem, sorted(basins, key=lambda b: b.objective))
-    return Search(tuple(basins), len(starts), len(refined), int(np.sum(~found.settled)))
+    return Optima(tuple(basins), len(starts), len(refined), int(np.sum(~solution.settled)))
 
 
 def _first(estimand: Estimand) -> Estimand:
@@ -140,7 +140,7 @@ def _last(estimand: Estimand) -> Estimand:
     return estimand if estimand.smooth else estimand.smoothed(1e-6)
 
 
-def _same(problem: Problem, a: Array, b: Array, value: float, metric: Array, tolerance: float) -> bool:
+def _same(problem: FitProblem, a: Array, b: Array, value: float, metric: Array, tolerance: float) -> bool:
     """Whether b lies in a's basin as far as the objective can tell: the rise between them is negligible."""
     gap = b - a
     near = 0.5 * gap @ metric @ gap <= 10 * tolerance * value
@@ -150,25 +150,25 @@ def _same(problem: Problem, a: Array, b: Array, value: float, metric: Array, tol
     return bool(middle <= value * (1 + tolerance))
 
 
-def _gather(problem: Problem, found: Solution, tolerance: float) -> list[tuple[Array, int]]:
-    order = [i for i in np.argsort(found.objective, kind="stable") if np.isfinite(found.objective[i])]
+def _gather(problem: FitProblem, solution: Solution, tolerance: float) -> list[tuple[Array, int]]:
+    order = [i for i in np.argsort(solution.objective, kind="stable") if np.isfinite(solution.objective[i])]
     groups: list[list] = []
     smooth = _first(problem.estimand)
     for i in order:
         for group in groups:
-            if abs(found.objective[i] - group[2]) <= tolerance * max(abs(group[2]), 1e-300) and _same(
-                problem, group[0], found.phi[i], group[2], group[3], tolerance
+            if abs(solution.objective[i] - group[2]) <= tolerance * max(abs(group[2]), 1e-300) and _same(
+                problem, group[0], solution.phi[i], group[2], group[3], tolerance
             ):
                 group[1] += 1
                 break
         else:
             if len(groups) < 24:
-                metric = majoriser_at(problem, found.phi[i], smooth)
-                groups.append([found.phi[i], 1, float(found.objective[i]), metric])
+                metric = majoriser_at(problem, solution.phi[i], smooth)
+                groups.append([solution.phi[i], 1, float(solution.objective[i]), metric])
     return [(g[0], g[1]) for g in groups]
 
 
-def _merge(problem: Problem, basins: list[Basin]) -> list[Basin]:
+def _merge(problem: FitProblem, basins: list[Basin]) -> list[Basin]:
     """After polishing, points that turn out to be one optimum are one basin."""
     out: list[Basin] = []
     for basin in basins:

@@ -10,11 +10,11 @@ import numpy as np
 from scipy.linalg import eigh
 
 from analysis.fitting.estimands import Estimand
-from analysis.fitting.problem import Problem
+from analysis.fitting.problem import FitProblem
 from analysis.laws.base import Array
 
 
-def hessian_at(problem: Problem, phi: Array, estimand: Estimand | None = None) -> Array:
+def hessian_at(problem: FitProblem, phi: Array, estimand: Estimand | None = None) -> Array:
     """(F, F) second derivative of the objective at one point, by differences of the analytic gradient."""
     step = 1e-5 * np.maximum(1.0, np.abs(phi))
     points = np.concatenate((phi + np.diag(step), phi - np.diag(step)))
@@ -24,7 +24,7 @@ def hessian_at(problem: Problem, phi: Array, estimand: Estimand | None = None) -
     return 0.5 * (out + out.T)
 
 
-def majoriser_at(problem: Problem, phi: Array, estimand: Estimand | None = None) -> Array:
+def majoriser_at(problem: FitProblem, phi: Array, estimand: Estimand | None = None) -> Array:
     """(F, F) reweighted Gauss-Newton matrix J'WJ at one point: positive semi-definite."""
     estimand = estimand or problem.estimand
     r, jac = problem.linearised(phi[None])
@@ -40,7 +40,7 @@ def _modes(matrix: Array, floor: float = 1e-13) -> tuple[Array, Array, Array]:
 
 
 def polish(
-    problem: Problem, phi: Array, estimand: Estimand | None = None, steps: int = 30
+    problem: FitProblem, phi: Array, estimand: Estimand | None = None, steps: int = 30
 ) -> tuple[Array, float, Array]:
     """Damped Newton from one point: the point, the relative Newton decrement there, and the Hessian."""
     estimand = estimand or problem.estimand

@@ -11,7 +11,7 @@ from scipy.stats import f as f_distribution
 from scipy.stats import t as t_distribution
 
 from analysis.fitting.estimate import Estimate
-from analysis.fitting.problem import Problem
+from analysis.fitting.problem import FitProblem
 from analysis.fitting.uncertainty.profiles import Quantity, open_sides, parameter_quantities, profile
 from analysis.fitting.uncertainty.resampling import MIN_UNITS, PERCENTILE_UNITS, Draws, covariance, dispersion
 from analysis.laws.base import Array
@@ -49,7 +49,7 @@ class Target:
     parameter: bool = False
 
 
-def parameter_targets(problem: Problem) -> list[Target]:
+def parameter_targets(problem: FitProblem) -> list[Target]:
     """One target for each free parameter, in original units."""
     out = []
     for j, quantity in zip(problem.free, parameter_quantities(problem), strict=True):
@@ -84,7 +84,7 @@ class Sampler:
     are other optima that the data do not rule out; ``probes`` (S, F) starts from which far values of the
     parameters are tried, where the design may leave some of them open."""
 
-    problem: Problem
+    problem: FitProblem
     phi: Array
     draws: Draws | None
     clusters: Array | None
@@ -197,14 +197,16 @@ class Sampler:
             kappa, key = max(self.draws.excess / len(self.phi), 1e-300), "profile-bootstrap"
         _, spread = self._values(targets)
         quantities = [t.quantity for t in targets]
-        found = profile(self.problem, self.phi, quantities, kappa, self.df, spread, self.level, self.basins)
-        low, high = found.low, found.high
+        profiles = profile(
+            self.problem, self.phi, quantities, kappa, self.df, spread, self.level, self.basins
+        )
+        low, high = profiles.low, profiles.high
         if self.probes is not None and all(t.parameter for t in targets):
             rise = 0.5 * kappa * float(f_distribution.ppf(self.level, 1, self.df))
             sides = open_sides(self.problem, self.phi, self.probes, low, high, rise)
             low = [None if s[0] else v for s, v in zip(sides, low, strict=True)]
             high = [None if s[1] else v for s, v in zip(sides, high, strict=True)]
-        gain = float(self.problem.objective(self.phi[None])[0]) - found.best
+        gain = float(self.problem.objective(self.phi[None])[0]) - profiles.best
         if self.problem.estimand.smooth and 2 * gain / kappa > 0.05:
             self.notes.append("the profile met a better optimum than the fit: fit again with more starts")
         return [self._finish(a, b, t, "profile", key) for a, b, t in zip(low, high, targets, strict=True)]

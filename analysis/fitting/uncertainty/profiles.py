@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import f as f_distribution
 
-from analysis.fitting.problem import Problem
-from analysis.fitting.solver.descent import Batch, Pull, descend
+from analysis.fitting.problem import FitProblem
+from analysis.fitting.solver.descent import DescentBatch, Pull, descend
 from analysis.laws.base import Array
 
 #: q: natural parameters (S, P) -> (S,) values, on the scale on which steps are natural (logs of positive
@@ -39,7 +39,7 @@ class Profile:
     best_phi: Array
 
 
-def parameter_quantities(problem: Problem) -> list[Quantity]:
+def parameter_quantities(problem: FitProblem) -> list[Quantity]:
     """log of each free positive parameter, or the parameter itself, in original units."""
 
     def make(j: int, positive: bool) -> Quantity:
@@ -48,7 +48,9 @@ def parameter_quantities(problem: Problem) -> list[Quantity]:
     return [make(int(j), problem.law.parameters[j].positive) for j in problem.free]
 
 
-def with_slopes(problem: Problem, quantities: Sequence[Quantity]) -> Callable[[Array], tuple[Array, Array]]:
+def with_slopes(
+    problem: FitProblem, quantities: Sequence[Quantity]
+) -> Callable[[Array], tuple[Array, Array]]:
     def evaluate(phi: Array) -> tuple[Array, Array]:
         size, free = phi.shape
         step = 1e-6 * np.maximum(1.0, np.abs(phi))
@@ -82,12 +84,12 @@ class _Side:
     inner: tuple[float, float, float] = (0.0, 0.0, 0.0)
     outer: tuple[float, float, float] | None = None
     done: bool = False
-    found: float | None = None
+    distance: float | None = None
 
     def advance(self, at: float, depth: float) -> None:
         """Take in the depth at one distance and choose the next."""
         if abs(depth - 1.0) < 5e-3 and at > 0:
-            self.done, self.found = True, at / depth
+            self.done, self.distance = True, at / depth
             return
         stuck = at < 0.5 * self.goal and depth < 1.0
         if depth < 1.0:
@@ -101,7 +103,7 @@ class _Side:
             return
         gap = self.outer[0] - self.inner[0]
         if gap < 1e-4 * self.outer[0]:
-            self.done, self.found = True, self._between()
+            self.done, self.distance = True, self._between()
             return
         # far from proportional (a plateau, then a wall: a level near zero): halve instead
         steep = self.inner[2] < 0.3 or self.outer[2] > 3.0
@@ -116,11 +118,11 @@ class _Side:
 
     def answer(self) -> float | None:
         """The distance at which the depth is 1; None if it is never reached: unbounded."""
-        return self.found if self.done else self._between()
+        return self.distance if self.done else self._between()
 
 
 def profile(
-    problem: Problem,
+    problem: FitProblem,
     phi: Array,
     quantities: Sequence[Quantity],
     dispersion: float,
@@ -137,24 +139,24 @@ def profile(
     """
     rise = dispersion * float(f_distribution.ppf(level, 1, max(df, 1))) / 2.0
     origins = phi[None] if basins is None else np.concatenate((phi[None], basins))
-    found = [_follow(problem, phi, o, quantities, rise, dispersion, spread) for o in origins]
-    best = min(found, key=lambda p: p.best)
+    profiles = [_follow(problem, phi, o, quantities, rise, dispersion, spread) for o in origins]
+    best = min(profiles, key=lambda p: p.best)
 
     def farthest(ends: list[list[float | None]], choose: Callable[..., float]) -> list[float | None]:
         sides = zip(*ends, strict=True)
         return [None if None in s else choose(e for e in s if e is not None) for s in sides]
 
     return Profile(
-        farthest([p.low for p in found], min),
-        farthest([p.high for p in found], max),
-        [sorted(set().union(*parts)) for parts in zip(*(p.points for p in found), strict=True)],
+        farthest([p.low for p in profiles], min),
+        farthest([p.high for p in profiles], max),
+        [sorted(set().union(*parts)) for parts in zip(*(p.points for p in profiles), strict=True)],
         best.best,
         best.best_phi,
     )
 
 
 def open_sides(
-    problem: Problem,
+    problem: FitProblem,
     phi: Array,
     starts: Array,
     low: Sequence[float | None],
@@ -197,20 +199,20 @@ def open_sides(
     if points:
         aims, row, sides = np.array(goal), np.array(which), np.array(sign)
         pull = Pull(with_slopes(problem, quantities), row, aims, np.full(len(row), 600.0 * rise))
-        batch = Batch(np.repeat(problem.weights[None], len(row), axis=0), pull=pull)
-        found = descend(
+        batch = DescentBatch(np.repeat(problem.weights[None], len(row), axis=0), pull=pull)
+        solution = descend(
             problem, np.concatenate(points), estimand=estimand, iterations=150, tolerance=1e-9, batch=batch
         )
         base = float(problem.objective(phi[None], estimand=estimand)[0])
-        near = sides * (pull.at(found.phi)[0] - aims) > -0.5 * FAR
-        good = near & (problem.objective(found.phi, estimand=estimand) <= base + rise)
+        near = sides * (pull.at(solution.phi)[0] - aims) > -0.5 * FAR
+        good = near & (problem.objective(solution.phi, estimand=estimand) <= base + rise)
         for k, s in zip(row[good], sides[good], strict=True):
             out[k, int(s > 0)] = True
     return [(bool(a), bool(b)) for a, b in out]
 
 
 def _follow(
-    problem: Problem,
+    problem: FitProblem,
     phi: Array,
     origin: Array,
     quantities: Sequence[Quantity],
@@ -242,12 +244,14 @@ def _follow(
         goal = centre[which[rows]] + sign[rows] * np.array([sides[k].goal for k in rows])
         strength = 300.0 * 2.0 * rise / first[rows] ** 2
         pull = Pull(evaluate, which[rows], goal, strength)
-        batch = Batch(np.repeat(weights, len(rows), axis=0), pull=pull)
-        found = descend(problem, warm[rows], estimand=estimand, iterations=150, tolerance=1e-9, batch=batch)
-        value = problem.objective(found.phi, estimand=estimand)
-        actual = sign[rows] * (pull.at(found.phi)[0] - centre[which[rows]])
+        batch = DescentBatch(np.repeat(weights, len(rows), axis=0), pull=pull)
+        solution = descend(
+            problem, warm[rows], estimand=estimand, iterations=150, tolerance=1e-9, batch=batch
+        )
+        value = problem.objective(solution.phi, estimand=estimand)
+        actual = sign[rows] * (pull.at(solution.phi)[0] - centre[which[rows]])
         if value.min() < best:
-            best, best_phi = float(value.min()), found.phi[int(np.argmin(value))]
+            best, best_phi = float(value.min()), solution.phi[int(np.argmin(value))]
         depth = np.sqrt(np.maximum(value - base, 0.0) / max(rise, 1e-300))
         for i, row in enumerate(rows):
             points[which[row]].append(
@@ -255,7 +259,7 @@ def _follow(
             )
             sides[row].advance(float(actual[i]), float(depth[i]))
             if depth[i] < 1.5:
-                warm[row] = found.phi[i]
+                warm[row] = solution.phi[i]
     ends = [
         None if side.answer() is None else float(centre[w] + s * side.answer())  # type: ignore[operator]
         for side, w, s in zip(sides, which, sign, strict=True)

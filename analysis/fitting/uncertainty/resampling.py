@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.fitting.estimands import Estimand, get_estimand
-from analysis.fitting.problem import Problem
-from analysis.fitting.solver.descent import Batch, descend
+from analysis.fitting.problem import FitProblem
+from analysis.fitting.solver.descent import DescentBatch, descend
 from analysis.laws.base import Array
 
 #: Webb's six-point weights (2014): wild draws that do not run out of distinct values with few clusters
@@ -73,13 +73,13 @@ def local_slope(estimand: Estimand, r: Array) -> Array:
     return (estimand.psi(r + h) - estimand.psi(r - h)) / (2 * h)
 
 
-def residuals_and_slopes(problem: Problem, phi: Array) -> tuple[Array, Array]:
+def residuals_and_slopes(problem: FitProblem, phi: Array) -> tuple[Array, Array]:
     """Residuals (n,) and derivatives of the fitted values (F, n) at one point."""
     r, jac = problem.linearised(phi[None])
     return r[0], jac[0]
 
 
-def dispersion(problem: Problem, phi: Array) -> float:
+def dispersion(problem: FitProblem, phi: Array) -> float:
     """kappa: under independent errors of one size, 2 (Q(true) - Q(optimum)) / kappa is chi-squared with F
     degrees.
 
@@ -96,7 +96,7 @@ def dispersion(problem: Problem, phi: Array) -> float:
     return float(np.mean(problem.weights * psi * psi) / slope * enlarge)
 
 
-def leverage(problem: Problem, phi: Array) -> Array:
+def leverage(problem: FitProblem, phi: Array) -> Array:
     """(n,) diagonal of the hat matrix of the linearised, weighted fit."""
     _, jac = residuals_and_slopes(problem, phi)
     scaled = jac * np.sqrt(problem.weights)
@@ -105,7 +105,7 @@ def leverage(problem: Problem, phi: Array) -> Array:
     return np.clip(np.sum(basis[:, solid] ** 2, axis=1), 0.0, 1.0 - 1e-9)
 
 
-def covariance(problem: Problem, phi: Array, clusters: Array | None = None) -> Array:
+def covariance(problem: FitProblem, phi: Array, clusters: Array | None = None) -> Array:
     """(F, F) sandwich covariance in internal coordinates, robust to unequal noise and, with ``clusters``, to
     dependence within them; residuals are enlarged for leverage (HC3; CR1 for clusters).
 
@@ -130,7 +130,7 @@ def covariance(problem: Problem, phi: Array, clusters: Array | None = None) -> A
     return inverse @ (meat_rows @ meat_rows.T) @ inverse * factor
 
 
-def unequal_noise(problem: Problem, phi: Array) -> float:
+def unequal_noise(problem: FitProblem, phi: Array) -> float:
     """Largest ratio of a robust standard error to one that assumes errors of one size: well above 1 where
     noise depends on the design, which makes profiles and pooled errors too short (Chinchilla's points:
     2.2)."""
@@ -155,7 +155,7 @@ def safe_inverse(matrix: Array, floor: float = 1e-13) -> Array:
     return inverse / np.outer(scale, scale)
 
 
-def flat_directions(problem: Problem, phi: Array, limit: float = 3.0) -> list[dict[str, object]]:
+def flat_directions(problem: FitProblem, phi: Array, limit: float = 3.0) -> list[dict[str, object]]:
     """Directions in which the fit may move ``limit`` e-folds within one standard error, by the names of the
     parameters that make them up: what the design does not identify."""
     if phi.size == 0:
@@ -183,7 +183,7 @@ def flat_directions(problem: Problem, phi: Array, limit: float = 3.0) -> list[di
 
 
 def _case_weights(
-    problem: Problem, draws: int, rng: np.random.Generator | np.random.RandomState, clusters: Array | None
+    problem: FitProblem, draws: int, rng: np.random.Generator | np.random.RandomState, clusters: Array | None
 ) -> tuple[Array, int]:
     n = len(problem.y)
     if clusters is None:
@@ -200,7 +200,7 @@ def _case_weights(
 
 
 def bootstrap(
-    problem: Problem,
+    problem: FitProblem,
     starts: Array,
     draws: int,
     seed: int | np.random.RandomState = 0,
@@ -240,11 +240,11 @@ def bootstrap(
         weights = problem.weights[None]
     else:
         weights, units = _case_weights(problem, draws, rng, clusters)
-    batch = Batch(weights, targets)
+    batch = DescentBatch(weights, targets)
     best_phi: Array | None = None
     best_value = np.full(draws, np.inf)
     for start in starts:
-        found = descend(
+        solution = descend(
             problem,
             np.repeat(start[None], draws, axis=0),
             estimand=estimand,
@@ -253,11 +253,11 @@ def bootstrap(
             batch=batch,
         )
         if best_phi is None:
-            best_phi, best_value = found.phi, found.objective.copy()
+            best_phi, best_value = solution.phi, solution.objective.copy()
         else:
-            better = found.objective < best_value
-            best_phi = np.where(better[:, None], found.phi, best_phi)
-            best_value = np.minimum(best_value, found.objective)
+            better = solution.objective < best_value
+            best_phi = np.where(better[:, None], solution.phi, best_phi)
+            best_value = np.minimum(best_value, solution.objective)
     if best_phi is None:
         raise ValueError("a bootstrap needs at least one start")
     fine = np.isfinite(best_value)

@@ -14,7 +14,7 @@ from analysis.fitting.fitting import fit
 from analysis.fitting.result import Fit
 from analysis.laws import get_law
 from analysis.questions.design import suggest
-from analysis.questions.information import basins, slope
+from analysis.questions.information import slope, weighted_optima
 
 LAWS = {
     "autoregressive": {"A": 400.0, "B": 410.0, "E": 1.7, "alpha": 0.34, "beta": 0.28},
@@ -67,7 +67,7 @@ def test_the_error_of_a_crossing_is_that_of_the_difference_over_its_slope(found:
     place = meet(*found.values(), "D", held=held, between=(1e6, 1e13)).value
     spread, slopes = 0.0, []
     for result in found.values():
-        (basin,) = basins(result)
+        (basin,) = weighted_optima(result)
         point = result.law.inputs({"N": 1e8, "D": place})
 
         def loss(natural: np.ndarray, law=result.law, point=point) -> np.ndarray:
@@ -86,8 +86,6 @@ def test_the_plan_names_runs_of_both_arms_and_keeps_its_promise(found: dict[str,
     assert set(plan.runs["objective"]) == set(LAWS) and plan.after < 0.8 * plan.before
     again = suggest_crossing(fits(plan.runs), "D", {"N": 1e8}, 1e22, count=1)
     assert again.before == pytest.approx(plan.after, rel=0.35)
-    text = plan.to_yaml("next")
-    assert "objective: autoregressive" in text and "objective: masked_diffusion" in text
 
 
 def test_compute_optimal_crossings_can_be_asked_for_too(found: dict[str, Fit]) -> None:

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from scipy.optimize import minimize
 
-from analysis.fitting.fitting import beside_joint, fit
+from analysis.fitting.fitting import fit
 from analysis.fitting.likelihood import log_likelihood
 from analysis.fitting.result import Fit
 from analysis.laws import get_law
@@ -311,11 +311,7 @@ def test_t12_an_identified_design_of_the_same_size_is_bounded_and_covers() -> No
 
 
 def test_t13_joint_fit() -> None:
-    table = _runs("datablations_fit182.csv")
-    staged = fit(
-        table, "data_constrained", **MUENNIGHOFF, fix={**BASE, "beta": BASE["alpha"]}, interval="none"
-    )
-    found = beside_joint(table, staged, **MUENNIGHOFF, interval="profile")
+    found = fit(_runs("datablations_fit182.csv"), "data_constrained", **MUENNIGHOFF, interval="profile")
     assert found.objective == pytest.approx(0.0065659, abs=1e-6) and not found.frozen
     for name, value, tolerance in (
         ("E", 1.831, 1e-3),

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from analysis.tables.endpoints import final_losses
 from analysis.tables.tables import TableError, load, read
 
 
@@ -116,3 +117,10 @@ def test_files_that_are_no_tables(tmp_path):
     (tmp_path / "a.xls").write_text("x")
     with pytest.raises(TableError, match=r"\.csv, \.tsv or \.parquet"):
         read(tmp_path / "a.xls")
+
+
+def test_whether_a_run_is_annealed_is_read_from_its_column_and_never_from_a_name():
+    runs, curves = small()
+    assert "annealed" not in final_losses(runs.assign(schedule=["inverse_sqrt", "constant_x"]), curves)
+    told = final_losses(runs.assign(schedule="inverse_sqrt", annealed=[False, True]), curves)
+    assert told["annealed"].tolist() == [False, True]

@@ -19,7 +19,7 @@ from analysis.tables.frame import FitError, Table, prepare, read_table
 
 
 @dataclass(frozen=True)
-class Front:
+class Envelope:
     """The lower envelope of loss over compute. ``points``: rows on it (C, N, D, loss, bracketed).
     ``exponents``: a and b from the bracketed points, with t intervals, or None. ``warnings`` say which points
     were refused as optima."""
@@ -41,9 +41,9 @@ def pareto(compute: np.ndarray, loss: np.ndarray) -> np.ndarray:
     return np.array(keep, dtype=int)
 
 
-def front(
+def envelope(
     table: Table, *, columns: Mapping[str, str] | None = None, per_decade: int = 4, level: float = 0.95
-) -> Front:
+) -> Envelope:
     """The envelope: the lowest loss at each budget, and the size that reached it.
 
     Budgets are bins of ``1/per_decade`` decades, so that many runs compete in each. Only annealed end points
@@ -77,9 +77,9 @@ def front(
     used = points[points["bracketed"]]
     if len(used) < 3:
         warnings.append(f"{len(used)} bracketed points; a growth law needs 3")
-        return Front(points, None, None, warnings)
+        return Envelope(points, None, None, warnings)
     exponents, coefficient = growth(used, level)
-    return Front(points, exponents, coefficient, warnings)
+    return Envelope(points, exponents, coefficient, warnings)
 
 
 @dataclass(frozen=True)
@@ -132,14 +132,14 @@ def approaches(
         }
 
     try:
-        found = front(table, columns=columns)
-        a = found.exponents["a"].value if found.exponents else None
+        lowest = envelope(table, columns=columns)
+        a = lowest.exponents["a"].value if lowest.exponents else None
         size = (
-            math.exp(found.coefficient) * compute**a
-            if found.coefficient is not None and a is not None
+            math.exp(lowest.coefficient) * compute**a
+            if lowest.coefficient is not None and a is not None
             else None
         )
-        take("1 envelope", found.exponents, size, "; ".join(found.warnings))
+        take("1 envelope", lowest.exponents, size, "; ".join(lowest.warnings))
     except FitError as error:
         take("1 envelope", None, None, str(error))
     for method in ("parabola", "cubic", "law"):
@@ -158,9 +158,7 @@ def approaches(
     try:
         result = fit(table, law, columns=columns, **options)
         best = optimal(result, compute)
-        exponents = (
-            allocation_exponents(result) if law in ("chinchilla", "chinchilla_tied", "coupled") else None
-        )
+        exponents = allocation_exponents(result) if result.law.separable else None
         take(f"3 {law}", exponents, best.N.value, "; ".join(result.warnings))
     except (ValueError, RuntimeError) as error:
         take(f"3 {law}", None, None, str(error))

@@ -11,7 +11,7 @@ import pandas as pd
 from scipy.stats import f as f_distribution
 
 from analysis.fitting.result import Fit
-from analysis.fitting.solver.descent import Batch, Pull, descend
+from analysis.fitting.solver.descent import DescentBatch, Pull, descend
 from analysis.fitting.uncertainty.intervals import Target, parameter_targets
 from analysis.fitting.uncertainty.profiles import profile, with_slopes
 from analysis.fitting.uncertainty.resampling import covariance, dispersion
@@ -37,12 +37,12 @@ def profile_curves(
 ) -> dict[str, ProfileCurve]:
     """Profile curves of free parameters, over their interval and a third beyond; open sides: ten-fold."""
     problem, phi = problem_of(result)
-    wanted = list(problem.free_names) if names is None else list(names)
-    absent = [n for n in wanted if n not in problem.free_names]
+    requested = list(problem.free_names) if names is None else list(names)
+    absent = [n for n in requested if n not in problem.free_names]
     if absent:
         raise ValueError(f"no free parameter {', '.join(absent)}; free are {', '.join(problem.free_names)}")
     targets = dict(zip(problem.free_names, parameter_targets(problem), strict=True))
-    chosen = [targets[n] for n in wanted]
+    chosen = [targets[n] for n in requested]
     kappa, df = dispersion(problem, phi), max(len(problem.y) - len(phi), 1)
     evaluate = with_slopes(problem, [t.quantity for t in chosen])
     centre, slopes = (part[0] for part in evaluate(phi[None]))
@@ -53,16 +53,16 @@ def profile_curves(
     base = float(problem.objective(phi[None], estimand=estimand)[0])
     threshold = float(f_distribution.ppf(level, 1, df))
     out = {}
-    for k, (name, target) in enumerate(zip(wanted, chosen, strict=True)):
+    for k, (name, target) in enumerate(zip(requested, chosen, strict=True)):
         grid = _grid(float(centre[k]), ends.low[k], ends.high[k], points)
         strength = np.full(points, 1e4 * kappa / max(np.ptp(grid) / 6, 1e-12) ** 2)
         pull = Pull(evaluate, np.full(points, k), grid, strength)
-        batch = Batch(np.repeat(problem.weights[None], points, axis=0), pull=pull)
-        found = descend(
+        batch = DescentBatch(np.repeat(problem.weights[None], points, axis=0), pull=pull)
+        solution = descend(
             problem, np.repeat(phi[None], points, axis=0), estimand=estimand, tolerance=1e-10, batch=batch
         )
-        rise = 2 * (problem.objective(found.phi, estimand=estimand) - base) / kappa
-        value = [_back(target, v) for v in pull.at(found.phi)[0]]
+        rise = 2 * (problem.objective(solution.phi, estimand=estimand) - base) / kappa
+        value = [_back(target, v) for v in pull.at(solution.phi)[0]]
         frame = pd.DataFrame({"value": value, "rise": np.maximum(rise, 0.0)}).sort_values(
             "value", ignore_index=True
         )
