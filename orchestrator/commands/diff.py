@@ -30,22 +30,22 @@ def command(a: str, b: str, folder: str | None, as_json: bool) -> None:
     store = Store.at(folder)
     if is_sweep(store, a) != is_sweep(store, b):
         raise Wrong(f"{a!r} and {b!r}: give two runs, or two sweeps")
-    found = _sweeps(store, a, b) if is_sweep(store, a) else _runs(store, a, b)
+    difference = _sweeps(store, a, b) if is_sweep(store, a) else _runs(store, a, b)
     if as_json:
-        emit(found)
+        emit(difference)
         return
-    if found["differences"]:
-        rows = [[d["field"], _text(d["a"]), _text(d["b"])] for d in found["differences"]]
+    if difference["differences"]:
+        rows = [[d["field"], _text(d["a"]), _text(d["b"])] for d in difference["differences"]]
         click.echo(table(["field", a, b], rows))
     else:
         click.echo("no difference in configuration")
-    if "only_a" in found:
+    if "only_a" in difference:
         click.echo(
-            f"{found['shared']} runs shared, {len(found['only_a'])} only in {a}, "
-            f"{len(found['only_b'])} only in {b}"
+            f"{difference['shared']} runs shared, {len(difference['only_a'])} only in {a}, "
+            f"{len(difference['only_b'])} only in {b}"
         )
     else:
-        click.echo("the same run" if found["same_run"] else "two runs")
+        click.echo("the same run" if difference["same_run"] else "two runs")
 
 
 def _runs(store: Store, a: str, b: str) -> dict[str, Any]:

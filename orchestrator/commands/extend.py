@@ -72,10 +72,10 @@ def command(
         draft.write_text(text)
         longer = spec.with_extensions(draft)
     before = {row.key for row in plan([spec], store).rows}
-    made = plan([longer], store)
-    changed = [row for row in made.rows if row.key not in before]
+    planned = plan([longer], store)
+    changed = [row for row in planned.rows if row.key not in before]
     if as_json:
-        emit({**made.json(), "extended": [row.key for row in changed]})
+        emit({**planned.json(), "extended": [row.key for row in changed]})
     if not changed:
         none = (
             f"no {definition.replace('_', ' ')} crossover is censored"
@@ -85,9 +85,9 @@ def command(
         say(f"nothing to extend: {none}")
         ctx.exit(0)
     if not as_json:
-        click.echo(rows(made, {row.key for row in changed}))
+        click.echo(rows(planned, {row.key for row in changed}))
     if dry_run or as_json:
-        say(totals(made))
+        say(totals(planned))
         ctx.exit(0)
     write_file(file, text)
     ctx.exit(execute(store, specs_of(store, [sweep]), **options))
@@ -99,14 +99,14 @@ def _censored(store: Store, spec: SweepSpec, definition: str) -> list[dict[str, 
     from orchestrator.planning.plans import plan
     from orchestrator.study.stages import crossovers, end_points
 
-    made = plan([spec], store)
+    planned = plan([spec], store)
     try:
-        found = crossovers(store, spec, made)
+        located = crossovers(store, spec, planned)
     except TableError as error:
         raise Wrong(f"sweep {spec.name}: nothing can be told censored yet: {error}") from error
-    axes = {point.key: point.written for point in end_points(made, spec.name)}
+    axes = {point.key: point.written for point in end_points(planned, spec.name)}
     matches: list[dict[str, Any]] = []
-    for cell in found.cells:
+    for cell in located.cells:
         if any(o.censored == "right" for o in cell.outcomes[definition]):  # type: ignore[index]
             for row in cell.pair.rows:
                 drop = () if spec.analysis.pair_over else ("objective",)

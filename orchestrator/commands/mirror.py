@@ -16,7 +16,7 @@ from trainers.components.files import read_json
 @guarded
 def command(rebuild: bool, folder: str | None) -> None:
     """Bring MLflow up to what the run folders hold: after it was away, was lost, or a store was copied."""
-    from orchestrator.planning.standing import standing
+    from orchestrator.planning.standing import standing_of
     from orchestrator.store.leases import Session
     from orchestrator.tracking.experiment import Tracker, markers
     from orchestrator.tracking.mirror import MirroredRun, mirror_run
@@ -35,7 +35,7 @@ def command(rebuild: bool, folder: str | None) -> None:
     for key in store.run_keys():
         commit = RunFolder(store.run(key)).last_commit()
         leased = observer.holder(f"run-{key}") is not None
-        state = standing(None, commit, leased=leased, failure=store.failure(key))
+        state = standing_of(None, commit, leased=leased, failure=store.failure(key))
         written += mirror_run(store, lambda: tracker, key, MirroredRun(members.get(key, set()), state))
     for name in store.sweep_names():
         tracker.summarise(name, store.sweep(name), {}, {})

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from orchestrator.planning.plans import Plan
 
 
-HELD = (("core", "core"), ("gpu", "GPU"))
+UNITS = (("core", "core"), ("gpu", "GPU"))
 
 
 @click.command("plan")
@@ -48,18 +48,18 @@ def command(
     from orchestrator.planning.plans import plan
 
     store = Store.at(folder)
-    made = plan(specs_of(store, sweeps, settings, only), store)
+    planned = plan(specs_of(store, sweeps, settings, only), store)
     if as_json:
-        emit(made.json())
+        emit(planned.json())
     else:
-        click.echo(rows(made))
-        click.echo(totals(made))
-    for warning in made.warnings:
+        click.echo(rows(planned))
+        click.echo(totals(planned))
+    for warning in planned.warnings:
         say(f"warning: {warning}")
     say(f"store: {store.root}")
 
 
-def rows(made: Plan, keys: Container[str] | None = None) -> str:
+def rows(planned: Plan, keys: Container[str] | None = None) -> str:
     """The plan's end points as a text table, or those with these keys."""
     headers = [
         "key",
@@ -70,7 +70,7 @@ def rows(made: Plan, keys: Container[str] | None = None) -> str:
         "D",
         "epochs",
         "FLOPs",
-        "paid",
+        "trained",
         "time",
         "memory",
         "disk",
@@ -86,26 +86,27 @@ def rows(made: Plan, keys: Container[str] | None = None) -> str:
             human(row.D),
             human(row.epochs) if row.epochs is not None else "?",
             human(row.flops),
-            f"{row.paid:.0%}" if row.paid else "",
+            f"{row.trained:.0%}" if row.trained else "",
             duration(row.seconds) if row.seconds else "",
             size(row.memory_bytes),
             size(row.disk_bytes),
             row.state,
         ]
-        for row in made.rows
+        for row in planned.rows
         if keys is None or row.key in keys
     ]
     return table(headers, body, right=range(2, 12))
 
 
-def totals(made: Plan) -> str:
+def totals(planned: Plan) -> str:
     """One line about the whole."""
-    t = made.totals
+    t = planned.totals
     states = ", ".join(f"{n} {state}" for state, n in t["states"].items())
-    parts = [f"{human(t[f'flops_{what}'])} {what}" for what in ("saved", "paid") if t[f"flops_{what}"] > 0]
+    words = (("flops_saved", "shared"), ("flops_trained", "trained already"))
+    parts = [f"{human(t[key])} {word}" for key, word in words if t[key] > 0]
     flops = f"{human(t['flops'])} FLOPs (matmul{''.join(f', {part}' for part in parts)})"
-    held = [f"{duration(t[f'{one}_seconds'])} of one {name}" for one, name in HELD if t[f"{one}_seconds"]]
-    left = f"about {' and '.join(held)} to go" if held else "nothing to go"
+    times = [f"{duration(t[f'{one}_seconds'])} of one {name}" for one, name in UNITS if t[f"{one}_seconds"]]
+    left = f"about {' and '.join(times)} to go" if times else "nothing to go"
     return (
         f"{number(t['end_points'], 'end point')} of {number(t['runs'], 'run')} ({states}); "
         f"{left}, {human(t['D'])} tokens, {flops}, "

@@ -74,11 +74,11 @@ def execute(
     from orchestrator.execution.live import view
     from orchestrator.study.stages import carry_out
 
-    def announce(made: Any) -> None:
-        for warning in made.warnings:
+    def announce(planned: Any) -> None:
+        for warning in planned.warnings:
             say(f"warning: {warning}")
         if not quiet:
-            say(f"{totals(made)}\nstore: {store.root}")
+            say(f"{totals(planned)}\nstore: {store.root}")
 
     if local and address:
         raise click.UsageError("--local and --address exclude each other")

@@ -48,21 +48,21 @@ def records(store: Store, names: tuple[str, ...]) -> list[dict[str, Any]]:
     """One record a run of these sweeps: position, state and, where it failed, why."""
     from orchestrator.execution import tasks
     from orchestrator.planning.plans import plan
-    from orchestrator.planning.standing import Standing, standing
+    from orchestrator.planning.standing import Standing, standing_of
     from orchestrator.planning.titles import title
     from orchestrator.store.leases import Session
     from trainers.state.folder import RunFolder
 
-    made = plan(specs_of(store, names), store)
-    blocked = {row.run for row in made.rows if row.state is Standing.BLOCKED}
+    planned = plan(specs_of(store, names), store)
+    blocked = {row.run for row in planned.rows if row.state is Standing.BLOCKED}
     observer = Session(store.leases)
     out = []
-    for key, run in tasks.runs_of(made).items():
+    for key, run in tasks.runs_of(planned).items():
         folder = RunFolder(store.run(key))
         commit, failure = folder.last_commit(), store.failure(key)
         step, steps = (commit.step if commit is not None else 0), run.config.steps
         live = _live(store, key) if observer.holder(f"run-{key}") is not None else None
-        state = standing(steps, commit, leased=live is not None, failure=failure, blocked=key in blocked)
+        state = standing_of(steps, commit, leased=live is not None, failure=failure, blocked=key in blocked)
         reason = None
         if failure and state in (Standing.FAILED, Standing.BLOCKED):
             reason = f"{failure['failure']}: {failure['message'].splitlines()[0]}"

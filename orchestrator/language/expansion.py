@@ -57,7 +57,7 @@ class EndPoint:
     warnings: tuple[str, ...] = field(default=(), compare=False)
     lacking: tuple[Issue, ...] = field(default=(), compare=False)
     """Packages that are to be installed before it can be trained."""
-    asked: int | None = None
+    requested: int | None = None
     """The steps that the sweep asks for, where its stop rule ended the run before."""
 
     @cached_property
@@ -82,7 +82,7 @@ def expand(spec: SweepSpec) -> list[EndPoint]:
     Raises SpecError with all errors of all cells.
     """
     issues: list[Issue] = []
-    found: list[EndPoint] = []
+    points: list[EndPoint] = []
     varied = {name: options(spec, name) for name in spec.axis_names}
     pinned = spec.base.find("data.subset_seed") is not None
     seeds = _replicates(spec, issues)
@@ -110,13 +110,13 @@ def expand(spec: SweepSpec) -> list[EndPoint]:
         for seed in seeds:
             if all(_seed_matches(condition, seed) for condition in spec.only):
                 run = _replicate(config, seed, pinned)
-                found.append(EndPoint(spec.name, run, axes, values, seed, pinned, warnings, lacks))
-    if not found and not issues:
+                points.append(EndPoint(spec.name, run, axes, values, seed, pinned, warnings, lacks))
+    if not points and not issues:
         issues.append(_nothing_left(spec))
     if issues:
         raise SpecError(list(dict.fromkeys(issues)))
-    found[0] = replace(found[0], warnings=(*found[0].warnings, *_idle(spec, met)))
-    return [_limited(point, spec.limits.get(point.run)) for point in _without_horizons(found)]
+    points[0] = replace(points[0], warnings=(*points[0].warnings, *_idle(spec, met)))
+    return [_limited(point, spec.limits.get(point.run)) for point in _without_horizons(points)]
 
 
 def _replicates(spec: SweepSpec, issues: list[Issue]) -> tuple[int, ...]:
@@ -150,21 +150,21 @@ def _limited(point: EndPoint, limit: int | None) -> EndPoint:
     steps = point.config.steps
     if limit is None or limit >= steps:
         return point
-    return replace(point, config=point.config.model_copy(update={"steps": limit}), asked=steps)
+    return replace(point, config=point.config.model_copy(update={"steps": limit}), requested=steps)
 
 
-def _without_horizons(found: list[EndPoint]) -> list[EndPoint]:
+def _without_horizons(points: list[EndPoint]) -> list[EndPoint]:
     """A horizon that follows another axis (zipped with it) is no axis of a cell, where runs do not depend on
     their end."""
-    if any(point.config.schedule.depends_on_end for point in found):
-        return found
+    if any(point.config.schedule.depends_on_end for point in points):
+        return points
     bare = [
         replace(
             point, axes={k: v for k, v in point.axes.items() if k != "steps" and not k.startswith("budget.")}
         )
-        for point in found
+        for point in points
     ]
-    return bare if len({(point.cell, point.seed) for point in bare}) == len(found) else found
+    return bare if len({(point.cell, point.seed) for point in bare}) == len(points) else points
 
 
 def _has_content(config: RunConfig, run: Node, issues: list[Issue]) -> bool:
@@ -190,41 +190,43 @@ def _replicate(config: RunConfig, seed: int, pinned: bool) -> RunConfig:
 
 
 def _warnings(config: RunConfig) -> tuple[str, ...]:
-    found = []
+    warnings = []
     if not extensible(config):
-        found.append(
+        warnings.append(
             f"a {config.schedule.name} run cannot be extended, and the place of its crossover depends on its "
             "horizon (measured for cosine: +18 %)"
         )
     short = shortage(config.data)
     if short is not None:
-        found.append(f"data.{short.field}: {short.message}")
+        warnings.append(f"data.{short.field}: {short.message}")
     warmup = getattr(config.schedule, "warmup", 0)
     if warmup >= config.steps:
-        found.append(f"runs of {config.steps} steps end within their warm-up of {warmup}")
+        warnings.append(f"runs of {config.steps} steps end within their warm-up of {warmup}")
     if "steps" not in config.model_fields_set:
-        found.append(f"no budget is given: runs end at {config.steps} steps; write `budget: {{tokens: 1M}}`")
-    return tuple(found)
+        warnings.append(
+            f"no budget is given: runs end at {config.steps} steps; write `budget: {{tokens: 1M}}`"
+        )
+    return tuple(warnings)
 
 
 def _seed_matches(condition: Node, seed: int) -> bool:
-    wanted = condition.get("seed")
-    return wanted is None or seed in (wanted.plain if isinstance(wanted.plain, list) else [wanted.plain])
+    seeds = condition.get("seed")
+    return seeds is None or seed in (seeds.plain if isinstance(seeds.plain, list) else [seeds.plain])
 
 
 def _nothing_left(spec: SweepSpec) -> Issue:
     """Why a sweep has no cell: a condition of --only that nothing meets, or exclusions."""
     everything = list(cells(spec))
     for condition in spec.only:
-        for name, wanted in condition.items():
+        for name, allowed in condition.items():
             if name == "seed":
                 if not any(_seed_matches(condition, seed) for seed in spec.seeds):
-                    why = unknown("value", str(wanted.plain), [str(seed) for seed in spec.seeds])
+                    why = unknown("value", str(allowed.plain), [str(seed) for seed in spec.seeds])
                     return Issue(condition.file, 0, name, why)
                 continue
-            if not any(value_matches(name, wanted, cell) for cell in everything):
+            if not any(value_matches(name, allowed, cell) for cell in everything):
                 values = sorted({text(label(name, written(cell, name).plain)) for cell in everything})
-                near = unknown("value", ",".join(map(text, wanted.plain)), values)
+                near = unknown("value", ",".join(map(text, allowed.plain)), values)
                 return Issue(condition.file, 0, name, near)
     return spec.source.issue("no cell is left: `exclude`, or --only, leaves all of them out")
 
@@ -295,16 +297,16 @@ def _without_sugar(run: Node) -> tuple[Node, _Sugar]:
     def take(*path: str, only_rules: bool = False) -> Node | None:
         nonlocal run
         parent = run if len(path) == 1 else run.get(path[0])
-        found = parent.get(path[-1]) if parent is not None else None
+        child = parent.get(path[-1]) if parent is not None else None
         if (
-            found is None
+            child is None
             or parent is None
-            or (only_rules and not (isinstance(found.value, dict) and "rule" in found.value))
+            or (only_rules and not (isinstance(child.value, dict) and "rule" in child.value))
         ):
             return None
         rest = replace(parent, value={k: v for k, v in parent.value.items() if k != path[-1]})
         run = rest if len(path) == 1 else run.put(path[0], rest)
-        return found
+        return child
 
     taken = _Sugar(
         take("model", "size"),

@@ -47,22 +47,22 @@ class Extent:
         text = str(written).strip()
         try:
             if isinstance(written, str) and re.fullmatch(r"[0-9.]+\s?x", text):
-                found = cls(factor=float(number(text[:-1].strip())))
+                extent = cls(factor=float(number(text[:-1].strip())))
             else:
-                found = cls(tokens=count(written))
+                extent = cls(tokens=count(written))
         except ValueError:
             raise ValueError(f"write {FORMS}") from None
-        if (found.factor or found.tokens or 0) <= 0:
+        if (extent.factor or extent.tokens or 0) <= 0:
             raise ValueError(f"must be positive: {FORMS}")
-        return found
+        return extent
 
     def steps(self, config: RunConfig) -> int:
         """Where a run of this config ends, never before its own end."""
         if self.factor is not None:
-            wanted = significant(self.factor * config.steps)
+            end = significant(self.factor * config.steps)
         else:
-            wanted = significant((self.tokens or 0) / config.tokens_per_step)
-        return max(config.steps, round(wanted))
+            end = significant((self.tokens or 0) / config.tokens_per_step)
+        return max(config.steps, round(end))
 
 
 def extensible(config: RunConfig) -> bool:
@@ -93,6 +93,6 @@ def extended(
 
 def written(entries: Iterable[dict[str, Any]], before: Path) -> str:
     """Content of ``extend.yaml`` with these entries (``{"match": ..., "to": ...}``) after those it has."""
-    held = (yaml.safe_load(before.read_text()) or {}).get("extend", []) if before.exists() else []
-    held += [entry for entry in entries if entry not in held]
-    return HEAD + yaml.safe_dump({"extend": held}, sort_keys=False, allow_unicode=True)
+    kept = (yaml.safe_load(before.read_text()) or {}).get("extend", []) if before.exists() else []
+    kept += [entry for entry in entries if entry not in kept]
+    return HEAD + yaml.safe_dump({"extend": kept}, sort_keys=False, allow_unicode=True)

@@ -75,26 +75,26 @@ def _default(cell: Cell, name: str) -> Any:
     """The default of a field as it would be written; None for an option that the cell's component, being of
     another kind, does not have."""
     owner, _, option = name.rpartition(".")
-    info = fields.field(owner)
-    registry = registry_of(info) if info is not None else None
+    owned = fields.field(owner)
+    registry = registry_of(owned) if owned is not None else None
     if registry is None or option == "name":
         return fields.default(name)
     component = cell.run.at(owner.split("."))
     named = component.get("name") or component
     kind = named.value if named.value in registry.names() else fields.default(owner)
-    found = registry[kind].model_fields.get(option)
-    return None if found is None or found.is_required() else found.get_default(call_default_factory=True)
+    info = registry[kind].model_fields.get(option)
+    return None if info is None or info.is_required() else info.get_default(call_default_factory=True)
 
 
 def matches(condition: Node, cell: Cell, skip: str = "") -> bool:
     """Whether a cell has every value that a condition names; a list means any of its values."""
-    return all(name == skip or value_matches(name, wanted, cell) for name, wanted in condition.items())
+    return all(name == skip or value_matches(name, allowed, cell) for name, allowed in condition.items())
 
 
-def value_matches(name: str, wanted: Node, cell: Cell) -> bool:
+def value_matches(name: str, allowed: Node, cell: Cell) -> bool:
     """Whether a cell has this value, or one of these, on a field; a component also by its bare name."""
     value = written(cell, name).plain
-    options = wanted.plain if isinstance(wanted.plain, list) else [wanted.plain]
+    options = allowed.plain if isinstance(allowed.plain, list) else [allowed.plain]
     own = label(name, value)
     bare = value.get("name") if isinstance(value, Mapping) else None
     return any(label(name, option) == own or (bare is not None and option == bare) for option in options)

@@ -100,11 +100,11 @@ def _values() -> dict[str, Schema]:
     sugar."""
     run = RunConfig.model_json_schema()
     definitions = run.pop("$defs", {})
-    found: dict[str, Schema] = {}
+    schemas: dict[str, Schema] = {}
 
     def add(prefix: str, properties: Schema) -> None:
         for name, part in properties.items():
-            found[prefix + name] = _humane(_resolve(part, definitions))
+            schemas[prefix + name] = _humane(_resolve(part, definitions))
 
     add("", run["properties"])
     for name, info in RunConfig.model_fields.items():
@@ -114,9 +114,9 @@ def _values() -> dict[str, Schema]:
             definitions |= inner.pop("$defs", {})
             add(f"{name}.", inner.get("properties", {}))
     for dotted in fields.table():
-        found.setdefault(dotted, {})
+        schemas.setdefault(dotted, {})
     number = {"anyOf": [NUMBER, {"$ref": "#/$defs/rule"}]}
-    found |= {
+    schemas |= {
         "model.size": {"enum": sorted(SIZES), "description": "A named size."},
         "model.architecture": {
             "enum": sorted(ARCHITECTURES),
@@ -129,12 +129,12 @@ def _values() -> dict[str, Schema]:
         "batch_size": {**number, "description": "Global batch, sequences, or a rule."},
     }
     for parent in ("model", "optimizer", "data", "budget"):
-        inside = [key for key in found if key.startswith(f"{parent}.") and key.count(".") == 1]
+        inside = [key for key in schemas if key.startswith(f"{parent}.") and key.count(".") == 1]
         nested = _by_name({key.partition(".")[2]: _of_run(key) for key in inside})
-        found[parent] = (
+        schemas[parent] = (
             {"anyOf": [{"type": "string"}, nested]} if parent in ("model", "optimizer") else nested
         )
-    return found
+    return schemas
 
 
 def _of_run(dotted: str) -> Schema:

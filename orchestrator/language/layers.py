@@ -57,11 +57,11 @@ def overlap(lower: Node, upper: Node, path: KeyPath = ()) -> Node | None:
         rivals = [key, *(k for k in ONE_OF.get(path, ()) if key in ONE_OF[path])]
         for rival in rivals:
             if rival in lower.value:
-                found = (
+                below = (
                     lower.value[rival] if rival != key else overlap(lower.value[rival], child, (*path, key))
                 )
-                if found is not None:
-                    return found
+                if below is not None:
+                    return below
     return None
 
 

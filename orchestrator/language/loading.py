@@ -35,17 +35,17 @@ def load(paths: Sequence[str | Path], set: Sequence[str] = (), only: Sequence[st
     issues: list[Issue] = []
     for path in paths:
         try:
-            spec, found, traps = _one(Path(path), set, only)
+            spec, wrong, traps = _one(Path(path), set, only)
         except SpecError as error:
             issues += error.issues
             continue
-        if found:
+        if wrong:
             try:
                 expand(spec)
             except SpecError as error:
-                found += error.issues
+                wrong += error.issues
             said = {(trap.file, trap.key) for trap in traps}
-            issues += traps + [issue for issue in found if (issue.file, issue.key) not in said]
+            issues += traps + [issue for issue in wrong if (issue.file, issue.key) not in said]
         specs.append(spec)
     names = [spec.name for spec in specs]
     for spec in specs:
@@ -109,7 +109,7 @@ def _one(
 
 def _when(nodes: Sequence[Node], issues: list[Issue]) -> list[tuple[Node, Node, dict[str, list[Node]]]]:
     """The entries of ``when``: condition, what it sets, its axes; less those whose condition is wrong."""
-    found = []
+    conditional = []
     for node in nodes:
         place = Node({}, node.file, node.line, node.path)
         match, over = node.get("match") or place, node.get("set") or place
@@ -120,18 +120,18 @@ def _when(nodes: Sequence[Node], issues: list[Issue]) -> list[tuple[Node, Node, 
                 checks.is_seed(name, own, issues)
         axes = checks.axes(node.get("axes"), issues)
         if node.get("match") is not None and len(known.value) == len(match.value):
-            found.append((known, over, axes))
-    return found
+            conditional.append((known, over, axes))
+    return conditional
 
 
 def _seeds(node: Node | None, issues: list[Issue]) -> tuple[int, ...]:
     """The replicates: as listed, or as many."""
     if node is None:
         return (0,)
-    found = tuple(map(count, node.plain)) if isinstance(node.value, list) else tuple(range(count(node.value)))
-    if len({*found}) < len(found):
+    seeds = tuple(map(count, node.plain)) if isinstance(node.value, list) else tuple(range(count(node.value)))
+    if len({*seeds}) < len(seeds):
         issues.append(node.issue("a seed is listed twice"))
-    return found
+    return seeds
 
 
 def _only(text: str, issues: list[Issue]) -> Node | None:

@@ -28,9 +28,9 @@ def extended(path: Path, above: tuple[Path, ...], issues: list[Issue]) -> Node:
         if not file.is_file():
             issues.append(parent.issue("no such file"))
             continue
-        found = extended(file, (*above, path), issues)
-        found = replace(found, value={k: v for k, v in found.value.items() if k not in ("name", "extends")})
-        lower = found if lower is None else overlay(lower, found, issues)
+        layer = extended(file, (*above, path), issues)
+        layer = replace(layer, value={k: v for k, v in layer.value.items() if k not in ("name", "extends")})
+        lower = layer if lower is None else overlay(lower, layer, issues)
     return node if lower is None else overlay(lower, node, issues)
 
 

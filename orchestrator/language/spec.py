@@ -58,23 +58,23 @@ class SweepSpec:
             return self
         issues: list[Issue] = []
         node = structured(read(file), issues)
-        held = self.source.get("extend") or Node([], self.source.file, self.source.line, ("extend",))
-        own = [item.plain for item in held.value]
+        entries = self.source.get("extend") or Node([], self.source.file, self.source.line, ("extend",))
+        own = [item.plain for item in entries.value]
         added = [item for item in (node.get("extend") or Node([])).value if item.plain not in own]
         extensions = read_extensions(added, issues)
         if issues:
             raise SpecError(issues)
-        source = self.source.put("extend", replace(held, value=[*held.value, *added]))
+        source = self.source.put("extend", replace(entries, value=[*entries.value, *added]))
         return replace(self, extend=(*self.extend, *extensions), source=source)
 
 
 def read_extensions(nodes: Sequence[Node], issues: list[Issue]) -> tuple[Extension, ...]:
     """The entries of ``extend`` whose conditions name fields that there are."""
-    found = []
+    extensions = []
     for node in nodes:
         written = node.get("match") or Node({}, node.file, node.line, node.path)
         match = checks.condition(written, issues)
         to = node.get("to")
         if to is not None and len(match.value) == len(written.value):
-            found.append(Extension(match, to))
-    return tuple(found)
+            extensions.append(Extension(match, to))
+    return tuple(extensions)

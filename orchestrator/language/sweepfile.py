@@ -155,14 +155,14 @@ _WHOLE = {"seeds": 1, "extends": 1, "analysis": 2, "exclude": 2, "zip": 2}
 def _place(source: Node, path: KeyPath) -> KeyPath | None:
     """Where the value stands that an error is about. pydantic's path also has the arm of a union that it
     tried; None where another arm was meant."""
-    found: KeyPath = ()
+    place: KeyPath = ()
     for part in path:
-        node = source.at(found)
-        if source.at((*found, part)) is not node:
-            found = (*found, part)
+        node = source.at(place)
+        if source.at((*place, part)) is not node:
+            place = (*place, part)
         elif isinstance(node.value, list) != str(part).startswith("list["):
             return None
-    return found
+    return place
 
 
 def _without(node: Node, wrong: set[KeyPath], path: KeyPath = ()) -> Node:

@@ -21,7 +21,7 @@ from orchestrator.language.derived.budgets import unique_tokens
 from orchestrator.language.expansion import EndPoint, Labels, expand
 from orchestrator.language.spec import SweepSpec
 from orchestrator.planning.estimate import Estimator, Sample, disk_bytes, on_card, sample
-from orchestrator.planning.standing import Standing, standing, with_evaluations
+from orchestrator.planning.standing import Standing, planned_standing, standing_of
 from orchestrator.planning.trainings import Training, blocked_by, collect, read
 from trainers.components.component import digest
 from trainers.components.source import Issue, SpecError
@@ -48,7 +48,7 @@ class PlanRow:
     seed: int
     objective: str
     steps: int
-    asked: int | None
+    requested: int | None
     """Steps that the sweep asks for, where its stop rule ended the run before."""
     N: int
     N_embedding: int
@@ -58,7 +58,7 @@ class PlanRow:
     flops: float
     flops_6nd: float
     flops_to_go: float
-    paid: float
+    trained: float
     """Share of its steps that is on disk, those of its trunk among them."""
     seconds: float
     memory_bytes: int
@@ -128,7 +128,7 @@ class Plan:
         ``core_seconds`` and ``gpu_seconds`` what they hold for so long.
 
         ``flops`` is what the end points would take one by one; ``flops_saved`` of it is shared (trunks, runs
-        of several end points), ``flops_paid`` on disk, ``flops_to_go`` left, as are ``seconds``.
+        of several end points), ``flops_trained`` on disk, ``flops_to_go`` left, as are ``seconds``.
         """
         states: dict[str, int] = defaultdict(int)
         for row in self.rows:
@@ -143,7 +143,7 @@ class Plan:
             "D": sum(row.D for row in self.rows),
             "flops": flops,
             "flops_saved": max(0.0, flops - self.flops_distinct),
-            "flops_paid": max(0.0, self.flops_distinct - to_go),
+            "flops_trained": max(0.0, self.flops_distinct - to_go),
             "flops_to_go": to_go,
             "seconds": sum(task.seconds for task in self.tasks),
             "core_seconds": sum(task.seconds * task.cores for task in self.tasks),
@@ -215,7 +215,7 @@ class _Costs:
         self.unscored = {*run.missing, *run.gone}
 
     def take(self, steps: int) -> tuple[float, float, int]:
-        """Seconds, FLOPs and bytes that reaching ``steps``, all scored, adds to what was asked before."""
+        """Seconds, FLOPs and bytes that reaching ``steps``, all scored, adds to what earlier rows reach."""
         seconds = segment_seconds(self.run, self.estimator, self.reached, steps)
         scoring = {step for step in self.unscored if step <= steps}
         seconds += sum(rescore_seconds(self.run, self.estimator, step) for step in scoring)
@@ -256,7 +256,7 @@ def _row(
     tokens = config.steps * config.tokens_per_step
     unique = unique_tokens(config)
     seconds, flops, disk, start = 0.0, 0.0, 0, _start(run)
-    trained = standing(config.steps, run.commit, blocked=point.run in blocked)
+    progress = standing_of(config.steps, run.commit, blocked=point.run in blocked)
     done = max(run.done, min(start, runs[run.trunk].done)) if run.trunk is not None else run.done
     if run.trunk is not None and run.done < start:
         seconds, flops, disk = costs[run.trunk].take(start)
@@ -272,7 +272,7 @@ def _row(
         seed=point.seed,
         objective=config.objective.name,
         steps=config.steps,
-        asked=point.asked,
+        requested=point.requested,
         N=counted.total,
         N_embedding=counted.embedding,
         D=tokens,
@@ -281,11 +281,11 @@ def _row(
         flops=tokens * matmul_flops(config),
         flops_6nd=six_nd(config, tokens),
         flops_to_go=0.0 if point.run in blocked else flops + own_flops,
-        paid=min(1.0, done / config.steps),
+        trained=min(1.0, done / config.steps),
         seconds=0.0 if point.run in blocked else seconds + own_seconds,
         memory_bytes=estimator.memory_bytes(config),
         disk_bytes=disk + own_disk,
-        state=with_evaluations(trained, config.steps, run.missing, run.gone),
+        state=planned_standing(progress, config.steps, run.missing, run.gone),
     )
 
 
@@ -366,7 +366,7 @@ def _samples(root: Path | None, runs: dict[str, Training]) -> list[Sample]:
         return []
     own = [root / "runs" / key for key, run in runs.items() if run.commit is not None]
     others = sorted((p for p in (root / "runs").iterdir() if p not in set(own)), key=lambda p: p.name)
-    found = []
+    samples = []
     for path in [*own, *others][:CALIBRATION_RUNS]:
         try:
             folder = RunFolder(path)
@@ -374,5 +374,5 @@ def _samples(root: Path | None, runs: dict[str, Training]) -> list[Sample]:
         except (OSError, ValueError):
             continue
         if speed is not None:
-            found.append(speed)
-    return found
+            samples.append(speed)
+    return samples

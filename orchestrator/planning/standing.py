@@ -36,7 +36,7 @@ class Standing(StrEnum):
     """In a plan: an evaluation that the sweep reads needs weights that were not kept."""
 
 
-def standing(
+def standing_of(
     end: int | None,
     commit: Commit | None,
     *,
@@ -66,7 +66,7 @@ def standing(
     return Standing.PARTIAL if commit is not None and commit.step > 0 else Standing.NEW
 
 
-def with_evaluations(
+def planned_standing(
     trained: Standing, end: int, missing: Collection[int], gone: Collection[int]
 ) -> Standing:
     """How a run stands in a plan, given how its training stands: ``missing`` are the steps whose evaluation

@@ -82,13 +82,13 @@ def read(run: Training, path: Path | None) -> None:
         had = set(evaluation_grid(run.config, type(now).model_validate(then)))
     scored = {score["key"] for score in folder.scores()} if folder.list("scores") else set()
     kept = _checkpoints(folder, run.commit)
-    wanted = [
+    requested = [
         s
         for s in _wanted(run)
         if s <= run.commit.step and s not in had and run.config.evaluation_key(s) not in scored
     ]
-    run.missing = tuple(s for s in wanted if s in kept)
-    states, gone = [s for s, whole in kept.items() if whole], [s for s in wanted if s not in kept]
+    run.missing = tuple(s for s in requested if s in kept)
+    states, gone = [s for s, whole in kept.items() if whole], [s for s in requested if s not in kept]
     run.gone = {s: max((t for t in (*states, *gone[:i]) if t <= s), default=0) for i, s in enumerate(gone)}
 
 
@@ -136,7 +136,7 @@ def blocked_by(runs: dict[str, Training], root: Path | None) -> dict[str, str]:
 
     changed = True
     while changed:
-        found = {key: reason for key in runs if key not in blocked and (reason := why(key)) is not None}
-        blocked |= found
-        changed = bool(found)
+        further = {key: reason for key in runs if key not in blocked and (reason := why(key)) is not None}
+        blocked |= further
+        changed = bool(further)
     return blocked

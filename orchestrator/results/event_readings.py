@@ -16,19 +16,19 @@ def readings(
     history: Iterable[Event],
     scores: Iterable[Mapping[str, Any]],
     then: Mapping[str, Any],
-    wanted: Mapping[str, Any],
+    reading: Mapping[str, Any],
 ) -> tuple[dict[int, Event], dict[int, Event]]:
     """Step -> event, of a run's own evaluations and of those added to it.
 
     ``history``: its evaluation events, made under the config ``then``; ``scores``: of those added,
-    ``{"evaluation", "event"}``; ``wanted``: the config to read by. All configs are given by their identity.
+    ``{"evaluation", "event"}``; ``reading``: the config to read by. All configs are given by their identity.
     Where nothing was scored on the sequences wanted, the run is read as it was first scored. What another
     config asked for sharpens values that are there, and adds no steps: a best value is one of a grid's.
     """
     scores = list(scores)
     own = {int(event["step"]): event for event in history}
-    alike = [s for s in scores if s["evaluation"]["sequences"] == wanted["sequences"]]
-    if then["sequences"] != wanted["sequences"]:
+    alike = [s for s in scores if s["evaluation"]["sequences"] == reading["sequences"]]
+    if then["sequences"] != reading["sequences"]:
         if not alike:
             return readings(own.values(), scores, then, then)
         own = {}
@@ -36,8 +36,8 @@ def readings(
     for score in alike:
         event, step = score["event"], int(score["event"]["step"])
         known = added.get(step, own.get(step))
-        asked = score["evaluation"] == wanted
-        if asked if known is None else _draws(event) >= _draws(known):
+        matches = score["evaluation"] == reading
+        if matches if known is None else _draws(event) >= _draws(known):
             added[step] = event
     return own, added
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from analysis.tables.columns import CURVES, SCORES
-from orchestrator.planning.standing import standing
+from orchestrator.planning.standing import standing_of
 from orchestrator.results.event_readings import Event, readings
 from orchestrator.store.store import Store
 from trainers.config import EvaluationConfig
@@ -51,9 +51,9 @@ class RunRecord:
         if record is None:
             return {}, {}
         then = EvaluationConfig.model_validate(record["config"]["evaluation"]).identity()
-        wanted = then if evaluation is None else evaluation.identity()
+        reading = then if evaluation is None else evaluation.identity()
         history = (e for e in self.events if e["event"] == "evaluation")
-        return readings(history, self.folder.scores(), then, wanted)
+        return readings(history, self.folder.scores(), then, reading)
 
     def evaluations(self) -> list[tuple[dict[str, Any], bool]]:
         """(event, precise) by step; an evaluation that was added takes the place of the curve's."""
@@ -126,7 +126,7 @@ class RunRecord:
 
     def state(self, steps: int) -> str:
         """How the run stands that is read up to ``steps``."""
-        return standing(steps, self.commit, failure=self.failure).value
+        return standing_of(steps, self.commit, failure=self.failure).value
 
 
 def run_row(config: RunConfig, run: RunRecord, steps: int) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def of_sweep(store: Store, end_points: Iterable[EndPoint]) -> Tables:
                 "cell": point.cell,
                 "seed": point.seed,
                 "subset_pinned": point.subset_pinned,
-                **({"steps_asked": point.asked} if point.asked is not None else {}),
+                **({"steps_asked": point.requested} if point.requested is not None else {}),
                 **axes,
             }
         )
@@ -123,10 +123,10 @@ def of_mlflow(tracker: Tracker, sweep: str | None = None, axes: Iterable[str] = 
     from orchestrator.tracking.experiment import KEY_TAG, KIND_TAG, MEMBER
 
     chosen = f"tags.`{KIND_TAG}` = 'run'" + (f" AND tags.`sweep.{sweep}` = '{MEMBER}'" if sweep else "")
-    found, page = [], None
+    runs_found, page = [], None
     while True:
         part = tracker.client.search_runs([tracker.experiment], chosen, max_results=1000, page_token=page)
-        found += list(part)
+        runs_found += list(part)
         page = part.token
         if not page:
             break
@@ -138,7 +138,7 @@ def of_mlflow(tracker: Tracker, sweep: str | None = None, axes: Iterable[str] = 
 
     rows, curves = [], []
     with ThreadPoolExecutor(4) as pool:
-        for run in found:
+        for run in runs_found:
             tags, values, params = run.data.tags, run.data.metrics, run.data.params
             key = tags[KEY_TAG]
             pairs = [(run.info.run_id, name) for name in columns.values()]

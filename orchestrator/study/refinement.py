@@ -28,14 +28,14 @@ def inside(low: int, high: int, spacing: float = SPACING) -> list[int]:
         parts += 1
 
 
-def wanted(found: Crossovers, spacing: float = SPACING) -> list[tuple[str, int]]:
+def unscored(crossovers: Crossovers, spacing: float = SPACING) -> list[tuple[str, int]]:
     """(run, step) of every evaluation, of both arms, that is missing inside a crossing's bracket."""
-    asked: set[tuple[str, int]] = set()
-    for cell in found.cells:
+    evaluations: set[tuple[str, int]] = set()
+    for cell in crossovers.cells:
         for definition in cell.outcomes.values():
             for arms, outcome in zip(cell.arms, definition, strict=True):
                 if outcome.crossing is None:
                     continue
                 low, high = (int(outcome.curve.step[k]) for k in outcome.crossing.bracket)
-                asked |= {(arm.run, step) for arm in arms for step in inside(low, high, spacing)}
-    return sorted(asked)
+                evaluations |= {(arm.run, step) for arm in arms for step in inside(low, high, spacing)}
+    return sorted(evaluations)

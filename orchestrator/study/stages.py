@@ -272,7 +272,7 @@ def _refine(
 
     for _ in range(PRECISE_ROUNDS):
         try:
-            wanted = refine.wanted(crossovers(store, spec, made), spacing)
+            wanted = refine.unscored(crossovers(store, spec, made), spacing)
         except TableError:  # nothing to compare; the report says so
             return
         todo = tasks.to_score(wanted, runs, store, replay=True)

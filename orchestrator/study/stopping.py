@@ -30,11 +30,11 @@ ROUNDS = tuple(2 ** (-k / 2) for k in range(6, -1, -1))
 def recorded(spec: SweepSpec, folder: Path) -> SweepSpec:
     """The sweep with the ends that its stop rule set, as ``folder`` records them. Another rule starts
     anew."""
-    held = read_json(folder / FILE)
+    record = read_json(folder / FILE)
     rule = spec.analysis.stop
-    if held is None or rule is None or held["rule"] != rule.model_dump(mode="json"):
+    if record is None or rule is None or record["rule"] != rule.model_dump(mode="json"):
         return spec
-    return replace(spec, limits={run: int(step) for run, step in held["runs"].items()})
+    return replace(spec, limits={run: int(step) for run, step in record["runs"].items()})
 
 
 def record(spec: SweepSpec, folder: Path) -> None:
@@ -57,20 +57,20 @@ def until(spec: SweepSpec, share: float) -> SweepSpec:
     return replace(spec, limits={**limits, **spec.limits})
 
 
-def stopped(spec: SweepSpec, found: Crossovers, reached: Mapping[str, int]) -> SweepSpec:
+def stopped(spec: SweepSpec, crossovers: Crossovers, reached: Mapping[str, int]) -> SweepSpec:
     """The sweep with the runs that are past their crossings now ended at the steps that they ``reached``."""
     rule = spec.analysis.stop
     if rule is None:
         return spec
-    ends = {run: reached[run] for run in past(found, rule.after_crossing) if run in reached}
+    ends = {run: reached[run] for run in past(crossovers, rule.after_crossing) if run in reached}
     return replace(spec, limits={**ends, **spec.limits})
 
 
-def past(found: Crossovers, margin: float) -> set[str]:
+def past(crossovers: Crossovers, margin: float) -> set[str]:
     """Runs all of whose pairs have a robust raw crossing, and have ``margin`` times its tokens behind
     them."""
     done: dict[str, bool] = {}
-    for cell in found.cells:
+    for cell in crossovers.cells:
         for arms, outcome in zip(cell.arms, cell.outcomes["raw"], strict=True):
             crossed = outcome.censored is None and outcome.robust
             behind = crossed and all(arm.x["tokens"][-1] >= margin * outcome.x["tokens"] for arm in arms)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.failures import POLICIES, Failure
-from orchestrator.planning.standing import Standing, standing
+from orchestrator.planning.standing import Standing, standing_of
 from orchestrator.planning.titles import title
 from orchestrator.store.origin import provenance
 from orchestrator.store.store import Store
@@ -59,7 +59,7 @@ def mirror_run(
         return False
     path = tracking.markers(store) / f"{key}.json"
     marker: dict[str, Any] = read_json(path) or {"events": 0, "telemetry": 0, "scores": 0, "sweeps": []}
-    state = followed.state or standing(None, commit)
+    state = followed.state or standing_of(None, commit)
     sweeps = sorted({*marker["sweeps"], *followed.sweeps})
     status = {"commit": commit.n, "sweeps": sweeps, "state": state, "reason": followed.reason}
     status["scores"] = len(folder.list("scores"))

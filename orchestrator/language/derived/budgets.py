@@ -55,8 +55,8 @@ def horizon(written: Any) -> Horizon | None:
             unknown("budget", extra[0], [*HORIZONS, "convention", "parameters"]), "budget", extra[0]
         )
     if len(given) != 1:
-        found = f"found {' and '.join(given)}" if given else "found none"
-        raise BudgetError(f"exactly one of {', '.join(HORIZONS)} is given; {found}", "budget")
+        present = " and ".join(given) or "none"
+        raise BudgetError(f"exactly one of {', '.join(HORIZONS)} is given; found {present}", "budget")
     for key, allowed in (("convention", CONVENTIONS), ("parameters", PARAMETERS)):
         if key in written and written[key] not in allowed:
             raise BudgetError(f"one of {', '.join(allowed)}", "budget", key)
@@ -101,19 +101,19 @@ def quantities(config: RunConfig) -> dict[str, float]:
 def parsed(written: Any, *path: str) -> Rule | float:
     """A rule, or a positive number, as written. Raises BudgetError at ``path``."""
     try:
-        found = rule(written) if isinstance(written, Mapping) else number(written)
+        value = rule(written) if isinstance(written, Mapping) else number(written)
     except ValueError as error:
         raise BudgetError(str(error), *path) from None
-    if not isinstance(found, Rule) and not found > 0:
-        raise BudgetError(f"must be positive, not {found}", *path)
-    return found
+    if not isinstance(value, Rule) and not value > 0:
+        raise BudgetError(f"must be positive, not {value}", *path)
+    return value
 
 
 def evaluate(written: Any, known: Mapping[str, float], target: str, *path: str) -> float:
     """A number, or a rule's value. Raises BudgetError at ``path``."""
-    found = parsed(written, *path)
+    value = parsed(written, *path)
     try:
-        value = found.value(known, target) if isinstance(found, Rule) else found
+        result = value.value(known, target) if isinstance(value, Rule) else value
     except KeyError as error:
         raise BudgetError(
             f"this rule needs {error.args[0]}, which is not known here; {_remedy(error.args[0])}", *path
@@ -121,10 +121,10 @@ def evaluate(written: Any, known: Mapping[str, float], target: str, *path: str) 
     except ValueError as error:
         raise BudgetError(str(error), *path) from None
     except OverflowError:
-        value = math.inf
-    if not 0 < value < math.inf:
-        raise BudgetError(f"must be positive and finite, not {value}", *path)
-    return significant(value)
+        result = math.inf
+    if not 0 < result < math.inf:
+        raise BudgetError(f"must be positive and finite, not {result}", *path)
+    return significant(result)
 
 
 def _remedy(name: str) -> str:

@@ -157,8 +157,8 @@ SIZES: dict[str, Size] = {name: size for ladder in LADDERS.values() for name, si
 
 def _millions(name: str) -> float:
     """The number in a size's name, to choose the nearest of equally similar names by."""
-    found = re.search(r"([0-9.]+)(B?)$", name.removesuffix("M"))
-    return float(found[1].strip(".") or 0) * (1000 if found[2] else 1) if found else 0.0
+    match = re.search(r"([0-9.]+)(B?)$", name.removesuffix("M"))
+    return float(match[1].strip(".") or 0) * (1000 if match[2] else 1) if match else 0.0
 
 
 def size(name: object) -> Size:

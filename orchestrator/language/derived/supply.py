@@ -29,34 +29,38 @@ class Shortage:
 def shortage(data: DataConfig) -> Shortage | None:
     """Where the corpus holds, or may hold, less than the unique tokens or bytes that are asked for."""
     field = "unique_tokens" if data.unique_tokens is not None else "unique_bytes"
-    asked, corpus = getattr(data, field), f"the corpus {data.corpus.name!r}"
-    if asked is None:
+    requested, corpus = getattr(data, field), f"the corpus {data.corpus.name!r}"
+    if requested is None:
         return None
-    held = data.corpus.amount()
-    if held is None:
+    amount = data.corpus.amount()
+    if amount is None:
         text = f"how much text {corpus} holds shows when it is prepared; U and what follows are as asked"
         return Shortage(field, text, certain=False)
-    text = f"{corpus} has {'' if held.least == held.most else 'at most '}{held.most:,} bytes of training text"
-    if asked > held.most:
+    bound = "" if amount.least == amount.most else "at most "
+    text = f"{corpus} has {bound}{amount.most:,} bytes of training text"
+    if requested > amount.most:
         return Shortage(field, f"{text}; ask for no more, or leave this out for all of it", certain=True)
     bytes_each = 1.0 if field == "unique_bytes" else data.tokenizer.bytes_per_token or BYTES_PER_TOKEN
-    least = held.least / bytes_each
+    least = amount.least / bytes_each
     if type(data.quality).keeps is not Quality.keeps:
         least, text = least * KEPT, f"{text}, less what {data.quality.name!r} drops"
-    if asked > least:
-        return Shortage(field, f"{text}: U may be less than the {asked:,} asked for", certain=False)
+    if requested > least:
+        return Shortage(field, f"{text}: U may be less than the {requested:,} asked for", certain=False)
     return None
 
 
 def fell_short(data: DataConfig, manifest: Mapping[str, Any]) -> str | None:
     """What to say of a prepared subset that holds less than was asked for."""
-    asked, unit = data.unique_bytes, "bytes"
+    requested, unit = data.unique_bytes, "bytes"
     if data.unique_tokens is not None:
-        asked, unit = (None if data.quality.alters else data.unique_tokens), "tokens"
-    held = manifest[unit]
-    if asked is None or held > asked - 4:  # a cut may leave out a part of a character
+        requested, unit = (None if data.quality.alters else data.unique_tokens), "tokens"
+    present = manifest[unit]
+    if requested is None or present > requested - 4:  # a cut may leave out a part of a character
         return None
-    return f"the corpus has no more than {held:,} of the {asked:,} unique {unit} asked for, which plans show"
+    return (
+        f"the corpus has no more than {present:,} of the {requested:,} unique {unit} asked for, "
+        "which plans show"
+    )
 
 
 def lacking(config: RunConfig) -> Iterator[tuple[tuple[str, ...], str]]:

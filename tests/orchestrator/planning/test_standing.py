@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from analysis.tables.tables import STATES
-from orchestrator.planning.standing import Standing, standing, with_evaluations
+from orchestrator.planning.standing import Standing, planned_standing, standing_of
 from orchestrator.tracking.mirror import STATUSES
 from trainers.state.folder import Commit
 
@@ -46,13 +46,13 @@ def test_tables_and_mlflow_know_every_word_that_a_run_may_stand_for() -> None:
 def test_what_is_on_disk_comes_first(
     expected: Standing, end: int | None, newest: Commit | None, facts: dict[str, object]
 ) -> None:
-    assert standing(end, newest, **facts) is expected  # type: ignore[arg-type]
+    assert standing_of(end, newest, **facts) is expected  # type: ignore[arg-type]
 
 
 def test_a_plan_asks_for_evaluations_too() -> None:
-    assert with_evaluations(Standing.DONE, 40, (), ()) is Standing.CACHED
-    assert with_evaluations(Standing.DONE, 40, (40,), ()) is Standing.PARTIAL
-    assert with_evaluations(Standing.DONE, 39, (40,), (40,)) is Standing.CACHED
-    assert with_evaluations(Standing.DONE, 40, (8,), (40,)) is Standing.CHECKPOINT_GONE
-    assert with_evaluations(Standing.BLOCKED, 40, (8,), (40,)) is Standing.BLOCKED
-    assert with_evaluations(Standing.NEW, 40, (), ()) is Standing.NEW
+    assert planned_standing(Standing.DONE, 40, (), ()) is Standing.CACHED
+    assert planned_standing(Standing.DONE, 40, (40,), ()) is Standing.PARTIAL
+    assert planned_standing(Standing.DONE, 39, (40,), (40,)) is Standing.CACHED
+    assert planned_standing(Standing.DONE, 40, (8,), (40,)) is Standing.CHECKPOINT_GONE
+    assert planned_standing(Standing.BLOCKED, 40, (8,), (40,)) is Standing.BLOCKED
+    assert planned_standing(Standing.NEW, 40, (), ()) is Standing.NEW

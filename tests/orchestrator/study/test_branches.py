@@ -70,9 +70,9 @@ def test_plan_counts_a_trunk_once_and_says_what_that_saves(
     alone, shared = 20 + 30 + 50, 40 + 4 + 6 + 10  # trunk to 40, three decays
     assert totals["flops_saved"] / totals["flops"] == pytest.approx(1 - shared / alone)
     assert totals["flops_to_go"] == pytest.approx(totals["flops"] - totals["flops_saved"])
-    assert totals["flops_paid"] == 0
+    assert totals["flops_trained"] == 0
     shown = crossover("plan", sweep, "--store", tmp_path).stdout
-    assert "saved" in shown and "paid" in shown
+    assert "shared" in shown and "trained" in shown
 
 
 def test_branches_share_their_trunks_checkpoints(store: Path) -> None:
@@ -118,7 +118,7 @@ def test_longer_branches_pay_for_what_is_new_and_gc_leaves_what_they_need(
     longer = ("--set", "axes.budget.steps=[20, 30, 50, 100]")
     made = plan(crossover, sweep, store, *longer)
     new = [row for row in made["runs"] if row["state"] == "new"]
-    assert len(new) == 2 and all(row["paid"] == pytest.approx(0.4) for row in new)
+    assert len(new) == 2 and all(row["trained"] == pytest.approx(0.4) for row in new)
     assert made["totals"]["flops_to_go"] == pytest.approx(0.6 * sum(row["flops"] for row in new))
     trunks = {row["trunk"] for row in made["runs"]}
 

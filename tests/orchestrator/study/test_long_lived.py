@@ -46,9 +46,11 @@ def test_censored_cells_train_on_and_the_sweep_never_shrinks(
     assert all(r["censored"] == "right" for r in found)
     before = {r["low"] for r in found if r["unit"] == "tokens"}
     priced = read(crossover, "extend", tiny, "--censored", "--to", "1.5x", *where)
-    assert len(priced["extended"]) == 4 and {round(r["paid"], 3) for r in priced["runs"]} == {round(2 / 3, 3)}
+    assert len(priced["extended"]) == 4 and {round(r["trained"], 3) for r in priced["runs"]} == {
+        round(2 / 3, 3)
+    }
     totals = priced["totals"]
-    assert abs(totals["flops_paid"] / totals["flops"] - 2 / 3) < 1e-9 and totals["flops_saved"] == 0
+    assert abs(totals["flops_trained"] / totals["flops"] - 2 / 3) < 1e-9 and totals["flops_saved"] == 0
     assert not (store_copy / "sweeps" / "tiny" / "extend.yaml").exists(), (
         "asking for the price records nothing"
     )

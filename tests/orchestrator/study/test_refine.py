@@ -62,8 +62,8 @@ def test_both_arms_are_asked_for_inside_each_bracket() -> None:
     found = locate(pd.DataFrame(runs), pd.DataFrame(curves))
     assert found.records[0]["censored"] is None
     expected = inside(169, 220) + inside(220, 286)  # the raw crossing, and that of best values behind it
-    assert refine.wanted(found) == [(run, step) for run in ("ar", "mdm") for step in expected]
-    assert refine.wanted(found, spacing=1.31) == []
+    assert refine.unscored(found) == [(run, step) for run in ("ar", "mdm") for step in expected]
+    assert refine.unscored(found, spacing=1.31) == []
 
 
 def test_added_evaluations_are_those_that_training_would_have_made(
@@ -71,7 +71,7 @@ def test_added_evaluations_are_those_that_training_would_have_made(
 ) -> None:
     keys = Store(store_copy).run_keys()
     monkeypatch.setattr(
-        "orchestrator.study.refinement.wanted", lambda found, spacing: [(key, 33) for key in keys]
+        "orchestrator.study.refinement.unscored", lambda found, spacing: [(key, 33) for key in keys]
     )
     arguments: tuple[Any, ...] = ("--local", "--no-mlflow", "-q", "--store", store_copy)
     result = crossover("refine", tiny, "--spacing", "1.05", *arguments)

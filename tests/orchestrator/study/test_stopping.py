@@ -61,7 +61,7 @@ def test_twins_are_past_once_both_have_the_margin_behind_them() -> None:
 def test_rounds_limit_what_can_be_limited(sweep: Path) -> None:
     (spec,) = load([sweep])
     points = expand(stopping.until(spec, 0.5))
-    assert {(p.config.steps, p.asked) for p in points} == {(20, 40)}
+    assert {(p.config.steps, p.requested) for p in points} == {(20, 40)}
     assert {p.run for p in points} == {p.run for p in expand(spec)}, "the rule is no part of a run"
     first = points[0].run
     ended = replace(spec, limits={first: 15})
@@ -95,7 +95,7 @@ def test_an_end_point_ends_early_and_stays_so(
     result = crossover(*run)
     assert result.exit_code == 0, result.output + repr(result.exception)
     rows = plan(crossover, sweep, store)
-    ends = {(row["seed"], row["steps"], row["asked"]) for row in rows}
+    ends = {(row["seed"], row["steps"], row["requested"]) for row in rows}
     early = {steps for seed, steps, _ in ends if seed == 0}
     assert len(early) == 1 and early < {*range(40)} and {s for seed, s, _ in ends if seed == 1} == {40}
     assert {asked for seed, _, asked in ends if seed == 0} == {40} and {row["state"] for row in rows} == {
@@ -160,7 +160,7 @@ def test_real_curves_that_cross_end_their_runs(
     result = crossover("run", path, "--local", "--no-mlflow", "-q", "--store", store)
     assert result.exit_code == 0, result.output + repr(result.exception)
     rows = plan(crossover, path, store)
-    assert {(row["steps"], row["asked"], row["state"]) for row in rows} == {(99, 140, "cached")}
+    assert {(row["steps"], row["requested"], row["state"]) for row in rows} == {(99, 140, "cached")}
     report = json.loads((store / "sweeps" / "crossing" / "report" / "report.json").read_text())
     (place,) = [c["value"] for c in report["crossovers"] if (c["definition"], c["unit"]) == ("raw", "tokens")]
     assert 70 * 256 <= 1.2 * place <= 88 * 256, "behind the look at 70 steps, before the last evaluation"
