@@ -1,5 +1,5 @@
-"""Figures of the trainer: speed as a share of this machine's matrix products, and memory against its
-prediction.
+"""Figures of the trainer: speed as a share of this machine's matrix products and beside plain torch, and
+memory against its prediction.
 
 Speed is of whole updates (noise, forward, backward, clipping, AdamW) of `trainers.run.learner.Learner` on one
 thread, in CPU time, in rounds that alternate with the matrix product that they are a share of: 4096 x d by d
@@ -24,6 +24,7 @@ SHAPES = {"d64": {"width": 64, "layers": 3}, "d192": {"width": 192, "layers": 6}
 TARGETS = {"d64": 0.58, "d192": 0.78}
 OBJECTIVES = {"ar": "autoregressive", "mdm": "masked_diffusion"}
 ROUNDS, ROUND_SECONDS, WARM_UP = 9, 0.5, 3
+PAIRS = 21
 
 MEMORY_SHAPES = {
     "pocket": ({"width": 64, "layers": 3}, 32),
@@ -62,6 +63,9 @@ def measure() -> dict[str, dict[str, object]]:
         if shape == "d192" and has_bfloat16():
             arms["bf16"] = updates("autoregressive", shape, "bfloat16")
         shares = rounds(shape, arms)
+        plain = updates("autoregressive", shape, kernels="plain")
+        speedup = speed_ratio(arms["ar"][0], plain[0])
+        figures[f"train.fused_over_plain.{shape}"] = figure(speedup, "x", at_least=1.1)
         for name in OBJECTIVES:
             share = statistics.median(shares[name])
             figures[f"train.gemm_share.{name}.{shape}"] = figure(share, "share", at_least=target)
@@ -77,7 +81,9 @@ def measure() -> dict[str, dict[str, object]]:
     return figures
 
 
-def updates(objective: str, shape: str, dtype: str = "float32") -> tuple[Callable[[], None], float]:
+def updates(
+    objective: str, shape: str, dtype: str = "float32", kernels: str = "auto"
+) -> tuple[Callable[[], None], float]:
     """An update to be called again and again, and its FLOPs by the ``matmul`` convention."""
     from trainers.config import RunConfig
     from trainers.flops import matmul_flops
@@ -85,7 +91,9 @@ def updates(objective: str, shape: str, dtype: str = "float32") -> tuple[Callabl
     from trainers.run.learner import Learner
 
     model = {"name": "transformer", **SHAPES[shape]}
-    config = RunConfig(model=model, objective=objective, batch_size=BATCH, dtype=dtype)
+    config = RunConfig(
+        model=model, objective=objective, batch_size=BATCH, dtype=dtype, resources={"kernels": kernels}
+    )
     learner = Learner(config, Tokens(), configure_process(config.resources))
     for _ in range(WARM_UP):
         learner.update()
@@ -112,6 +120,19 @@ def rounds(shape: str, arms: dict[str, tuple[Callable[[], None], float]]) -> dic
             after = seconds(product, ROUND_SECONDS / 4)
             shares[name].append(step_flops / step / (flops / ((before + after) / 2)))
     return shares
+
+
+def speed_ratio(ours: Callable[[], None], theirs: Callable[[], None], pairs: int = PAIRS) -> float:
+    """How many times as fast ``ours`` is: the median over pairs that alternate within a fraction of a second,
+    so that both meet the same load.
+    """
+    ratios = []
+    for _ in range(pairs):
+        before = seconds(ours, ROUND_SECONDS / 4)
+        other = seconds(theirs, ROUND_SECONDS / 2)
+        after = seconds(ours, ROUND_SECONDS / 4)
+        ratios.append(other / ((before + after) / 2))
+    return statistics.median(ratios)
 
 
 def memory(name: str) -> tuple[int, int]:
