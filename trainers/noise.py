@@ -1,66 +1,38 @@
 """Counter-based noise: every random number is a pure function of seed, stream name, sample counter and index.
 
 There is no generator state, so noise does not depend on micro-batches, workers, devices or what was drawn
-before. The hash is the SplitMix64 finaliser (Steele, Lea and Flood, OOPSLA 2014) over a Weyl sequence, in
-wrapping int64 arithmetic that is the same on every device; floats are exact multiples of 2**-24.
+before. The hash is `trainers.components.splitmix`, the same on every device; floats are exact multiples of
+2**-24.
 """
 
 from __future__ import annotations
 
-import hashlib
 import math
 
 from trainers.components.lazy import torch
-
-
-def _signed(value: int) -> int:
-    """The int64 with the bits of an unsigned 64-bit value."""
-    return value - (1 << 64) if value >= 1 << 63 else value
-
-
-_WEYL = _signed(0x9E3779B97F4A7C15)
-_MIX_1 = _signed(0xBF58476D1CE4E5B9)
-_MIX_2 = _signed(0x94D049BB133111EB)
+from trainers.components.splitmix import bits, shift, text_key
 
 
 def stream_key(seed: int, stream: str) -> int:
     """A 64-bit key of a seed and a stream name, as a signed integer."""
-    return int.from_bytes(hashlib.sha256(f"{seed}/{stream}".encode()).digest()[:8], "little", signed=True)
+    return text_key(f"{seed}/{stream}")
 
 
-def _shift(x: torch.Tensor, bits: int) -> torch.Tensor:
-    """Logical right shift: torch's is arithmetic."""
-    return (x >> bits) & ((1 << (64 - bits)) - 1)
-
-
-def mix(x: torch.Tensor) -> torch.Tensor:
-    """SplitMix64's finaliser, a bijection of int64 in which every input bit reaches every output bit."""
-    x = (x ^ _shift(x, 30)) * _MIX_1
-    x = (x ^ _shift(x, 27)) * _MIX_2
-    return x ^ _shift(x, 31)
-
-
-def _bits(key: torch.Tensor | int, index: torch.Tensor) -> torch.Tensor:
-    """64 random bits for each index of the SplitMix64 sequence that starts at ``key``."""
-    start = key + _WEYL if isinstance(key, torch.Tensor) else _signed((key + _WEYL) % (1 << 64))
-    return mix(index * _WEYL + start)
-
-
-def _unit(bits: torch.Tensor) -> torch.Tensor:
+def _unit(words: torch.Tensor) -> torch.Tensor:
     """float32 in [0, 1) from the upper 24 bits."""
-    return _shift(bits, 40).to(torch.float32) * 2.0**-24
+    return shift(words, 40).to(torch.float32) * 2.0**-24
 
 
-def _gauss(bits: torch.Tensor) -> torch.Tensor:
+def _gauss(words: torch.Tensor) -> torch.Tensor:
     """Standard normal float64 by Box and Muller: two 32-bit uniforms out of each 64 bits."""
-    radius = (_shift(bits, 32).to(torch.float64) + 0.5) * 2.0**-32
-    angle = (bits & 0xFFFFFFFF).to(torch.float64) * (2 * math.pi * 2.0**-32)
+    radius = (shift(words, 32).to(torch.float64) + 0.5) * 2.0**-32
+    angle = (words & 0xFFFFFFFF).to(torch.float64) * (2 * math.pi * 2.0**-32)
     return (-2 * radius.log()).sqrt() * angle.cos()
 
 
 def hash_normal(seed: int, stream: str, index: torch.Tensor) -> torch.Tensor:
     """Standard normal float64 at each index (int64) of a stream."""
-    return _gauss(_bits(stream_key(seed, stream), index))
+    return _gauss(bits(stream_key(seed, stream), index))
 
 
 class Noise:
@@ -96,7 +68,7 @@ class Noise:
         """[B, *shape] int64, uniform in 0..high-1 for ``high`` up to 2**31 (bias below high / 2**32)."""
         if not 1 <= high <= 1 << 31:
             raise ValueError(f"high must be in 1..2**31, not {high}")
-        return (_shift(self._draw(stream, shape), 32) * high) >> 32
+        return (shift(self._draw(stream, shape), 32) * high) >> 32
 
     def stratified(self, stream: str) -> torch.Tensor:
         """[B] float32 in [0, 1): one uniform a sample, of which each global batch has one in every interval
@@ -110,13 +82,13 @@ class Noise:
         step = torch.div(self.counters, size, rounding_mode="floor")
         position = self.counters - step * size
         members = step[:, None] * size + torch.arange(size, device=step.device)
-        ranks = _bits(key, members)
+        ranks = bits(key, members)
         own = ranks.gather(1, position[:, None])
         stratum = (ranks < own).sum(1)
         drawn = (stratum + _unit(self._draw(stream, ())).to(torch.float64)) / size
         return drawn.to(torch.float32).clamp_(max=1 - 2.0**-24)
 
     def _draw(self, stream: str, shape: tuple[int, ...]) -> torch.Tensor:
-        per_sample = _bits(stream_key(self.seed, self.prefix + stream), self.counters)
+        per_sample = bits(stream_key(self.seed, self.prefix + stream), self.counters)
         index = torch.arange(math.prod(shape), dtype=torch.int64, device=self.counters.device)
-        return _bits(per_sample[:, None], index).view(-1, *shape)
+        return bits(per_sample[:, None], index).view(-1, *shape)
