@@ -23,5 +23,5 @@ def command(ctx: click.Context, folder: str | None, as_json: bool) -> None:
     else:
         for f in findings:
             advice = f"   -> {f.advice}" if f.advice and f.state != "ok" else ""
-            click.echo(f"{f.state:8} {f.check:16} {f.found}{advice}")
+            click.echo(f"{f.state:8} {f.check:16} {f.value}{advice}")
     ctx.exit(1 if any(f.state == "problem" for f in findings) else 0)

@@ -9,24 +9,27 @@ from orchestrator.store.store import Store
 
 
 @click.command("du")
-@click.option("--all", "everything", is_flag=True, help="Every run, not the largest ten.")
+@click.option("--all", "everything", is_flag=True, help="List every run; without it, the ten largest.")
 @store_option
 @json_option
 @guarded
 def command(everything: bool, folder: str | None, as_json: bool) -> None:
-    """What the store's bytes are for: by kind, by sweep (runs that sweeps share count in each), by run."""
+    """Print how many bytes the store holds: by kind, by sweep and by run.
+
+    A run that several sweeps share counts in each of them.
+    """
     from orchestrator.upkeep.disk_usage import usage
 
-    found = usage(Store.at(folder)).json()
+    sizes = usage(Store.at(folder)).json()
     if as_json:
-        emit(found)
+        emit(sizes)
         return
-    click.echo(table(["kind", "size"], [[k, size(n)] for k, n in found["kinds"].items()], right=[1]))
-    click.echo(f"{'all':10}{size(found['bytes'])}")
-    if found["sweeps"]:
+    click.echo(table(["kind", "size"], [[k, size(n)] for k, n in sizes["kinds"].items()], right=[1]))
+    click.echo(f"{'all':10}{size(sizes['bytes'])}")
+    if sizes["sweeps"]:
         click.echo()
-        click.echo(table(["sweep", "size"], [[k, size(n)] for k, n in found["sweeps"].items()], right=[1]))
-    runs = found["runs"] if everything else found["runs"][:10]
+        click.echo(table(["sweep", "size"], [[k, size(n)] for k, n in sizes["sweeps"].items()], right=[1]))
+    runs = sizes["runs"] if everything else sizes["runs"][:10]
     if runs:
         click.echo()
         kinds = list(runs[0]["kinds"])
@@ -35,6 +38,6 @@ def command(everything: bool, folder: str | None, as_json: bool) -> None:
             for r in runs
         ]
         click.echo(table(["run", "size", *kinds, "sweeps"], rows, right=range(1, len(kinds) + 2)))
-        more = len(found["runs"]) - len(runs)
+        more = len(sizes["runs"]) - len(runs)
         if more:
             click.echo(f"and {more} smaller ones (--all)")

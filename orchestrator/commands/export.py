@@ -55,19 +55,19 @@ def tables_command(
         from orchestrator.tracking.experiment import Tracker
 
         names = [spec.name for spec in specs_of(store, sweeps)]
-        found = tables.of_mlflow(Tracker(store), names[0] if names else None)
+        result = tables.of_mlflow(Tracker(store), names[0] if names else None)
     elif sweeps:
-        found = tables.of_sweep(store, end_points(plan(specs_of(store, sweeps), store)))
+        result = tables.of_sweep(store, end_points(plan(specs_of(store, sweeps), store)))
     else:
-        found = tables.of_store(store)
-    paths = tables.write(found, writable(to), form)
+        result = tables.of_store(store)
+    paths = tables.write(result, writable(to), form)
     if as_json:
         emit(
             {
                 "files": paths,
-                "runs": len(found.runs),
-                "curves": len(found.curves),
-                "scores": len(found.scores),
+                "runs": len(result.runs),
+                "curves": len(result.curves),
+                "scores": len(result.scores),
             }
         )
     else:

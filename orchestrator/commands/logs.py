@@ -12,12 +12,12 @@ from orchestrator.store.store import Store, UnknownRun
 
 @click.command("logs")
 @click.argument("key")
-@click.option("-n", "--last", type=click.IntRange(1), metavar="N", help="Only the last N lines of the curve.")
+@click.option("-n", "--last", type=click.IntRange(1), metavar="N", help="Print only the last N events.")
 @store_option
 @json_option
 @guarded
 def command(key: str, last: int | None, folder: str | None, as_json: bool) -> None:
-    """What a run has committed, event by event, and how its failed attempts ended."""
+    """Print what a run has committed, event by event, and how its failed attempts ended."""
     from trainers.state.folder import RunFolder
 
     store = Store.at(folder)
@@ -42,10 +42,10 @@ def _key(store: Store, prefix: str) -> str:
     try:
         return store.find(prefix)
     except UnknownRun:
-        found = sorted(p.stem for p in store.logs.glob(f"{prefix.split('-')[0]}*.log"))
-        if len(found) != 1:
+        matches = sorted(p.stem for p in store.logs.glob(f"{prefix.split('-')[0]}*.log"))
+        if len(matches) != 1:
             raise
-        return found[0]
+        return matches[0]
 
 
 def _line(event: dict[str, Any]) -> str:

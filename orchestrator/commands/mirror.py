@@ -11,11 +11,14 @@ from trainers.components.files import read_json
 
 
 @click.command("mirror")
-@click.option("--rebuild", is_flag=True, help="Forget what MLflow had, and write everything again.")
+@click.option("--rebuild", is_flag=True, help="Write every run again, whatever MLflow is believed to have.")
 @store_option
 @guarded
 def command(rebuild: bool, folder: str | None) -> None:
-    """Bring MLflow up to what the run folders hold: after it was away, was lost, or a store was copied."""
+    """Write to MLflow whatever the run folders hold and it lacks.
+
+    Use it after MLflow was unreachable, after its database was lost, or in a copied store.
+    """
     from orchestrator.planning.standing import standing_of
     from orchestrator.store.leases import Session
     from orchestrator.tracking.experiment import Tracker, markers

@@ -37,7 +37,7 @@ class Progress:
 
 
 class View(Protocol):
-    """Receives shown and lines; owned by the driver's main thread."""
+    """Receives progress and lines; owned by the driver's main thread."""
 
     def show(self, progress: Progress) -> None: ...
     def line(self, text: str) -> None: ...

@@ -45,7 +45,7 @@ class Session:
         self._dead_after = dead_after
         self._count = 0
         self._seen: dict[str, tuple[int, float]] = {}
-        self._held: dict[str, int] = {}
+        self._leases: dict[str, int] = {}
         self._end = threading.Event()
         self._thread: threading.Thread | None = None
         self._process = {
@@ -65,7 +65,7 @@ class Session:
         self._end.set()
         if self._thread is not None:
             self._thread.join()
-        for name in list(self._held):
+        for name in list(self._leases):
             self.release(name)
         self._beat_file(self.id).unlink(missing_ok=True)
 
@@ -95,7 +95,7 @@ class Session:
             return False
         if not create_file(self._lease(name) / f"{number + 1:08d}.json", json.dumps({"session": self.id})):
             return False
-        self._held[name] = number + 1
+        self._leases[name] = number + 1
         for old in self._lease(name).glob("*.json"):
             if int(old.stem) <= number:
                 old.unlink(missing_ok=True)
@@ -107,7 +107,7 @@ class Session:
 
     def release(self, name: str) -> None:
         """Give a lease back; harmless if it was lost."""
-        number = self._held.pop(name, None)
+        number = self._leases.pop(name, None)
         if number is not None and self._newest(name) == (number, self.id):
             create_file(self._lease(name) / f"{number + 1:08d}.json", json.dumps({"session": None}))
             (self._lease(name) / f"{number:08d}.json").unlink(missing_ok=True)

@@ -121,8 +121,8 @@ def carry_out(
         if only_runs is not None:
             todo = _closure(todo, only_runs)
         _record(store, made, runs)
-        held = lambda key: session.holder(f"run-{key}") is not None  # noqa: E731
-        mirror = Mirror(store, warn=view.line, held=held) if mlflow else None
+        leased = lambda key: session.holder(f"run-{key}") is not None  # noqa: E731
+        mirror = Mirror(store, warn=view.line, leased=leased) if mlflow else None
         if mirror is not None:
             for key, run in runs.items():
                 for sweep in run.sweeps:

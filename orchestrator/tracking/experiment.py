@@ -115,17 +115,17 @@ class Tracker:
     def _experiment(self) -> str:
         from mlflow.exceptions import MlflowException
 
-        found = self.client.get_experiment_by_name(EXPERIMENT)
-        if found is None:
+        experiment = self.client.get_experiment_by_name(EXPERIMENT)
+        if experiment is None:
             remote = bool(os.environ.get(URI_ENVIRONMENT))
             place = None if remote else (self.store.mlflow / "artifacts").as_uri()
             try:
                 return self.client.create_experiment(EXPERIMENT, artifact_location=place)
             except MlflowException:  # another driver was first
-                found = self.client.get_experiment_by_name(EXPERIMENT)
-                if found is None:
+                experiment = self.client.get_experiment_by_name(EXPERIMENT)
+                if experiment is None:
                     raise
-        return str(found.experiment_id)
+        return str(experiment.experiment_id)
 
     # ------------------------------------------------------------------ runs
 
@@ -133,15 +133,15 @@ class Tracker:
         """Id of the MLflow run of a training key, if there is one; the oldest, should another program have
         made more."""
         if key not in self._runs:
-            found = self.client.search_runs(
+            runs = self.client.search_runs(
                 [self.experiment],
                 f"tags.{KEY_TAG} = '{key}'",
                 max_results=1,
                 order_by=["attributes.start_time ASC"],
             )
-            if not found:
+            if not runs:
                 return None
-            self._runs[key] = found[0].info.run_id
+            self._runs[key] = runs[0].info.run_id
         return self._runs[key]
 
     def find_or_create(
@@ -192,14 +192,16 @@ class Tracker:
         else:
             self.client.set_terminated(run_id, status)
 
-    def reconcile(self, held: Callable[[str], bool]) -> list[str]:
+    def reconcile(self, leased: Callable[[str], bool]) -> list[str]:
         """Runs that MLflow takes to be running but whose training key nobody holds become KILLED; their
         keys."""
-        found = self.client.search_runs([self.experiment], "attributes.status = 'RUNNING'", max_results=5000)
+        running = self.client.search_runs(
+            [self.experiment], "attributes.status = 'RUNNING'", max_results=5000
+        )
         ended = []
-        for run in found:
+        for run in running:
             key = run.data.tags.get(KEY_TAG)
-            if key is not None and not held(key):
+            if key is not None and not leased(key):
                 self.client.set_terminated(run.info.run_id, "KILLED")
                 ended.append(key)
         return ended
@@ -208,10 +210,10 @@ class Tracker:
 
     def sweep(self, name: str) -> str | None:
         """Id of a sweep's summary run, if there is one."""
-        found = self.client.search_runs(
+        runs = self.client.search_runs(
             [self.experiment], f"tags.`{KIND_TAG}` = 'sweep' AND tags.sweep = '{name}'", max_results=1
         )
-        return found[0].info.run_id if found else None
+        return runs[0].info.run_id if runs else None
 
     def summarise(
         self, name: str, folder: Path, tags: Mapping[str, str], metrics: Mapping[str, float]
@@ -249,8 +251,8 @@ def experiment_id(store: Store) -> str | None:
         quiet()
         from mlflow.tracking import MlflowClient
 
-        found = MlflowClient(uri(store)).get_experiment_by_name(EXPERIMENT)
-        return None if found is None else str(found.experiment_id)
+        experiment = MlflowClient(uri(store)).get_experiment_by_name(EXPERIMENT)
+        return None if experiment is None else str(experiment.experiment_id)
     database = store.mlflow / "mlflow.db"
     if not database.exists():
         return None

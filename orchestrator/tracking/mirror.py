@@ -145,11 +145,11 @@ class Mirror:
         every: float = 5.0,
         tracker: Callable[[Store], tracking.Tracker] = tracking.Tracker,
         warn: Callable[[str], None] = lambda message: None,
-        held: Callable[[str], bool] | None = None,
+        leased: Callable[[str], bool] | None = None,
     ) -> None:
-        """``held``: whether some living driver holds the run of a key; with it, runs that MLflow takes to be
-        running and nobody trains are set right when the mirror first connects."""
-        self._store, self._every, self._make, self._warn, self._held = store, every, tracker, warn, held
+        """``leased`` says whether a living driver holds the run of a key. With it, runs that MLflow takes to
+        be running and nobody trains are set right when the mirror first connects."""
+        self._store, self._every, self._make, self._warn, self._leased = store, every, tracker, warn, leased
         self._tracker: tracking.Tracker | None = None
         self._followed: dict[str, MirroredRun] = {}
         self._summaries: dict[str, tuple[Path, dict[str, str], dict[str, float]]] = {}
@@ -223,6 +223,6 @@ class Mirror:
     def _connected(self) -> tracking.Tracker:
         if self._tracker is None:
             self._tracker = self._make(self._store)
-            if self._held is not None:
-                self._tracker.reconcile(self._held)
+            if self._leased is not None:
+                self._tracker.reconcile(self._leased)
         return self._tracker

@@ -21,11 +21,11 @@ from trainers.machine.cores import usable_cores
 
 @dataclass(frozen=True)
 class Finding:
-    """One check: ``ok``, ``warning`` (works, but) or ``problem``; what was found, and what to do about it."""
+    """One check: ``ok``, ``warning`` (works, but) or ``problem``; what was seen, and what to do about it."""
 
     check: str
     state: Literal["ok", "warning", "problem"]
-    found: str
+    value: str
     advice: str = ""
 
 
@@ -46,9 +46,9 @@ def examine(store: Store) -> list[Finding]:
 
 
 def _python(store: Store) -> Iterator[Finding]:
-    found = ".".join(map(str, sys.version_info[:3]))
+    running = ".".join(map(str, sys.version_info[:3]))
     yield Finding(
-        "python", "ok" if sys.version_info >= (3, 11) else "problem", found, "crossover needs 3.11 or newer"
+        "python", "ok" if sys.version_info >= (3, 11) else "problem", running, "crossover needs 3.11 or newer"
     )
 
 
