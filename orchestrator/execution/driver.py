@@ -21,7 +21,7 @@ from typing import Any
 from orchestrator.execution import tasks, worker
 from orchestrator.execution.backends import Backend, Finished
 from orchestrator.execution.jobs import Dispatch
-from orchestrator.execution.live import NullView, Progress, RunProgress, View
+from orchestrator.execution.live import NullView, RunProgress, SweepProgress, View
 from orchestrator.execution.scheduler import Capacity, Launch, ScheduledTask, Scheduler, State
 from orchestrator.failures import Failure, Outcome
 from orchestrator.planning.standing import Standing
@@ -267,7 +267,7 @@ class Driver:
         elif tokens > before[0]:
             self._speeds[key] = (tokens, now, (tokens - before[0]) / max(now - before[1], 1e-6))
 
-    def _standing(self, scheduler: Scheduler) -> Progress:
+    def _standing(self, scheduler: Scheduler) -> SweepProgress:
         states = scheduler.states()
         counts: Counter[str] = Counter()
         for key, state in states.items():
@@ -286,7 +286,7 @@ class Driver:
         left = scheduler.remaining_seconds(share) / max(slots, 1)
         order = ("running", "done", "failed", "diverged", "blocked", "stopped", "waiting")
         note = scheduler.halted or "; ".join(self._notes.values())
-        return Progress(self._title, {name: counts[name] for name in order}, rows, left, note)
+        return SweepProgress(self._title, {name: counts[name] for name in order}, rows, left, note)
 
     # ------------------------------------------------------------------ stopping
 

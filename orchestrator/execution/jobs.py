@@ -73,14 +73,14 @@ class Train(Frozen):
         )
 
 
-class Score(Frozen):
+class Evaluate(Frozen):
     """Evaluate a run at ``steps``, beside its own evaluations.
 
     ``precise`` draws until the Monte-Carlo error is small enough for a verdict. ``replay`` trains up to a
     step whose weights are gone.
     """
 
-    kind: Literal["score"] = "score"
+    kind: Literal["evaluate"] = "evaluate"
     store: str
     key: str = Field(description="Training key of the run.")
     steps: tuple[int, ...]
@@ -120,7 +120,7 @@ class Decode(Frozen):
         return Outcome(dispatch.task, "done")
 
 
-Job = Annotated[Prepare | Train | Score | Decode, Field(discriminator="kind")]
+Job = Annotated[Prepare | Train | Evaluate | Decode, Field(discriminator="kind")]
 
 
 class Dispatch(Frozen):

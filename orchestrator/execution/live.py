@@ -25,7 +25,7 @@ class RunProgress:
 
 
 @dataclass(frozen=True)
-class Progress:
+class SweepProgress:
     """How a sweep stands. ``states``: number of runs by state; ``eta``: seconds, None before there is a
     guess."""
 
@@ -39,7 +39,7 @@ class Progress:
 class View(Protocol):
     """Receives progress and lines; owned by the driver's main thread."""
 
-    def show(self, progress: Progress) -> None: ...
+    def show(self, progress: SweepProgress) -> None: ...
     def line(self, text: str) -> None: ...
     def close(self) -> None: ...
 
@@ -56,7 +56,7 @@ def view(quiet: bool = False) -> View:
 class NullView:
     """Shows nothing."""
 
-    def show(self, progress: Progress) -> None:
+    def show(self, progress: SweepProgress) -> None:
         pass
 
     def line(self, text: str) -> None:
@@ -73,7 +73,7 @@ class LineView:
         self._every, self._clock = every, clock
         self._next, self._last = 0.0, ""
 
-    def show(self, progress: Progress) -> None:
+    def show(self, progress: SweepProgress) -> None:
         text = ", ".join(f"{n} {state}" for state, n in progress.states.items() if n)
         if text == self._last or self._clock() < self._next:
             return
@@ -100,7 +100,7 @@ class TableView:
         self._live = Live(console=Console(stderr=True), auto_refresh=False, transient=True)
         self._live.start()
 
-    def show(self, progress: Progress) -> None:
+    def show(self, progress: SweepProgress) -> None:
         self._live.update(_table(progress), refresh=True)
 
     def line(self, text: str) -> None:
@@ -110,7 +110,7 @@ class TableView:
         self._live.stop()
 
 
-def _table(progress: Progress) -> Any:
+def _table(progress: SweepProgress) -> Any:
     from rich.console import Group
     from rich.progress_bar import ProgressBar
     from rich.table import Table as RichTable

@@ -57,7 +57,7 @@ class ScheduledTask:
     """
 
     key: str
-    kind: Literal["prepare", "train", "score", "decode"]
+    kind: Literal["prepare", "train", "evaluate", "decode"]
     needs: tuple[str, ...] = ()
     seconds: float = 1.0
     resources: Capacity = Capacity()

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.execution.jobs import Decode, Job, Prepare, Score, Train
+from orchestrator.execution.jobs import Decode, Evaluate, Job, Prepare, Train
 from orchestrator.execution.scheduler import Capacity, ScheduledTask
 from orchestrator.planning.titles import title
 from orchestrator.store.store import Store
@@ -75,7 +75,7 @@ def _task(task: planning.PlannedTask, store: Store) -> ScheduledTask:
     if task.run is None:
         raise ValueError(f"task {task.key} trains or scores no run")
     if task.kind == "rescore":
-        job = Score(
+        job = Evaluate(
             store=address,
             key=task.run,
             steps=task.steps,
@@ -83,7 +83,9 @@ def _task(task: planning.PlannedTask, store: Store) -> ScheduledTask:
             precise=False,
             replay=True,
         )
-        return ScheduledTask(task.key, "score", needs, seconds, _resources(config), title=task.title, job=job)
+        return ScheduledTask(
+            task.key, "evaluate", needs, seconds, _resources(config), title=task.title, job=job
+        )
     workers = config.resources.n_workers
     return ScheduledTask(
         task.run,
@@ -98,7 +100,7 @@ def _task(task: planning.PlannedTask, store: Store) -> ScheduledTask:
     )
 
 
-def to_score(
+def to_evaluate(
     requests: Iterable[tuple[str, int]], runs: dict[str, Run], store: Store, *, replay: bool = False
 ) -> list[ScheduledTask]:
     """Tasks that score these (run, step) precisely, as their configs in ``runs`` ask, one a run. Left out:
@@ -123,7 +125,7 @@ def to_score(
             kept |= {step for step in requested if step <= commit.trunk.step}
         left = sorted((requested if replay else requested & kept) - scored)
         if left:
-            job = Score(
+            job = Evaluate(
                 store=str(store.root),
                 key=key,
                 steps=tuple(left),
@@ -134,7 +136,7 @@ def to_score(
             name, heading = f"precise:{key}@{'+'.join(map(str, left))}", f"precise {title(config)}"
             resources = _resources(config)
             tasks.append(
-                ScheduledTask(name, "score", (), float(len(left)), resources, title=heading, job=job)
+                ScheduledTask(name, "evaluate", (), float(len(left)), resources, title=heading, job=job)
             )
     return tasks
 

@@ -253,7 +253,7 @@ def _score_precisely(
             return
         new = [(key, step) for key, step in wanted if (key, step) not in known]
         known |= set(new)
-        todo = tasks.to_score(new, runs, store)
+        todo = tasks.to_evaluate(new, runs, store)
         if not todo or driver.interrupted:
             return
         driver.run(todo)
@@ -275,7 +275,7 @@ def _refine(
             wanted = refine.unscored(crossovers(store, spec, made), spacing)
         except TableError:  # nothing to compare; the report says so
             return
-        todo = tasks.to_score(wanted, runs, store, replay=True)
+        todo = tasks.to_evaluate(wanted, runs, store, replay=True)
         if not todo or driver.interrupted:
             return
         driver.run(todo)

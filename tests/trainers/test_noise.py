@@ -7,7 +7,8 @@ import math
 import pytest
 import torch
 
-from trainers.noise import Noise, hash_normal, mix, stream_key
+from trainers.components.splitmix import mix
+from trainers.noise import Noise, hash_normal, stream_key
 
 
 def of_step(step: int, batch: int = 8, seed: int = 0) -> Noise:

@@ -14,7 +14,7 @@ import pytest
 from orchestrator.execution.backends import Finished
 from orchestrator.execution.driver import Driver, RoundResult
 from orchestrator.execution.jobs import Prepare, Train
-from orchestrator.execution.live import Progress
+from orchestrator.execution.live import SweepProgress
 from orchestrator.execution.scheduler import Capacity, ScheduledTask, State
 from orchestrator.execution.tasks import Run
 from orchestrator.failures import Failure, Outcome
@@ -75,9 +75,9 @@ class Fake:
 class Recorder:
     def __init__(self) -> None:
         self.lines: list[str] = []
-        self.shown: list[Progress] = []
+        self.shown: list[SweepProgress] = []
 
-    def show(self, progress: Progress) -> None:
+    def show(self, progress: SweepProgress) -> None:
         self.shown.append(progress)
 
     def line(self, text: str) -> None:

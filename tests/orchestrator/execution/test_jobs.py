@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from orchestrator.execution import worker
-from orchestrator.execution.jobs import Decode, Dispatch, Job, Prepare, Score, Train
+from orchestrator.execution.jobs import Decode, Dispatch, Evaluate, Job, Prepare, Train
 from orchestrator.failures import Failure
 from trainers.config import DataConfig, EvaluationConfig, RunConfig
 
@@ -16,7 +16,9 @@ CONFIG = RunConfig(objective="masked_diffusion", data={"unique_bytes": 5000})
 JOBS: list[Job] = [
     Prepare(store="s", data=DataConfig(corpus={"name": "markov", "documents_held": 50})),
     Train(store="s", config=CONFIG, branch_steps=(3, 7)),
-    Score(store="s", key="k", steps=(4,), evaluation=EvaluationConfig(draws=3), precise=True, replay=False),
+    Evaluate(
+        store="s", key="k", steps=(4,), evaluation=EvaluationConfig(draws=3), precise=True, replay=False
+    ),
     Decode(store="s", key="k", step=4, sequences=2),
 ]
 
@@ -37,7 +39,7 @@ def test_the_micro_batch_of_an_attempt_reaches_the_workers_and_leaves_the_key() 
 
 def test_a_job_that_nobody_knows_is_refused() -> None:
     value = {"task": "t", "job": {"kind": "rescore", "store": "s"}}
-    with pytest.raises(ValidationError, match="'prepare', 'train', 'score', 'decode'"):
+    with pytest.raises(ValidationError, match="'prepare', 'train', 'evaluate', 'decode'"):
         Dispatch.from_json(value)
     result = worker.outcome(worker.execute(value))
     assert (result.task, result.failure) == ("t", Failure.USER_ERROR)
