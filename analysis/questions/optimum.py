@@ -15,6 +15,7 @@ from analysis.laws.base import Array, Law, Named
 _GRID = 241
 _FAR = np.log(1e30)
 _SPAN = (np.log(1e3), np.log(1e15))
+_ASIDE, _FLAT = np.log(1e3), 1e-9
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,16 @@ def _along(law: Law, theta: Array, log_n: Array, compute: float, fixed: Mapping[
         return law.evaluate(theta, x, jac=False)[0][0]
 
 
+def _rises_on_both_sides(
+    law: Law, theta: Array, log_n: float, compute: float, fixed: Mapping[str, float] | None
+) -> bool:
+    """Whether the loss at C = 6ND is higher at a thousandth and at a thousand times N. Where the fit left a
+    term of the law out (its coefficient at a bound) the loss is flat on that term's side, and the N at which
+    the two slopes cancel is an accident of rounding."""
+    left, here, right = _along(law, theta, log_n + np.array([-_ASIDE, 0.0, _ASIDE]), compute, fixed)
+    return bool(min(left, right) - here > _FLAT * abs(here))
+
+
 def log_size(law: Law, p: Named, compute: float, fixed: Mapping[str, float] | None = None) -> Array:
     """(S,) log N that minimises the law at C = 6ND, for parameters given by name as (S,) values.
 
@@ -116,9 +127,15 @@ def optimal(result: Fit, compute: float, fixed: Mapping[str, float] | None = Non
         )
 
     centre = float(np.atleast_1d(size({n: np.array([v]) for n, v in result.values.items()}))[0])
+    theta = law.to_internal(np.array([[result.values[n] for n in names]]))
     if not -_FAR < centre < _FAR:  # NaN, or a parameter that ran off to its bound
         raise ValueError(
             f"{law.name} has no interior optimum at C = {compute:g}: its best N is at the edge of 1e3 to 1e15"
+        )
+    if not _rises_on_both_sides(law, theta, centre, compute, fixed):
+        raise ValueError(
+            f"{law.name} has no interior optimum at C = {compute:g}: "
+            "a term of N or of D has vanished in the fit"
         )
     make: dict[str, Callable[[Named], Array]] = {
         "N": lambda p: np.exp(size(p)),

@@ -70,6 +70,14 @@ def test_a_monotone_law_has_no_optimum() -> None:
         optimal(single, 1e20)
 
 
+def test_a_law_whose_data_term_vanished_has_no_optimum() -> None:
+    """The two slopes cancel at N = 8e6, inside the data's range, but the loss is flat from there on."""
+    vanished = {"A": 2.9e83, "alpha": 20.0, "B": 3.7e-50, "beta": 1e-4}
+    found = fit(DESIGNS["chinchilla"].sample(1), fix=vanished, interval="none")
+    with pytest.raises(ValueError, match=r"no interior optimum.*a term of N or of D has vanished"):
+        optimal(found, 1e22)
+
+
 @pytest.mark.parametrize("method", ["parabola", "cubic", "law"])
 def test_isoflop_finds_the_exponent(method: str) -> None:
     found = isoflop(_isoflops(0.001), method=method)
