@@ -22,12 +22,13 @@ import numpy as np
 import pandas as pd
 
 from analysis.crossover.fronts.meeting import DRAWS, compute_optimal
-from analysis.crossover.fronts.replicates import dirichlet, pool
-from analysis.crossover.places.law import fit_law
+from analysis.crossover.places.censored_law import fit_places
+from analysis.crossover.pooling import Variance, dirichlet, pool_draws, pool_places, t_interval
+from analysis.crossover.same_n.cell_places import cell_place
 from analysis.crossover.same_n.location import PAIR, locate
-from analysis.crossover.same_n.outcome import Outcome
-from analysis.crossover.same_n.pool import interval, pooled
+from analysis.crossover.same_n.outcome import CrossingOutcome
 from analysis.crossover.surfaces.law_against_law import meet
+from analysis.fitting.estimate import Estimate
 from analysis.fitting.fitting import fit
 
 RESULTS = Path(__file__).parent / "results" / "coverage_crossover.csv"
@@ -73,7 +74,7 @@ def law_coverage(replicates: int, cell_sd: float, sims: int) -> list[dict[str, A
     hits: dict[str, list[bool]] = {k: [] for k in SLOPES}
     widths: dict[str, list[float]] = {k: [] for k in SLOPES}
     for sim in range(sims):
-        law = fit_law(
+        law = fit_places(
             places(np.random.default_rng([2026, replicates, round(100 * cell_sd), sim]), replicates, cell_sd)
         )
         for name, truth in SLOPES.items():
@@ -92,10 +93,10 @@ def cell_coverage(replicates: int, sims: int) -> list[dict[str, Any]]:
     for sim in range(sims):
         rng = np.random.default_rng([2027, replicates, sim])
         y = rng.normal(0, BLOCK, replicates) + rng.normal(0, NOISE, (8, replicates))
-        spread = pooled([{str(r): v for r, v in enumerate(row)} for row in y])
-        found = interval(_outcomes(y[0]), "tokens", spread)
-        hits.append(found.low <= 0 <= found.high)
-        widths.append(found.high - found.low)
+        spread = pool_places([{str(r): v for r, v in enumerate(row)} for row in y])
+        low, high = _ends(cell_place(_outcomes(y[0]), "tokens", spread))
+        hits.append(low <= 0 <= high)
+        widths.append(high - low)
     return [_row("same-N, one cell", "place", replicates, math.nan, hits, widths)]
 
 
@@ -109,15 +110,16 @@ def censored_cell_coverage(replicates: int, sims: int) -> list[dict[str, Any]]:
         table, truth = places(rng, replicates, 0.06), list(middles().values())
         cells = [part for _, part in table.groupby("cell")]
         seen = [part[part["side"] == 0] for part in cells]
-        spread = pooled([{str(r): y for r, y in zip(p["seed"], p["y"], strict=True)} for p in seen])
+        spread = pool_places([{str(r): y for r, y in zip(p["seed"], p["y"], strict=True)} for p in seen])
         for part, middle, scatter in zip(cells, truth, table.attrs["scatter"], strict=True):
             late = int((part["side"] > 0).sum())
             if late == replicates or spread is None:
                 continue
-            found = interval(_outcomes(part["y"].to_numpy(), part["side"].to_numpy()), "tokens", spread)
+            place = cell_place(_outcomes(part["y"].to_numpy(), part["side"].to_numpy()), "tokens", spread)
             kind = "bound where some crossed" if late else "place"
-            hits[kind].append(found.low <= middle + scatter <= found.high)
-            widths[kind].append(math.nan if late else found.high - found.low)
+            low, high = _ends(place)
+            hits[kind].append(low <= middle + scatter <= high)
+            widths[kind].append(math.nan if late else high - low)
     name = "same-N, a third of the cells censored"
     return [_row(name, kind, replicates, 0.06, hits[kind], widths[kind]) for kind in hits]
 
@@ -129,12 +131,12 @@ def front_coverage(replicates: int, sims: int) -> list[dict[str, Any]]:
         rng = np.random.default_rng([2028, replicates, sim])
         y = rng.normal(0, BLOCK, replicates) + rng.normal(0, NOISE, (4, replicates))
         sampled = y @ dirichlet(replicates, DRAWS, sim).T
-        ends = pool(sampled, [replicates] * 4).interval(
-            float(y[0].mean()), sampled[0], replicates, 0.0, 30.0, 0.95
-        )
-        if ends.low is not None and ends.high is not None:
-            hits.append(ends.low <= 0 <= ends.high)
-            widths.append(ends.high - ends.low)
+        spread = pool_draws(sampled, [replicates] * 4)
+        if spread is not None:
+            place = t_interval(float(y[0].mean()), spread.of_mean(replicates), Variance(0.0, math.inf), 0.95)
+            low, high = _ends(place)
+            hits.append(low <= 0 <= high)
+            widths.append(high - low)
     return [_row("compute-optimal, one group", "place", replicates, math.nan, hits, widths)]
 
 
@@ -190,7 +192,7 @@ def cure_coverage(fraction: float, sims: int) -> list[dict[str, Any]]:
         table.loc[dead, ["y", "side"]] = [float(max(middles(5).values())) + 0.5, 1]
         if table.loc[table["side"] == 0, "cell"].nunique() < 4:
             continue
-        found = fit_law(table, cure=True).cure
+        found = fit_places(table, cure=True).cure
         if found is not None:
             hits.append(found.low <= fraction <= found.high)
             widths.append(found.high - found.low)
@@ -225,11 +227,17 @@ def meeting_coverage(rows: int, sims: int) -> list[dict[str, Any]]:
     return [_row(f"law against law, {rows} rows a fit", "place", 1, math.nan, hits, widths)]
 
 
-def _outcomes(values: np.ndarray, sides: np.ndarray | None = None) -> list[Outcome]:
+def _ends(place: Estimate) -> tuple[float, float]:
+    """The ends of an interval of a logarithm, infinite where it is open."""
+    low, high = place.low, place.high
+    return -math.inf if low is None else low, math.inf if high is None else high
+
+
+def _outcomes(values: np.ndarray, sides: np.ndarray | None = None) -> list[CrossingOutcome]:
     """Replicates of which nothing but the place (or the bound, where ``sides`` is not 0) is known."""
     return [
         cast(
-            Outcome,
+            CrossingOutcome,
             SimpleNamespace(
                 x={"tokens": math.exp(v)},
                 censored="right" if sides is not None and sides[i] else None,

@@ -7,7 +7,8 @@ its verdicts rest on and that want more Monte-Carlo draws.
 
 from __future__ import annotations
 
-from analysis.crossover.same_n.location import Crossovers, allows, locate
+from analysis.crossover.same_n.cell_places import allows
+from analysis.crossover.same_n.location import Crossovers, locate
 from analysis.crossover.same_n.precision import wanted_precision
 
 __all__ = ["Crossovers", "allows", "locate", "wanted_precision"]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import Any
 
-from analysis.crossover.places.law import Coefficient, CrossingLaw
-from analysis.crossover.same_n.aa_control import Control, rates
+from analysis.crossover.places.censored_law import CensoredLaw, Coefficient
+from analysis.crossover.same_n.aa_control import Control, FalseCrossings, rates
+from analysis.crossover.same_n.cell_places import CellCrossover
 from analysis.crossover.same_n.location import Crossovers
 
 DEFINITION_WORDS = {"raw": "raw", "best_so_far": "best so far"}
@@ -27,11 +29,12 @@ class Quadrant:
     larger_model: str
     crossed: int
     cells: int
-    false_crossings: dict[str, Any] | None = None
+    false_crossings: FalseCrossings | None = None
 
     def json(self) -> dict[str, Any]:
         """The quadrant as plain values."""
-        return dict(self.__dict__)
+        false = self.false_crossings
+        return {**vars(self), "false_crossings": None if false is None else false.json()}
 
 
 @dataclass(frozen=True)
@@ -56,25 +59,30 @@ class Verdict:
             "table": [q.json() for q in self.table],
         }
 
-
-def verdict(
-    found: Crossovers, laws: dict[tuple[str, str], CrossingLaw | None], controls: Sequence[Control] = ()
-) -> Verdict:
-    """The verdict of a study; ``laws`` by (definition, unit)."""
-    false = rates(controls, found.confidence)
-    table = tuple(
-        replace(
-            _quadrant(found, definition, unit, laws.get((definition, unit))),
-            false_crossings=false[definition],
+    @classmethod
+    def of(
+        cls,
+        crossovers: Crossovers,
+        laws: Mapping[tuple[str, str], CensoredLaw | None],
+        controls: Sequence[Control] = (),
+    ) -> Verdict:
+        """The verdict of a study; ``laws`` by (definition, unit)."""
+        false = rates(controls, crossovers.confidence)
+        quadrants = [
+            _quadrant(crossovers, definition, unit, laws.get((definition, unit)))
+            for definition in ("raw", "best_so_far")
+            for unit in ("tokens", "epochs")
+        ]
+        return cls(
+            headline=headline(crossovers),
+            scope=scope(crossovers),
+            table=tuple(replace(q, false_crossings=false[q.definition]) for q in quadrants),
+            evidence=crossovers.crossings[0].allows if crossovers.crossings else "",
+            control=_control(crossovers, controls),
         )
-        for definition in ("raw", "best_so_far")
-        for unit in ("tokens", "epochs")
-    )
-    evidence = found.records[0]["allows"] if found.records else ""
-    return Verdict(headline(found), scope(found), table, evidence, _control(found, controls))
 
 
-def _control(found: Crossovers, controls: Sequence[Control]) -> str:
+def _control(crossovers: Crossovers, controls: Sequence[Control]) -> str:
     """How often, and by how much, replicates of one objective trade the lead, beside the leads of this
     study."""
     raw = [c for c in controls if c.definition == "raw" and c.pairs]
@@ -82,34 +90,36 @@ def _control(found: Crossovers, controls: Sequence[Control]) -> str:
         return "A/A control: none, for no cell has two replicates."
     apart = max(c.apart for c in raw)
     words = (
-        f"A/A control: replicates of one objective cross robustly in {sum(c.found for c in raw)} of "
+        f"A/A control: replicates of one objective cross robustly in {sum(c.robust for c in raw)} of "
         f"{sum(c.pairs for c in raw)} "
         f"pairs, and stand {apart:.2g} nats apart"
     )
     leads = [
-        o["lead_after"]
-        for r in found.select("raw", "tokens")
-        if _crossed(r)
-        for o in r["replicate_values"]
-        if o["lead_after"]
+        o.lead_after
+        for c in crossovers.select("raw", "tokens")
+        if c.confirmed
+        for o in c.outcomes
+        if o.lead_after
     ]
     if leads:
-        words += f"; after the crossing {found.names[1]} leads by up to {min(leads):.2g} to {max(leads):.2g}"
+        words += (
+            f"; after the crossing {crossovers.names[1]} leads by up to {min(leads):.2g} to {max(leads):.2g}"
+        )
     return words + "."
 
 
-def headline(found: Crossovers) -> str:
+def headline(crossovers: Crossovers) -> str:
     """One sentence, by what raw and best-so-far crossings there are. A crossing counts if it is robust in
     every replicate of its cell."""
-    first, second = found.names
-    raw, best = found.select("raw", "tokens"), found.select("best_so_far", "tokens")
+    first, second = crossovers.names
+    raw, best = crossovers.select("raw", "tokens"), crossovers.select("best_so_far", "tokens")
     if not raw:
         return f"No pair of {first} and {second} runs could be compared"
     n = len(raw)
-    crossed = [r for r in raw if _crossed(r)]
-    ahead_on_best = sum(r["ahead"] > 0 for r in best)
-    stopped = [r for r in best if _crossed(r)]
-    ahead = [r for r in raw if r["censored"] == "left"]
+    crossed = [r for r in raw if r.confirmed]
+    ahead_on_best = sum(r.ahead > 0 for r in best)
+    stopped = [r for r in best if r.confirmed]
+    ahead = [r for r in raw if r.censored == "left"]
     within = "within this budget"
     if len(stopped) == n:
         return f"{second} passes even an early-stopped {first} {within}"
@@ -118,19 +128,19 @@ def headline(found: Crossovers) -> str:
         if ahead_on_best:
             rest = f"in {ahead_on_best} more it leads on best values, without a verdict: a minimum is open"
         return f"{second} passes even an early-stopped {first} in {len(stopped)} of {n} cells; {rest}"
-    if crossed and all(r["past_minimum"] for r in crossed) and ahead_on_best:
+    if crossed and all(r.past_minimum for r in crossed) and ahead_on_best:
         return (
             f"{second} passes an over-fitted {first}; on best values it leads in {ahead_on_best} of {n} "
             f"cells, but a minimum is not bracketed {within}: no verdict on an early-stopped {first}"
         )
-    if crossed and all(r["past_minimum"] for r in crossed):
+    if crossed and all(r.past_minimum for r in crossed):
         return f"{second} passes an over-fitted {first}; it has not passed an early-stopped {first} {within}"
     if crossed:
         return (
             f"{second} passes {first} before {first} over-fits; whether it passes an early-stopped {first} "
             f"is not settled {within}"
         )
-    if ahead and all(r["on_plateau"] for r in ahead) and not any(r["crossed"] for r in raw):
+    if ahead and all(r.on_plateau for r in ahead) and not any(r.crossed for r in raw):
         return (
             f"{first}'s and {second}'s curves cross only on the start-up plateau, which does not count; "
             "beyond it "
@@ -138,7 +148,7 @@ def headline(found: Crossovers) -> str:
         )
     if len(ahead) == n:
         return f"{second} is ahead of {first} from the first counted evaluation on, in every cell"
-    if any(r["censored"] is None for r in raw):
+    if any(r.censored is None for r in raw):
         return (
             f"{second}'s curve meets {first}'s, but no crossing is confirmed by three standard errors in all "
             f"replicates; it has not passed an early-stopped {first} {within}"
@@ -149,45 +159,41 @@ def headline(found: Crossovers) -> str:
             "cells, "
             "and has not passed it in the others"
         )
-    if any(r["crossed"] for r in raw):
+    if any(r.crossed for r in raw):
         return f"{second} passes {first} in some replicates, but not in all of any cell {within}"
     return f"{second} has not passed {first} {within}, neither over-fitted nor early-stopped"
 
 
-def scope(found: Crossovers) -> str:
+def scope(crossovers: Crossovers) -> str:
     """What the headline stands on, cell by cell counted."""
-    raw, best = found.select("raw", "tokens"), found.select("best_so_far", "tokens")
+    raw, best = crossovers.select("raw", "tokens"), crossovers.select("best_so_far", "tokens")
     if not raw:
         return ""
     n = len(raw)
-    robust, loose = sum(_crossed(r) for r in raw), sum(r["censored"] is None and not r["robust"] for r in raw)
+    robust, loose = sum(r.confirmed for r in raw), sum(r.censored is None and not r.robust for r in raw)
     words = f"Raw curves cross in {robust} of {n} cells, robustly in every replicate"
     if loose:
         words += f" (in {loose} more without three evaluations beyond three standard errors on each side)"
-    partly = sum(0 < r["crossed"] < r["replicates"] for r in raw)
+    partly = sum(0 < r.crossed < r.replicates for r in raw)
     if partly:
         words += f", in {partly} in some replicates only"
-    early = sum(r["on_plateau"] for r in raw)
+    early = sum(r.on_plateau for r in raw)
     if early:
         words += f"; in {early} they cross on the start-up plateau, which does not count"
-    won = sum(_crossed(r) for r in best)
-    open_ = sum(not r["settled"] for r in best if not _crossed(r))
+    won = sum(r.confirmed for r in best)
+    open_ = sum(not r.settled for r in best if not r.confirmed)
     words += f". Best values so far cross in {won} of {n}"
     if open_:
         words += f"; in {open_} that is open, for a minimum is not bracketed and a longer run could tell"
     return words + "."
 
 
-def _crossed(record: dict[str, Any]) -> bool:
-    return record["censored"] is None and bool(record["robust"])
-
-
-def _quadrant(found: Crossovers, definition: str, unit: str, law: CrossingLaw | None) -> Quadrant:
-    records = found.select(definition, unit)
-    places = [r["value"] for r in records if r["censored"] is None and r["value"]]
-    bounds = [r["value"] for r in records if r["censored"] == "right" and r["value"]]
-    lefts = [r["value"] for r in records if r["censored"] == "left" and r["value"]]
-    n = len(records)
+def _quadrant(crossovers: Crossovers, definition: str, unit: str, law: CensoredLaw | None) -> Quadrant:
+    crossings = crossovers.select(definition, unit)
+    places = [r.value for r in crossings if r.censored is None and r.value]
+    bounds = [r.value for r in crossings if r.censored == "right" and r.value]
+    lefts = [r.value for r in crossings if r.censored == "left" and r.value]
+    n = len(crossings)
     parts = []
     if places:
         parts.append(
@@ -200,18 +206,18 @@ def _quadrant(found: Crossovers, definition: str, unit: str, law: CrossingLaw | 
     if lefts:
         where = f" in {len(lefts)} of {n} cells" if len(lefts) < n else ""
         parts.append(f"had crossed before {_range(lefts)} {unit}{where}")
-    less, larger = _moves(records, law, unit)
+    less, larger = _moves(crossings, law, unit)
     return Quadrant(
-        definition, unit, "; ".join(parts) or "nothing to compare", less, larger, len(places), len(records)
+        definition, unit, "; ".join(parts) or "nothing to compare", less, larger, len(places), len(crossings)
     )
 
 
-def _moves(records: list[dict[str, Any]], law: CrossingLaw | None, unit: str) -> tuple[str, str]:
+def _moves(crossings: list[CellCrossover], law: CensoredLaw | None, unit: str) -> tuple[str, str]:
     """How the place moves with less data and with a larger model: by the law, else by ordered pairs of
     cells."""
     slopes = {v: law.coefficient(v) if law else None for v in ("U", "N")}
-    less = _slope_words(slopes["U"], -1, "U") or _ordered(records, "U", -1)
-    larger = _slope_words(slopes["N"], 1, "N") or _ordered(records, "N", 1)
+    less = _slope_words(slopes["U"], -1, "U") or _ordered(crossings, "U", -1)
+    larger = _slope_words(slopes["N"], 1, "N") or _ordered(crossings, "N", 1)
     return less, larger
 
 
@@ -225,15 +231,15 @@ def _slope_words(slope: Coefficient | None, change: int, variable: str) -> str:
     return f"{'later' if slope.decided() * change > 0 else 'earlier'} ({power})"
 
 
-def _ordered(records: list[dict[str, Any]], variable: str, change: int) -> str:
+def _ordered(crossings: list[CellCrossover], variable: str, change: int) -> str:
     """Comparisons of cells that differ in this variable alone; bounds count where they decide."""
     other = "N" if variable == "U" else "U"
     earlier = later = unknown = 0
-    for i, one in enumerate(records):
-        for two in records[i + 1 :]:
+    for i, one in enumerate(crossings):
+        for two in crossings[i + 1 :]:
             if not _alone(one, two, variable, other):
                 continue
-            small, big = sorted((one, two), key=lambda r: r[variable])
+            small, big = sorted((one, two), key=attrgetter(variable))
             order = _compare(small, big)
             if change < 0:
                 order = -order
@@ -251,22 +257,22 @@ def _ordered(records: list[dict[str, Any]], variable: str, change: int) -> str:
     return f"{word} in {count} of {total} comparisons"
 
 
-def _alone(one: dict[str, Any], two: dict[str, Any], variable: str, other: str) -> bool:
-    if None in (one["N"], two["N"], one["U"], two["U"]):
+def _alone(one: CellCrossover, two: CellCrossover, variable: str, other: str) -> bool:
+    """Whether two cells differ in one variable, and in nothing else."""
+    if None in (one.N, two.N, one.U, two.U):
         return False
-    differs = abs(math.log(one[variable] / two[variable])) > 0.1
-    same = abs(math.log(one[other] / two[other])) < 0.05
-    changed = sum(one["axes"].get(k) != two["axes"].get(k) for k in one["axes"])
-    return differs and same and changed == 1
+    differs, same = (abs(math.log(getattr(one, v) / getattr(two, v))) for v in (variable, other))
+    changed = sum(one.axes.get(k) != two.axes.get(k) for k in one.axes)
+    return differs > 0.1 and same < 0.05 and changed == 1
 
 
-def _compare(small: dict[str, Any], big: dict[str, Any]) -> int:
+def _compare(small: CellCrossover, big: CellCrossover) -> int:
     """Sign of log(place at the bigger / place at the smaller value) where places and bounds decide it, else
     0."""
-    a, b = small["censored"], big["censored"]
-    if not small["value"] or not big["value"]:
+    a, b = small.censored, big.censored
+    if not small.value or not big.value:
         return 0
-    up, down = big["value"] > small["value"], big["value"] < small["value"]
+    up, down = big.value > small.value, big.value < small.value
     if up and a in (None, "left") and b in (None, "right"):
         return 1
     if down and a in (None, "right") and b in (None, "left"):

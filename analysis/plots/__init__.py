@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from analysis.crossover.fronts.meeting import ComputeOptimal
-from analysis.crossover.places.law import CrossingLaw
+from analysis.crossover.places.censored_law import CensoredLaw
+from analysis.crossover.same_n.efficiency import EfficiencyRatio
 from analysis.crossover.same_n.location import Crossovers
 from analysis.plots.style import Plot
 
@@ -14,14 +14,14 @@ __all__ = ["Plot", "draw"]
 
 
 def draw(
-    found: Crossovers,
-    laws: dict[tuple[str, str], CrossingLaw | None],
-    ratios: list[dict[str, Any]],
+    crossovers: Crossovers,
+    laws: dict[tuple[str, str], CensoredLaw | None],
+    ratios: list[EfficiencyRatio],
     folder: Path,
     optimal: ComputeOptimal | None = None,
 ) -> list[Plot]:
     """All figures of a study that its data allow, in the order of the report."""
-    if not found.cells:
+    if not crossovers.cells:
         return []
     from analysis.plots.curves import loss_curves
     from analysis.plots.data_value import efficiency, loss_against_unique
@@ -29,11 +29,11 @@ def draw(
     from analysis.plots.places import against_unique, crossover_map
 
     plots: list[Plot | None] = [
-        *loss_curves(found, folder),
-        against_unique(found, laws, folder),
-        crossover_map(found, folder),
-        loss_against_unique(found, folder),
-        efficiency(found, ratios, folder),
-        None if optimal is None else fronts(found, optimal, folder),
+        *loss_curves(crossovers, folder),
+        against_unique(crossovers, laws, folder),
+        crossover_map(crossovers, folder),
+        loss_against_unique(crossovers, folder),
+        efficiency(crossovers, ratios, folder),
+        None if optimal is None else fronts(crossovers, optimal, folder),
     ]
     return [p for p in plots if p is not None]

@@ -14,7 +14,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from analysis.crossover.same_n.arm import Arm
-from analysis.crossover.same_n.location import CellOutcome, Crossovers
+from analysis.crossover.same_n.cell_places import CellCrossover, CellOutcome
+from analysis.crossover.same_n.location import Crossovers
 from analysis.plots.style import (
     FIRST,
     GRID,
@@ -39,22 +40,22 @@ TITLE = 8.0
 _KIND = {"upper_bound": "upper bound", "exact": "exact", "unknown": "kind unknown"}
 
 
-def loss_curves(found: Crossovers, folder: Path) -> list[Plot]:
+def loss_curves(crossovers: Crossovers, folder: Path) -> list[Plot]:
     """One panel a pair. Several figures if there are many pairs."""
     plots = []
-    for page, start in enumerate(range(0, len(found.cells), PER_FIGURE)):
-        cells = list(range(start, min(start + PER_FIGURE, len(found.cells))))
+    for page, start in enumerate(range(0, len(crossovers.cells), PER_FIGURE)):
+        cells = list(range(start, min(start + PER_FIGURE, len(crossovers.cells))))
         name = "loss_curves" if page == 0 else f"loss_curves_{page + 1}"
         with look():
-            plots.append(_page(found, cells, folder, name))
+            plots.append(_page(crossovers, cells, folder, name))
     return plots
 
 
-def _page(found: Crossovers, cells: list[int], folder: Path, name: str) -> Plot:
-    columns = _columns(found, cells)
+def _page(crossovers: Crossovers, cells: list[int], folder: Path, name: str) -> Plot:
+    columns = _columns(crossovers, cells)
     rows = math.ceil(len(cells) / columns)
     width, height = {1: (4.6, 2.8), 2: (3.2, 2.3)}.get(columns, (2.15, 1.75))
-    titles = [lines_of(words(found.cells[i].pair.axes), width, TITLE) for i in cells]
+    titles = [lines_of(words(crossovers.cells[i].pair.axes), width, TITLE) for i in cells]
     room = 0.24 + 0.14 * max(map(len, titles))
     figure, axes = panels(
         rows,
@@ -70,10 +71,10 @@ def _page(found: Crossovers, cells: list[int], folder: Path, name: str) -> Plot:
         sharey=True,
     )
     data = []
-    raw, best = found.select("raw", "tokens"), found.select("best_so_far", "tokens")
+    raw = crossovers.select("raw", "tokens")
     for place, index in enumerate(cells):
         axis = axes[place // columns][place % columns]
-        data.append(_panel(axis, found, found.cells[index], raw[index], best[index]))
+        data.append(_panel(axis, crossovers, crossovers.cells[index], raw[index]))
         axis.set_title("\n".join(titles[place]), loc="left", fontsize=TITLE, color=INK, pad=15)
         if place % columns == 0:
             axis.set_ylabel("validation loss, nats/token")
@@ -81,37 +82,39 @@ def _page(found: Crossovers, cells: list[int], folder: Path, name: str) -> Plot:
             axis.set_xlabel("tokens seen")
     for axis in axes.ravel()[len(cells) :]:
         axis.set_visible(False)
-    entropies = [t.entropy for i in cells for t in found.cells[i].pair.twins]
+    entropies = [t.entropy for i in cells for t in crossovers.cells[i].pair.twins]
     _limits(axes.ravel()[: len(cells)], data, max(entropies))
-    _legend(figure, found)
-    what = "a crossing" if any(r["censored"] is None for r in raw) else "no crossing"
+    _legend(figure, crossovers)
+    what = "a crossing" if any(r.censored is None for r in raw) else "no crossing"
     caption = (
         "Validation loss of each pair of twins on half B. Lines: mean over replicates; bands: their "
         "range. Thin dotted: best "
-        f"so far, selected on half A. The mark is the place of {what} with its {found.confidence:.0%} "
+        f"so far, selected on half A. The mark is the place of {what} with its {crossovers.confidence:.0%} "
         "interval; an arrow at "
         "the right edge says that none had happened there. Epochs stand above each panel."
-        + (" Stars: where annealed runs end." if any(found.cells[i].annealed for i in cells) else "")
+        + (" Stars: where annealed runs end." if any(crossovers.cells[i].annealed for i in cells) else "")
     )
     return save(figure, pd.concat(data, ignore_index=True), folder, name, "Loss curves", caption)
 
 
-def _columns(found: Crossovers, cells: list[int]) -> int:
+def _columns(crossovers: Crossovers, cells: list[int]) -> int:
     """Panels a row: the number of budgets where the grid is one of sizes by budgets, else four."""
     budgets = {
-        round(math.log(found.cells[i].pair.mean("U")), 1) for i in cells if found.cells[i].pair.mean("U") > 0
+        round(math.log(crossovers.cells[i].pair.mean("U")), 1)
+        for i in cells
+        if crossovers.cells[i].pair.mean("U") > 0
     }
     if 2 <= len(budgets) <= 5 and len(cells) % len(budgets) == 0:
         return len(budgets)
     return min(4, len(cells))
 
 
-def _panel(axis: Axes, found: Crossovers, cell: CellOutcome, raw: dict, best: dict) -> pd.DataFrame:
+def _panel(axis: Axes, crossovers: Crossovers, cell: CellOutcome, raw: CellCrossover) -> pd.DataFrame:
     frames = []
     for which, colour in ((0, FIRST), (1, SECOND)):
         curves = [both[which] for both in cell.arms]
         frame = _band(curves)
-        frame.insert(0, "objective", found.pair[which])
+        frame.insert(0, "objective", crossovers.pair[which])
         frames.append(frame)
         axis.fill_between(frame["tokens"], frame["low"], frame["high"], color=colour, alpha=0.22, lw=0)
         axis.plot(
@@ -128,7 +131,7 @@ def _panel(axis: Axes, found: Crossovers, cell: CellOutcome, raw: dict, best: di
         axis.axhline(entropy, color=SOFT, lw=0.7, ls=(0, (1, 2)), zorder=1)
     _mark(axis, raw, frames[0])
     for objective, tokens, loss in cell.annealed:
-        colour = FIRST if objective == found.pair[0] else SECOND
+        colour = FIRST if objective == crossovers.pair[0] else SECOND
         axis.plot([tokens], [loss], marker="*", ms=7, mfc="white", mec=colour, ls="none", zorder=5)
     horizon = [float(both[0].x["tokens"][-1]) for both in cell.arms]
     log_axis(axis, "x", [max(min(horizon) / 60, frames[0]["tokens"].min()), max(horizon)])
@@ -163,18 +166,18 @@ def _band(curves: list[Arm]) -> pd.DataFrame:
     )
 
 
-def _mark(axis: Axes, record: dict, curve: pd.DataFrame) -> None:
+def _mark(axis: Axes, crossing: CellCrossover, curve: pd.DataFrame) -> None:
     """The crossing: a diamond on the curve and its interval as a shaded strip; or an arrow where there is
     none."""
-    value, low, high = record["value"], record["low"], record["high"]
+    value, low, high = crossing.value, crossing.low, crossing.high
     if value is None:
         return
     height = float(np.interp(np.log(value), np.log(curve["tokens"]), curve["mean"]))
-    if record["censored"] is None:
+    if crossing.censored is None:
         if low and high:
             axis.axvspan(low, high, color=INK, alpha=0.10, lw=0, zorder=0)
         axis.axvline(value, color=INK, lw=0.8, zorder=2)
-        face = INK if record["robust"] else "white"
+        face = INK if crossing.robust else "white"
         axis.plot([value], [height], marker="D", ms=5, mfc=face, mec=INK, mew=1.1, zorder=5)
         axis.annotate(
             human(value),
@@ -188,7 +191,7 @@ def _mark(axis: Axes, record: dict, curve: pd.DataFrame) -> None:
             color=INK,
         )
         return
-    right = record["censored"] == "right"
+    right = crossing.censored == "right"
     axis.annotate(
         "none by here" if right else "before here",
         (value, 0.93),
@@ -239,13 +242,13 @@ def _limits(axes: np.ndarray, data: list[pd.DataFrame], entropy: float) -> None:
         axis.set_ylim(low - 0.06 * (high - low), high + 0.06 * (high - low))
 
 
-def _legend(figure: Figure, found: Crossovers) -> None:
-    kinds = found.records[0]["likelihood"] if found.records else {}
-    entropy = any(math.isfinite(t.entropy) for c in found.cells for t in c.pair.twins)
+def _legend(figure: Figure, crossovers: Crossovers) -> None:
+    kinds = crossovers.crossings[0].likelihood if crossovers.crossings else {}
+    entropy = any(math.isfinite(t.entropy) for c in crossovers.cells for t in c.pair.twins)
     handles: list[Line2D | Patch] = []
     for which, colour in ((0, FIRST), (1, SECOND)):
-        kind = _KIND.get(kinds.get(found.pair[which], ""), "")
-        label = f"{found.names[which]} ({kind})" if kind else found.names[which]
+        kind = _KIND.get(kinds.get(crossovers.pair[which], ""), "")
+        label = f"{crossovers.names[which]} ({kind})" if kind else crossovers.names[which]
         handles.append(
             Line2D([], [], color=colour, lw=1.7, ls="-" if which == 0 else (0, (6, 1.2)), label=label)
         )

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from matplotlib.lines import Line2D
 
-from analysis.crossover.same_n.efficiency import by_cell, losses
+from analysis.crossover.place import record
+from analysis.crossover.same_n.efficiency import EfficiencyRatio, by_cell, losses
 from analysis.crossover.same_n.location import Crossovers
 from analysis.plots.places import levels, series_name, varying_axes
 from analysis.plots.style import (
@@ -29,13 +29,13 @@ from analysis.plots.style import (
 )
 
 
-def loss_against_unique(found: Crossovers, folder: Path) -> Plot | None:
+def loss_against_unique(crossovers: Crossovers, folder: Path) -> Plot | None:
     """Best (early-stopped) beside final loss against U, by size and objective. None where U is unknown."""
-    table = losses(found)
+    table = losses(crossovers)
     if table.empty or table["U"].isna().any():
         return None
-    varying = varying_axes(found)
-    names = {r["cell"]: series_name(r, varying) for r in found.select("raw", "tokens")}
+    varying = varying_axes(crossovers)
+    names = {c.cell: series_name(c, varying) for c in crossovers.select("raw", "tokens")}
     data = []
     with look():
         figure, axes = panels(1, 2, 2.9, 2.4, left=0.6, top=0.3, bottom=0.5, between=0.6, sharey=False)
@@ -46,7 +46,7 @@ def loss_against_unique(found: Crossovers, folder: Path) -> Plot | None:
             data.append(cells)
             kinds = list(dict.fromkeys(cells["series"]))
             for (objective, series), rows in cells.groupby(["objective", "series"], sort=False):
-                which = found.pair.index(objective)
+                which = crossovers.pair.index(objective)
                 colour, marker = (FIRST, SECOND)[which], MARKERS[kinds.index(series) % len(MARKERS)]
                 rows = rows.sort_values("U")
                 axis.plot(
@@ -72,14 +72,14 @@ def loss_against_unique(found: Crossovers, folder: Path) -> Plot | None:
             axis.set_xlabel("unique tokens U")
             axis.set_ylabel(f"{value} loss, nats/token")
             axis.set_title({"best": "early-stopped", "final": "where the run ends"}[value], loc="left")
-        bound = [" (upper bound)" if k == "upper_bound" else "" for k in _kinds(found)]
+        bound = [" (upper bound)" if k == "upper_bound" else "" for k in _kinds(crossovers)]
         handles = [
             Line2D(
                 [],
                 [],
                 color=(FIRST, SECOND)[w],
                 ls="-" if w == 0 else (0, (6, 1.2)),
-                label=found.names[w] + bound[w],
+                label=crossovers.names[w] + bound[w],
             )
             for w in (0, 1)
         ] + [
@@ -105,46 +105,46 @@ def loss_against_unique(found: Crossovers, folder: Path) -> Plot | None:
     )
 
 
-def _kinds(found: Crossovers) -> list[str]:
-    kinds = found.records[0]["likelihood"] if found.records else {}
-    return [kinds.get(o, "unknown") for o in found.pair]
+def _kinds(crossovers: Crossovers) -> list[str]:
+    kinds = crossovers.crossings[0].likelihood if crossovers.crossings else {}
+    return [kinds.get(o, "unknown") for o in crossovers.pair]
 
 
-def efficiency(found: Crossovers, records: list[dict[str, Any]], folder: Path) -> Plot | None:
+def efficiency(crossovers: Crossovers, ratios: list[EfficiencyRatio], folder: Path) -> Plot | None:
     """The data-efficiency ratio against U. None where no ratio could be formed."""
-    if not records:
+    if not ratios:
         return None
-    varying = varying_axes(found)
-    first, second = found.names
-    rows = [{**r, "series": series_name(r, varying)} for r in records]
-    kinds = list(dict.fromkeys(r["series"] for r in rows))
+    varying = varying_axes(crossovers)
+    first, second = crossovers.names
+    series = [series_name(r, varying) for r in ratios]
+    kinds = list(dict.fromkeys(series))
     with look():
         figure, axes = panels(1, 1, 4.2, 2.5, left=0.65, top=0.12, bottom=0.5)
         axis = axes[0][0]
         axis.axhline(1.0, color=SOFT, lw=0.9)
-        shifts = dodge(levels([r["U"] for r in rows]), len(kinds))
-        for r in rows:
-            k = kinds.index(r["series"])
+        shifts = dodge(levels([r.U for r in ratios]), len(kinds))
+        for r, name in zip(ratios, series, strict=True):
+            k = kinds.index(name)
             colour, marker = SERIES[k % len(SERIES)], MARKERS[k % len(MARKERS)]
-            x = r["U"] * shifts[k]
-            if r["censored"]:
-                bounded(axis, x, r["value"], r["censored"], colour, marker)
+            x = r.U * shifts[k]
+            if r.value is not None and r.censored:
+                bounded(axis, x, r.value, r.censored, colour, marker)
                 continue
-            if r["low"] and r["high"] and math.isfinite(r["low"]):
-                axis.plot([x, x], [r["low"], r["high"]], color=colour, lw=1.2)
+            if r.low and r.high and math.isfinite(r.low):
+                axis.plot([x, x], [r.low, r.high], color=colour, lw=1.2)
             axis.plot(
                 [x],
-                [r["value"]],
+                [r.value],
                 marker=marker,
                 ms=5.5,
-                mfc=colour if r["settled"] else "white",
+                mfc=colour if r.settled else "white",
                 mec=colour,
                 ls="none",
                 zorder=4,
             )
-        values = [v for r in rows for v in (r["value"], r["low"], r["high"], 1.0) if v and math.isfinite(v)]
-        budgets = sorted({float(f"{r['U']:.2g}") for r in rows})
-        log_axis(axis, "x", [r["U"] for r in rows], at=budgets if len(budgets) <= 8 else None)
+        values = [v for r in ratios for v in (r.value, r.low, r.high, 1.0) if v and math.isfinite(v)]
+        budgets = sorted({float(f"{r.U:.2g}") for r in ratios})
+        log_axis(axis, "x", [r.U for r in ratios], at=budgets if len(budgets) <= 8 else None)
         log_axis(axis, "y", values)
         axis.set_xlim(min(budgets) / 1.4, max(budgets) * 1.4)
         axis.set_ylim(min(values) / 1.9, max(values) * 1.9)
@@ -164,7 +164,15 @@ def efficiency(found: Crossovers, records: list[dict[str, Any]], folder: Path) -
         "bounds. Hollow: "
         f"{second} was still improving, so that the ratio would rise with a longer run."
     )
-    data = pd.DataFrame([{k: v for k, v in r.items() if k not in ("axes", "assumption")} for r in rows])
+    rows = [
+        {**{k: v for k, v in record(r).items() if k not in ("axes", "assumption")}, "series": name}
+        for r, name in zip(ratios, series, strict=True)
+    ]
     return save(
-        figure, data, folder, "data_efficiency", f"Data efficiency of {second} against {first}", caption
+        figure,
+        pd.DataFrame(rows),
+        folder,
+        "data_efficiency",
+        f"Data efficiency of {second} against {first}",
+        caption,
     )

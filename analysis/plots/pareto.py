@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
-from analysis.crossover.fronts.meeting import ComputeOptimal
+from analysis.crossover.fronts.meeting import ComputeOptimal, FrontCrossover
 from analysis.crossover.same_n.location import Crossovers
 from analysis.plots.style import FIRST, SECOND, SOFT, Plot, log_axis, look, panels, save
 from analysis.tables.wording import human
@@ -19,7 +18,7 @@ from analysis.tables.wording import human
 PANELS = 6
 
 
-def fronts(found: Crossovers, optimal: ComputeOptimal, folder: Path) -> Plot | None:
+def fronts(crossovers: Crossovers, optimal: ComputeOptimal, folder: Path) -> Plot | None:
     """Loss of each front against FLOPs: solid where its best size is bracketed, dashed where not. None
     without fronts."""
     groups = optimal.groups[:PANELS]
@@ -42,26 +41,28 @@ def fronts(found: Crossovers, optimal: ComputeOptimal, folder: Path) -> Plot | N
                 data.append(
                     pd.DataFrame(
                         {
-                            "cell": group.record["cell"],
+                            "cell": group.crossing.cell,
                             "U": group.U,
-                            "objective": found.pair[k],
+                            "objective": crossovers.pair[k],
                             "flops": c,
                             "loss": group.losses[k],
                             "bracketed": group.bracketed[k],
                         }
                     )
                 )
-            _mark(axis, group.record)
+            _mark(axis, group.crossing)
             log_axis(axis, "x", list(c) if len(c) else [1.0])
             axis.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:.0e}".replace("e+", "e")))
             axis.set_title(f"U = {human(group.U)}", loc="left")
             axis.set_xlabel("training FLOPs")
             axis.set_ylabel(
-                "least loss, nats/token" if found.metric == "nll" else f"best {found.metric} (less is better)"
+                "least loss, nats/token"
+                if crossovers.metric == "nll"
+                else f"best {crossovers.metric} (less is better)"
             )
         for axis in list(axes.flat)[len(groups) :]:
             axis.set_visible(False)
-        names = found.names
+        names = crossovers.names
         figure.legend(
             handles=[
                 Line2D([], [], color=FIRST, lw=1.7, label=names[0]),
@@ -76,18 +77,19 @@ def fronts(found: Crossovers, optimal: ComputeOptimal, folder: Path) -> Plot | N
     caption = (
         "Least loss of any size and step tried within a budget, selected on half A and read on half B. "
         "Dotted: the best size is an extreme of those tried, so that the front is no optimum. Band: the "
-        f"compute-optimal crossover with its {found.confidence:.0%} interval; hatched: no crossing there yet."
+        f"compute-optimal crossover with its {crossovers.confidence:.0%} interval; hatched: no crossing there "
+        "yet."
     )
     return save(figure, pd.concat(data), folder, "compute_fronts", "Pareto fronts over compute", caption)
 
 
-def _mark(axis: Axes, record: dict[str, Any]) -> None:
+def _mark(axis: Axes, crossing: FrontCrossover) -> None:
     """The crossing with its interval, or the region that a bound excludes."""
-    if record["value"] is None:
+    if crossing.value is None:
         return
-    if record["censored"] == "right":
-        axis.axvspan(axis.get_xlim()[0], record["value"], fc="none", ec=SOFT, hatch="////", alpha=0.25, lw=0)
+    if crossing.censored == "right":
+        axis.axvspan(axis.get_xlim()[0], crossing.value, fc="none", ec=SOFT, hatch="////", alpha=0.25, lw=0)
         return
-    axis.axvline(record["value"], color=SOFT, lw=1.0)
-    if record["low"] and record["high"]:
-        axis.axvspan(record["low"], record["high"], color=SOFT, alpha=0.15, lw=0)
+    axis.axvline(crossing.value, color=SOFT, lw=1.0)
+    if crossing.low and crossing.high:
+        axis.axvspan(crossing.low, crossing.high, color=SOFT, alpha=0.15, lw=0)

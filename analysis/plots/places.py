@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
@@ -15,7 +15,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
-from analysis.crossover.places.law import CrossingLaw
+from analysis.crossover.places.censored_law import CensoredLaw
+from analysis.crossover.same_n.cell_places import CellCrossover
+from analysis.crossover.same_n.efficiency import EfficiencyRatio
 from analysis.crossover.same_n.location import Crossovers
 from analysis.plots.style import (
     INK,
@@ -39,10 +41,10 @@ _WORDS = {"raw": "raw curves", "best_so_far": "best so far"}
 
 
 def against_unique(
-    found: Crossovers, laws: dict[tuple[str, str], CrossingLaw | None], folder: Path
+    crossovers: Crossovers, laws: dict[tuple[str, str], CensoredLaw | None], folder: Path
 ) -> Plot | None:
     """Place of the crossing against U: raw above best so far, tokens beside epochs. None without any U."""
-    frame = _frame(found)
+    frame = _frame(crossovers)
     if frame.empty:
         return None
     with look():
@@ -52,39 +54,37 @@ def against_unique(
         for i, definition in enumerate(("raw", "best_so_far")):
             for j, unit in enumerate(("tokens", "epochs")):
                 part = frame[(frame["definition"] == definition) & (frame["unit"] == unit)]
-                _against(axes[i][j], part, laws.get((definition, unit)), found)
+                _against(axes[i][j], part, laws.get((definition, unit)), crossovers)
                 axes[i][j].set_title(f"{_WORDS[definition]}, in {unit}", loc="left")
                 axes[i][j].set_ylabel(f"crossing, {unit}")
                 axes[i][j].set_xlabel("unique tokens U")
         _legend(figure, frame)
     caption = (
-        f"Where {found.names[1]} passes {found.names[0]}, against unique data. Filled: geometric mean of "
-        "the replicates (small "
-        f"dots) with its {found.confidence:.0%} interval. Hollow with an arrow: a bound; the crossing lies "
-        "further in the "
-        "arrow's direction, or nowhere. Lines: the law of the crossing with its band, dashed beyond the "
-        "cells that crossed."
+        f"Where {crossovers.names[1]} passes {crossovers.names[0]}, against unique data. Filled: geometric "
+        f"mean of the replicates (small dots) with its {crossovers.confidence:.0%} interval. Hollow with an "
+        "arrow: a bound; the crossing lies further in the arrow's direction, or nowhere. Lines: the law of "
+        "the crossing with its band, dashed beyond the cells that crossed."
     )
     return save(
         figure, frame, folder, "crossover_against_unique", "The crossing against unique data", caption
     )
 
 
-def series_name(record: dict[str, Any], varying: list[str]) -> str:
+def series_name(place: CellCrossover | EfficiencyRatio, varying: list[str], size: bool = True) -> str:
     """What tells a series apart: its size, and the axes that vary beside size and data."""
-    parts = [f"N = {human(record['N'])}"] if record["N"] else []
-    parts += [words({a: record["axes"][a] for a in varying})] if varying else []
+    parts = [f"N = {human(place.N)}"] if place.N and size else []
+    parts += [words({a: place.axes[a] for a in varying})] if varying else []
     return ", ".join(parts) or "all"
 
 
-def varying_axes(found: Crossovers) -> list[str]:
+def varying_axes(crossovers: Crossovers) -> list[str]:
     """Axes with several values that do not just rename N or U."""
-    records = found.select("raw", "tokens")
+    raw = crossovers.select("raw", "tokens")
     out = []
-    for axis in records[0]["axes"] if records else []:
+    for axis in raw[0].axes if raw else ():
         groups: dict[str, list[tuple[float, float]]] = {}
-        for r in records:
-            groups.setdefault(str(r["axes"][axis]), []).append((r["N"] or 1.0, r["U"] or 1.0))
+        for c in raw:
+            groups.setdefault(str(c.axes[axis]), []).append((c.N or 1.0, c.U or 1.0))
         if len(groups) > 1 and not any(_renames(groups, k) for k in (0, 1)):
             out.append(axis)
     return out
@@ -96,43 +96,37 @@ def _renames(groups: dict[str, list[tuple[float, float]]], which: int) -> bool:
     return bool(np.ptp(values) > 0.02 and within < 0.2 * np.ptp(values))
 
 
-def _frame(found: Crossovers) -> pd.DataFrame:
-    varying = varying_axes(found)
+_COLUMNS = (
+    "cell",
+    "definition",
+    "unit",
+    "N",
+    "U",
+    "value",
+    "low",
+    "high",
+    "censored",
+    "robust",
+    "replicates",
+)
+
+
+def _frame(crossovers: Crossovers) -> pd.DataFrame:
+    varying = varying_axes(crossovers)
     rows = []
-    for r in found.records:
-        if r["unit"] == "flops" or not r["U"] or r["value"] is None:
+    for c in crossovers.crossings:
+        if c.unit == "flops" or not c.U or c.value is None:
             continue
-        rows.append(
-            {
-                "series": series_name(r, varying),
-                **{
-                    k: r[k]
-                    for k in (
-                        "cell",
-                        "definition",
-                        "unit",
-                        "N",
-                        "U",
-                        "value",
-                        "low",
-                        "high",
-                        "censored",
-                        "robust",
-                        "replicates",
-                    )
-                },
-                "replicate_values": ";".join(
-                    f"{o['x'][r['unit']]:.6g}{_SIDE[o['censored']]}" for o in r["replicate_values"]
-                ),
-            }
-        )
+        replicates = ";".join(f"{o.x[c.unit]:.6g}{_SIDE[o.censored]}" for o in c.outcomes)
+        columns = {k: getattr(c, k) for k in _COLUMNS}
+        rows.append({"series": series_name(c, varying), **columns, "replicate_values": replicates})
     return pd.DataFrame(rows)
 
 
 _SIDE = {None: "", "right": "+", "left": "-"}
 
 
-def _against(axis: Axes, part: pd.DataFrame, law: CrossingLaw | None, found: Crossovers) -> None:
+def _against(axis: Axes, part: pd.DataFrame, law: CensoredLaw | None, crossovers: Crossovers) -> None:
     every: list[float] = []
     shifts = dodge(levels(list(part["U"])), part["series"].nunique())
     beside = math.sqrt(shifts[1] / shifts[0]) if len(shifts) > 1 else 1.03
@@ -182,7 +176,7 @@ def _against(axis: Axes, part: pd.DataFrame, law: CrossingLaw | None, found: Cro
         axis.set_ylim(min(every) / 1.5, max(every) * 1.75)
 
 
-def _law_line(axis: Axes, law: CrossingLaw | None, rows: pd.DataFrame, colour: str, unit: str) -> None:
+def _law_line(axis: Axes, law: CensoredLaw | None, rows: pd.DataFrame, colour: str, unit: str) -> None:
     if law is None or "U" not in law.columns or len(law.columns) > 3 or rows["U"].nunique() < 2:
         return
     grid = np.geomspace(rows["U"].min() / 1.15, rows["U"].max() * 1.15, 25)
@@ -219,22 +213,31 @@ def _legend(figure: Figure, frame: pd.DataFrame) -> None:
     legend_above(figure, handles, most=3)
 
 
-def crossover_map(found: Crossovers, folder: Path) -> Plot | None:
+class _Tile(NamedTuple):
+    """A cell of the map, whose place and axes are all known; ``group``: which map it belongs to."""
+
+    crossing: CellCrossover
+    group: str
+    N: float
+    U: float
+    value: float
+
+
+def crossover_map(crossovers: Crossovers, folder: Path) -> Plot | None:
     """A map over N and U: the place in each cell, bounds hatched. None without both a size and a budget
     axis."""
-    records = [
-        r
+    varying = varying_axes(crossovers)
+    tiles = [
+        _Tile(c, series_name(c, varying, size=False), c.N, c.U, c.value)
         for d in ("raw", "best_so_far")
-        for r in found.select(d, "tokens")
-        if r["N"] and r["U"] and r["value"]
+        for c in crossovers.select(d, "tokens")
+        if c.N and c.U and c.value
     ]
-    varying = varying_axes(found)
-    budgets = levels([r["U"] for r in records])
-    if len(levels([r["N"] for r in records])) * len(budgets) < 2:
+    budgets = levels([t.U for t in tiles])
+    if len(levels([t.N for t in tiles])) * len(budgets) < 2:
         return None
-    named = [(series_name({**r, "N": None}, varying), r) for r in records]
-    groups = sorted({name for name, _ in named})[:4]
-    sizes = {g: levels([r["N"] for name, r in named if name == g]) for g in groups}
+    groups = sorted({t.group for t in tiles})[:4]
+    sizes = {g: levels([t.N for t in tiles if t.group == g]) for g in groups}
     with look():
         width = max(2.4, 0.78 * len(budgets))
         height = max(0.9, 0.46 * max(map(len, sizes.values())))
@@ -243,11 +246,11 @@ def crossover_map(found: Crossovers, folder: Path) -> Plot | None:
         figure, axes = panels(
             len(groups), 2, width, height, left=0.75, top=room, bottom=0.5, between=0.35, above=0.4 + room
         )
-        norm = LogNorm(min(r["value"] for r in records) / 1.2, max(r["value"] for r in records) * 1.2)
+        norm = LogNorm(min(t.value for t in tiles) / 1.2, max(t.value for t in tiles) * 1.2)
         data = []
         for i, group in enumerate(groups):
             for j, definition in enumerate(("raw", "best_so_far")):
-                mine = [r for name, r in named if name == group and r["definition"] == definition]
+                mine = [t for t in tiles if t.group == group and t.crossing.definition == definition]
                 data += _map(axes[i][j], mine, sizes[group], budgets, norm, j == 0)
                 axes[i][j].set_title("\n".join([_WORDS[definition], *titles[group]]), loc="left")
                 axes[i][j].set_xlabel("unique tokens U")
@@ -274,7 +277,7 @@ def _nearest(levels: list[float], value: float) -> int:
 
 def _map(
     axis: Axes,
-    records: list[dict[str, Any]],
+    tiles: list[_Tile],
     sizes: list[float],
     budgets: list[float],
     norm: LogNorm,
@@ -282,11 +285,12 @@ def _map(
 ) -> list[dict]:
     colours = mpl.colormaps["Blues"]
     data = []
-    for r in records:
-        x, y = _nearest(budgets, r["U"]), _nearest(sizes, r["N"])
-        sign = {None: "", "right": "> ", "left": "< "}[r["censored"]]
-        shade = float(norm(r["value"])) * 0.75 + 0.1
-        face = colours(shade) if r["censored"] is None else "white"
+    for tile in tiles:
+        r = tile.crossing
+        x, y = _nearest(budgets, tile.U), _nearest(sizes, tile.N)
+        sign = {None: "", "right": "> ", "left": "< "}[r.censored]
+        shade = float(norm(tile.value)) * 0.75 + 0.1
+        face = colours(shade) if r.censored is None else "white"
         axis.add_patch(
             Rectangle(
                 (x - 0.48, y - 0.46),
@@ -295,23 +299,26 @@ def _map(
                 fc=face,
                 ec=SOFT,
                 lw=0.6,
-                hatch={None: None, "right": "////", "left": "...."}[r["censored"]],
-                alpha=1 if r["censored"] is None else 0.35,
+                hatch={None: None, "right": "////", "left": "...."}[r.censored],
+                alpha=1 if r.censored is None else 0.35,
             )
         )
-        doubt = "" if r["censored"] or r["robust"] else " ?"
+        doubt = "" if r.censored or r.robust else " ?"
         axis.text(
             x,
             y,
-            f"{sign}{human(r['value'])}{doubt}",
+            f"{sign}{human(tile.value)}{doubt}",
             ha="center",
             va="center",
             fontsize=8,
-            color="white" if r["censored"] is None and shade > 0.55 else INK,
-            bbox={"fc": "white", "ec": "none", "pad": 1.2} if r["censored"] else None,
+            color="white" if r.censored is None and shade > 0.55 else INK,
+            bbox={"fc": "white", "ec": "none", "pad": 1.2} if r.censored else None,
         )
         data.append(
-            {k: r[k] for k in ("cell", "definition", "N", "U", "value", "low", "high", "censored", "robust")}
+            {
+                k: getattr(r, k)
+                for k in ("cell", "definition", "N", "U", "value", "low", "high", "censored", "robust")
+            }
         )
     axis.set_xlim(-0.6, len(budgets) - 0.4)
     axis.set_ylim(-0.6, len(sizes) - 0.4)

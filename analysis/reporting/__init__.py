@@ -1,5 +1,5 @@
 """The report of a study: one self-contained page, ``report.json`` beside it, and the figures with their
-data."""
+data. Its words and markup are Jinja2 templates in ``templates/``."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from typing import Any
 import pandas as pd
 
 from analysis.crossover.same_n.location import Crossovers, locate
-from analysis.crossover.study import Study, analyse
+from analysis.crossover.study import StudyAnalysis, analyse
 
-__all__ = ["Report", "Study", "analyse", "write"]
+__all__ = ["Report", "StudyAnalysis", "analyse", "write"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Report:
     """What was written: ``html``, ``json`` and ``figures``; ``data`` is the content of the JSON, ``study``
     the results."""
@@ -26,7 +26,7 @@ class Report:
     json: Path
     figures: tuple[Path, ...]
     data: dict[str, Any]
-    study: Study
+    study: StudyAnalysis
 
     @property
     def headline(self) -> str:
@@ -47,34 +47,39 @@ def write(
     extra_sections: Mapping[str, str] | None = None,
     **options: Any,
 ) -> Report:
-    """Analyse a study and write ``report.html``, ``report.json``, ``figures/`` and ``tables/`` into
-    ``folder``.
+    """Analyse a study and write ``report.html``, ``report.json``, ``figures/`` and ``tables/``.
 
-    ``runs``, ``curves``, ``scores`` and further ``options`` as for
-    :func:`analysis.crossover.same_n.location`; or a finished :class:`Crossovers`. ``spec``: the sweep,
-    shown as it is (a mapping's ``name`` and ``question`` are used in the head). ``provenance``: facts shown
-    beside the ``command`` that reproduces it. ``decoding``: exact likelihoods of bounds under decoding
-    orders, see :mod:`analysis.crossover.same_n.decoding`. ``extra_sections``: {heading: text}.
+    Args:
+        folder: where to write; it is made where it is missing.
+        runs, curves, scores, options: as for :func:`analysis.crossover.same_n.location.locate`; or ``runs``
+            is a finished :class:`Crossovers`.
+        spec: the sweep, shown as it is. A mapping's ``name`` and ``question`` are used in the head.
+        provenance: facts shown beside the ``command`` that reproduces the study.
+        decoding: exact likelihoods of bounds under decoding orders, see
+            :mod:`analysis.crossover.same_n.decoding`.
+        title: the report's name; by default that of ``spec``.
+        extra_sections: heading -> text of further sections.
+
+    Raises:
+        TableError: a table cannot be used; the message says which, and why.
     """
     from analysis.crossover.same_n.decoding import beaten
     from analysis.plots import draw
-    from analysis.reporting import kinds, sections
-    from analysis.reporting.decoding import decoding_section
-    from analysis.reporting.html import page, tag
+    from analysis.reporting.page import render
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    found = runs if isinstance(runs, Crossovers) else locate(runs, curves, scores, **options)
-    study = analyse(found)
-    plots = draw(found, study.laws, study.ratios, folder / "figures", study.fronts)
+    crossovers = runs if isinstance(runs, Crossovers) else locate(runs, curves, scores, **options)
+    study = analyse(crossovers)
+    plots = draw(crossovers, study.laws, study.ratios, folder / "figures", study.fronts)
     facts = dict(provenance or {})
-    decoders = beaten(found, decoding)
+    comparisons = beaten(crossovers, decoding)
     head = spec if isinstance(spec, Mapping) else {}
     name = title or str(head.get("name") or "Crossover report")
     data = {
         **study.json(),
         "title": name,
-        "decoding": [vars(d) for d in decoders],
+        "decoding": [vars(c) for c in comparisons],
         "provenance": json.loads(json.dumps(facts, default=str)),
         "command": command,
         "figures": [
@@ -88,32 +93,30 @@ def write(
             for p in plots
         ],
     }
-    extras = [
-        tag("section", tag("h2", heading), tag("p", text)) for heading, text in (extra_sections or {}).items()
-    ]
-    text = page(
-        f"{name}: {study.verdict.headline}",
-        sections.lead(study, name, head),
-        sections.figures(plots, folder),
-        sections.crossings(study),
-        decoding_section(decoders, found),
-        kinds.compute_optimal(study),
-        kinds.law_against_law(study),
-        sections.controls(study),
-        sections.losses(study),
-        *extras,
-        sections.runs(found, found.tables.runs),
-        sections.provenance(spec or {}, facts, command),
-        sections.not_shown(study),
+    html = render(
+        study,
+        title=name,
+        plots=plots,
+        folder=folder,
+        comparisons=comparisons,
+        spec=spec or {},
+        facts=facts,
+        command=command,
+        extra_sections=extra_sections,
     )
     _write(folder / "report.json", json.dumps(data, indent=1, allow_nan=False, default=str) + "\n")
-    _write(folder / "report.html", text)
+    _write(folder / "report.html", html)
     tables = folder / "tables"
     tables.mkdir(exist_ok=True)
-    found.frame().to_csv(tables / "crossovers.csv", index=False)
+    crossovers.frame().to_csv(tables / "crossovers.csv", index=False)
     study.losses.to_csv(tables / "losses.csv", index=False)
-    files = tuple(f for p in plots for f in (p.png, p.svg, p.csv))
-    return Report(folder / "report.html", folder / "report.json", files, data, study)
+    return Report(
+        html=folder / "report.html",
+        json=folder / "report.json",
+        figures=tuple(f for p in plots for f in (p.png, p.svg, p.csv)),
+        data=data,
+        study=study,
+    )
 
 
 def _write(path: Path, text: str) -> None:

@@ -36,6 +36,6 @@ def final_losses(runs: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
     out["loss"], out["best"] = last, best
     out["D"] = np.where(np.isfinite(tokens), tokens, out.get("D", np.nan))
     out["C"] = out["flops_6nd"] if "flops_6nd" in out else 6.0 * out["N"] * out["D"]
-    if "annealed" in out:
-        out["annealed"] = out["annealed"].fillna(False).astype(bool)
+    if "annealed" not in runs.columns:
+        out = out.drop(columns="annealed")
     return out

@@ -8,8 +8,9 @@ and their errors.
 ``sequence``, ``draw``, ``nll``.
 
 Only ``run`` and ``objective``, and a run's ``tokens`` and loss, are indispensable: what else is missing is
-derived where that is possible, and what was assumed stands in :attr:`Tables.notes`. ``columns`` maps a
-stranger's names to these.
+derived where that is possible, and what was assumed stands in :attr:`Tables.notes`. ``annealed`` (bool) of
+runs says whether the learning rate decayed to the end; without it no run is taken as annealed. ``columns``
+maps a stranger's names to these.
 """
 
 from __future__ import annotations
@@ -164,6 +165,7 @@ def _runs(table: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
             table[column] = value
             notes.append(f"runs has no column {column!r}: taken as {value!r}")
         table[column] = table[column].where(table[column].notna(), value)
+    _annealed(table, notes)
     for column in ("N", "U", "steps", "unigram_entropy", "vocab"):
         if column not in table.columns:
             table[column] = np.nan
@@ -177,6 +179,27 @@ def _runs(table: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
     _allowed(table, "runs", "state", STATES)
     _allowed(table, "runs", "likelihood", LIKELIHOODS)
     return table.drop_duplicates().reset_index(drop=True)
+
+
+def _annealed(table: pd.DataFrame, notes: list[str]) -> None:
+    """Make ``annealed`` a column of booleans. A run of which the table does not say so is not annealed,
+    whatever its schedule is called."""
+    if "annealed" not in table.columns:
+        table["annealed"] = False
+        if "schedule" in table.columns and table["schedule"].nunique() > 1:
+            notes.append("runs has no column 'annealed': no run is taken as annealed")
+    said = table["annealed"].where(table["annealed"].notna(), False)
+    values = (
+        said.astype(str)
+        .str.lower()
+        .map({"true": True, "false": False, "1": True, "0": False, "1.0": True, "0.0": False})
+    )
+    if values.isna().any():
+        row: Any = values.isna().idxmax()
+        raise TableError(
+            f"table 'runs', column 'annealed', row {row}: {table['annealed'][row]!r} is not one of True, False"
+        )
+    table["annealed"] = values.astype(bool)
 
 
 def _curves(

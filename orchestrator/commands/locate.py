@@ -19,9 +19,11 @@ from orchestrator.commands.table_options import (
 )
 
 if TYPE_CHECKING:
+    from analysis.crossover.place import Place
     from analysis.crossover.places.cure import Cure
+    from analysis.crossover.same_n.cell_places import CellCrossover
     from analysis.crossover.same_n.location import Crossovers
-    from analysis.crossover.study import Study
+    from analysis.crossover.study import StudyAnalysis
 
 
 @click.command("locate")
@@ -52,10 +54,14 @@ if TYPE_CHECKING:
     type=click.Choice(["each", "passed"]),
     default="each",
     show_default=True,
-    help="Whose must be bracketed before early stopping can be said to lose.",
+    help="The arms whose minimum must be bracketed before a crossing of best values counts. each: both, so"
+    " that neither could still improve. passed: only the first, which is passed; the second can only"
+    " improve its lead.",
 )
-@click.option("--cure", is_flag=True, help="Whether some cells may never cross, and what fraction of them.")
-@click.option("--higher-is-better", is_flag=True, help="The metric is one such as accuracy.")
+@click.option(
+    "--cure", is_flag=True, help="Test whether a fraction of the cells never crosses, and estimate it."
+)
+@click.option("--higher-is-better", is_flag=True, help="More of the metric is better, as of an accuracy.")
 @click.option(
     "--level", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.95, show_default=True
 )
@@ -88,12 +94,12 @@ def command(
     """
     from analysis.crossover.study import analyse
 
-    found, unit, notes = _locate(table, folder, mlflow, pair, level, options)
-    study = analyse(found)
+    crossovers, unit, notes = _locate(table, folder, mlflow, pair, level, options)
+    study = analyse(crossovers)
     record = study.json()
     record["notes"] = [*notes, *record["notes"]]
     record["unit"] = unit
-    cured = _cure(found, unit) if cure else {}
+    cured = _cure(crossovers, unit) if cure else {}
     if cure:
         record["cure"] = {definition: c.json() for definition, c in cured.items()}
     if plot is not None:
@@ -154,8 +160,8 @@ def _locate(
         curves, metric = long.curves, "nll"
         if options["higher_is_better"]:
             curves, metric = curves.assign(metric_a=curves["nll_a"], metric_b=curves["nll_b"]), "metric"
-        found = locate(long.runs, curves, pair=two, axes=long.axes, metric=metric, **shared)
-        return found, long.unit, long.notes
+        crossovers = locate(long.runs, curves, pair=two, axes=long.axes, metric=metric, **shared)
+        return crossovers, long.unit, long.notes
     given = [
         f"--{k.replace('_', '-')}"
         for k in ("y", "by", "replicate", "run", "error", "where", "likelihood", "mapped")
@@ -195,32 +201,32 @@ def _names(text: str | None) -> list[str]:
     return [n.strip() for n in (text or "").split(",") if n.strip()]
 
 
-def _cure(found: Crossovers, unit: str) -> dict[str, Cure]:
+def _cure(crossovers: Crossovers, unit: str) -> dict[str, Cure]:
     """By definition, whether the law of the crossing wants cells that never cross."""
-    from analysis.crossover.places.law import crossing_law
+    from analysis.crossover.places.censored_law import crossing_law
 
-    laws = {d: crossing_law(found, d, unit, cure=True) for d in ("raw", "best_so_far")}
+    laws = {d: crossing_law(crossovers, d, unit, cure=True) for d in ("raw", "best_so_far")}
     return {d: law.cure for d, law in laws.items() if law is not None and law.cure is not None}
 
 
-def _page(study: Study, unit: str, notes: list[str]) -> str:
-    found, v = study.found, study.verdict
-    if not found.cells:
-        reasons = sorted({e["reason"] for e in found.excluded})
+def _page(study: StudyAnalysis, unit: str, notes: list[str]) -> str:
+    crossovers, v = study.crossovers, study.verdict
+    if not crossovers.cells:
+        reasons = sorted({e["reason"] for e in crossovers.excluded})
         raise Wrong(
             "no two runs could be compared: "
             + ("; ".join(reasons) or "the pair shares no cell and replicate")
         )
-    lines = [v.headline, v.scope, "", f"places in {unit}, {found.confidence:.0%} intervals"]
+    lines = [v.headline, v.scope, "", f"places in {unit}, {crossovers.confidence:.0%} intervals"]
     rows = []
     for definition in ("raw", "best_so_far"):
-        for r in found.select(definition, unit):
+        for r in crossovers.select(definition, unit):
             rows.append(
                 [
-                    r["cell"],
+                    r.cell,
                     definition.replace("_", " "),
                     _place(r),
-                    f"{r['crossed']}/{r['replicates']}",
+                    f"{r.crossed}/{r.replicates}",
                     _remark(r),
                 ]
             )
@@ -235,75 +241,73 @@ def _page(study: Study, unit: str, notes: list[str]) -> str:
             )
     lines += _other_kinds(study)
     if study.ratios:
-        first, second = found.names
-        ratios = [[r["cell"], _place(r), "" if r["settled"] else "a lower bound"] for r in study.ratios]
+        first, second = crossovers.names
+        ratios = [[r.cell, _place(r), "" if r.settled else "a lower bound"] for r in study.ratios]
         lines += ["", f"unique data that {first} needs for {second}'s best loss, times its own"]
         lines.append(table(["cell", "ratio", ""], ratios))
     lines += ["", v.evidence, v.control]
-    if records := found.records:
-        lines.append(f"assumes: {records[0]['assumption']}")
+    if crossovers.crossings:
+        lines.append(f"assumes: {crossovers.crossings[0].assumption}")
     counts: dict[str, int] = {}
-    for e in found.excluded:
+    for e in crossovers.excluded:
         counts[e["reason"]] = counts.get(e["reason"], 0) + 1
     lines += [f"! {n} left out: {reason}" for reason, n in counts.items()]
     lines += [f"! {n}" for n in dict.fromkeys(notes)]
     return "\n".join(lines)
 
 
-def _other_kinds(study: Study) -> list[str]:
+def _other_kinds(study: StudyAnalysis) -> list[str]:
     """Compute-optimal crossings and those of fitted laws: other quantities, so in tables of their own."""
     lines = []
-    for title, records, refused in (
-        ("compute-optimal (between fronts), in FLOPs", study.fronts.records, study.fronts.refused),
-        ("law against law, in FLOPs", [m.json() for m in study.arm_laws.meetings], ()),
+    for title, crossings, refused in (
+        ("compute-optimal (between fronts), in FLOPs", study.fronts.crossings, study.fronts.refused),
+        ("law against law, in FLOPs", study.arm_laws.meetings, ()),
     ):
-        if records:
-            lines += ["", title, table(["cell", "place"], [[r["cell"], _place(r)] for r in records])]
+        if crossings:
+            lines += ["", title, table(["cell", "place"], [[c.cell, _place(c)] for c in crossings])]
         if refused:
             reasons = sorted({r["reason"] for r in refused})
             lines += ["", f"{title}: none in {len(refused)} cells: {'; '.join(reasons)}"]
     return lines
 
 
-def _place(r: dict[str, Any]) -> str:
-    if r["value"] is None:
+def _place(place: Place) -> str:
+    """The place and its interval, or its bound."""
+    if place.value is None:
         return "-"
-    if r["censored"] == "right":
-        return f"> {human(r['value'])}"
-    if r["censored"] == "left":
-        return f"< {human(r['value'])}"
-    if "no interval" in str(r.get("assumption", "")):
-        return f"{human(r['value'])}, no interval"
-    ends = [human(r[k]) if r[k] is not None else "unbounded" for k in ("low", "high")]
-    return f"{human(r['value'])} [{ends[0]}, {ends[1]}]"
+    if place.censored:
+        return f"{'>' if place.censored == 'right' else '<'} {human(place.value)}"
+    if "no interval" in place.assumption:
+        return f"{human(place.value)}, no interval"
+    low, high = ("unbounded" if end is None else human(end) for end in (place.low, place.high))
+    return f"{human(place.value)} [{low}, {high}]"
 
 
-def _remark(r: dict[str, Any]) -> str:
-    if r["censored"] is not None:
-        return "on the start-up plateau only" if r["on_plateau"] else "a bound"
-    again = max(sum(o["robust"] for o in v["others"]) for v in r["replicate_values"])
+def _remark(crossing: CellCrossover) -> str:
+    if crossing.censored is not None:
+        return "on the start-up plateau only" if crossing.on_plateau else "a bound"
+    again = max(sum(c.robust for c in o.others) for o in crossing.outcomes)
     words = (
-        ("not robust", not r["robust"]),
-        ("past the minimum", r["past_minimum"]),
+        ("not robust", not crossing.robust),
+        ("past the minimum", crossing.past_minimum),
         (f"{again} more", again > 0),
     )
-    return ", ".join(w for w, said in words if said)
+    return ", ".join(w for w, applies in words if applies)
 
 
-def _draw(study: Study, path: Path) -> list[str]:
+def _draw(study: StudyAnalysis, path: Path) -> list[str]:
     import shutil
     import tempfile
 
     from analysis.plots import draw
 
     if path.suffix.lower() not in (".png", ".svg"):
-        return [
-            str(f) for p in draw(study.found, study.laws, study.ratios, path) for f in (p.png, p.svg, p.csv)
-        ]
+        plots = draw(study.crossovers, study.laws, study.ratios, path)
+        return [str(f) for p in plots for f in (p.png, p.svg, p.csv)]
     with tempfile.TemporaryDirectory() as folder:
-        plots = {p.name: p for p in draw(study.found, study.laws, study.ratios, Path(folder))}
-        one = plots.get("crossover_map") if len(study.found.cells) > 1 else None
-        chosen = one or next(iter(plots.values()))
+        named = {p.name: p for p in draw(study.crossovers, study.laws, study.ratios, Path(folder))}
+        one = named.get("crossover_map") if len(study.crossovers.cells) > 1 else None
+        chosen = one or next(iter(named.values()))
         path.parent.mkdir(parents=True, exist_ok=True)
         for file in (chosen.png, chosen.svg, chosen.csv):
             shutil.copyfile(file, path.with_suffix(file.suffix))

@@ -59,8 +59,8 @@ def _of_sweeps(store: Store, sweeps: tuple[str, ...], mlflow: bool, to: Path | N
     specs = specs_of(store, sweeps)
     if mlflow:
         return [_of_mlflow(store, spec, to) for spec in specs]
-    made = plan(specs, store)
-    return [write_report(store, spec, made, to / spec.name if to is not None else None) for spec in specs]
+    whole = plan(specs, store)
+    return [write_report(store, spec, whole, to / spec.name if to is not None else None) for spec in specs]
 
 
 def _of_mlflow(store: Store, spec: Any, to: Path | None) -> Any:
@@ -68,13 +68,13 @@ def _of_mlflow(store: Store, spec: Any, to: Path | None) -> Any:
     from orchestrator.results.tables import of_mlflow
     from orchestrator.tracking.experiment import Tracker
 
-    wanted = sorted({*spec.axis_names, *spec.analysis.pair_over} - {"objective", "seed"})
-    found = of_mlflow(Tracker(store), spec.name, wanted)
+    fields = sorted({*spec.axis_names, *spec.analysis.pair_over} - {"objective", "seed"})
+    tables = of_mlflow(Tracker(store), spec.name, fields)
     # A field that no run logged is of a component that none of them uses: there is nothing to tune over.
-    over = [f for f in spec.analysis.pair_over if f in found.runs.columns]
+    over = [f for f in spec.analysis.pair_over if f in tables.runs.columns]
     where = writable(to / spec.name if to is not None else store.sweep(spec.name) / "report-mlflow")
     return report.write(
-        where, found.runs, found.curves, spec=spec.snapshot(), pair=spec.analysis.pair, pair_over=over
+        where, tables.runs, tables.curves, spec=spec.snapshot(), pair=spec.analysis.pair, pair_over=over
     )
 
 

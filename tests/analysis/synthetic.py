@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 ENTROPY = 3.4
+SHORT = {"autoregressive": "AR", "masked_diffusion": "MDM"}
 
 
 @dataclass(frozen=True)
@@ -135,6 +136,7 @@ def study(
                         {
                             "run": run,
                             "objective": objective,
+                            "objective_short": SHORT[objective],
                             "seed": r,
                             "model.size": f"{N // 1000}k",
                             "data.unique_bytes": U,

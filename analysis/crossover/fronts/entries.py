@@ -14,7 +14,7 @@ import pandas as pd
 from analysis.crossover.axes import is_length, is_size
 from analysis.crossover.fronts.frontier import Curve, Front, build, shared
 from analysis.crossover.same_n.arm import Arm
-from analysis.crossover.same_n.pairs import curve_name, short
+from analysis.crossover.same_n.pairs import curve_name
 
 SIZES = 3
 """Sizes that a front needs."""
@@ -67,12 +67,11 @@ def fronts(
     axes: dict[str, Any],
     sides: tuple[pd.DataFrame, pd.DataFrame],
     every: Mapping[str, Arm],
-    pair: tuple[str, str],
+    names: tuple[str, str],
     entries: str,
     free: list[str],
 ) -> FrontEntries | str:
-    """Both fronts of a group, or why there are none."""
-    names = [short(o) for o in pair]
+    """Both fronts of a group, or why there are none; ``names``: what the reason calls the arms."""
     tried = ("annealed", "trunk") if entries == "auto" else (entries,)
     reason = ""
     for kind in tried:
@@ -99,11 +98,10 @@ def fronts(
 def _curves(side: pd.DataFrame, every: Mapping[str, Arm], kind: str, free: list[str]) -> list[Curve]:
     """One curve a size and setting (and, annealed, a length), its replicates together."""
     annealed = kind == "annealed"
-    found: dict[tuple[Any, ...], dict[str, tuple[float, Arm]]] = {}
+    settings: dict[tuple[Any, ...], dict[str, tuple[float, Arm]]] = {}
     for _, row in side.iterrows():
-        constant = str(row.get("schedule", "constant")).lower() in ("constant", "nan", "none")
         name = str(row["run"]) if annealed else curve_name(row, every)
-        if annealed == constant and name == str(row["run"]):
+        if annealed != bool(row["annealed"]) and name == str(row["run"]):
             continue
         limit = float(row["steps"]) if math.isfinite(row["steps"]) else math.inf
         arm = every[name].until(limit) if name in every else None
@@ -111,12 +109,12 @@ def _curves(side: pd.DataFrame, every: Mapping[str, Arm], kind: str, free: list[
             continue
         setting = tuple(str(row[a]) for a in free)
         key = (round(math.log(row["N"]), 2), *setting, *((limit,) if annealed else ()))
-        kept = found.setdefault(key, {})
+        kept = settings.setdefault(key, {})
         seed = str(row["seed"])
         if seed not in kept or len(kept[seed][1]) < len(arm):
             kept[seed] = (float(row["N"]), arm)
     out = []
-    for key, kept in found.items():
+    for key, kept in settings.items():
         members = [arm for _, arm in kept.values()]
         index, cost = shared(members, annealed)
         n = float(np.exp(np.mean([math.log(n) for n, _ in kept.values()])))

@@ -11,11 +11,10 @@ refused: what crosses there are the envelopes of the sizes that happened to be t
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,57 +22,118 @@ from numpy.typing import NDArray
 from analysis.crossover.axes import is_length
 from analysis.crossover.fronts.entries import FrontEntries, fronts, groups
 from analysis.crossover.fronts.frontier import Front
-from analysis.crossover.fronts.replicates import Pooled, dirichlet
-from analysis.crossover.fronts.replicates import pool as pool_draws
+from analysis.crossover.fronts.shared_range import SharedRange, place_or_bound, place_under
+from analysis.crossover.place import Place, natural, record
+from analysis.crossover.pooling import Spread, Variance, dirichlet, pool_draws, t_interval
 from analysis.crossover.same_n.arm import influence
-from analysis.crossover.same_n.location import Crossovers, allows
-from analysis.crossover.same_n.paired_difference import PLATEAU
+from analysis.crossover.same_n.cell_places import allows
+from analysis.crossover.same_n.location import Crossovers
 from analysis.crossover.same_n.pairs import text, usable
+from analysis.fitting.estimate import Estimate
 
 Array = NDArray[np.float64]
 
 DRAWS = 200
 """Bootstrap draws: weights of replicates."""
 
-_SPACING = math.log(1.02)
-_MOST = 1500
+
+@dataclass(frozen=True, kw_only=True)
+class BestSize:
+    """An arm at its best for a budget: parameters, tokens and epochs (None where unknown), and whether sizes
+    on both sides of it were tried."""
+
+    N: float
+    tokens: float
+    epochs: float | None
+    bracketed: bool
 
 
-@dataclass(frozen=True)
-class FrontPair:
-    """Both fronts of one group (``axes``, at one U), and what they say.
+@dataclass(frozen=True, kw_only=True)
+class FrontCrossover(Place):
+    """The compute-optimal crossover of one group, in FLOPs.
 
-    ``record``: the crossover in the report's schema. ``log_c`` [K] the shared range with ``losses`` [2, K] of
-    both fronts and ``bracketed`` [2, K].
+    Attributes:
+        cell, axes: the group's name and the values of its axes; ``U`` its unique tokens.
+        replicates: how many both fronts have.
+        refused: why a place is not given; the value is then a bound, or None.
+        envelope: where the envelopes of the sizes tried cross, bracketed or not.
+        no_crossing: bootstrap frequency of draws that do not cross; None with one replicate.
+        entries: ``annealed`` end points, or points of ``trunk`` runs.
+        best: objective -> its best size at the place; ``sizes``: objective -> those tried.
+        further: other changes of the lead, as (direction, FLOPs).
+        likelihood: objective -> kind of its loss; ``allows``: what the two kinds permit one to conclude.
     """
 
+    columns: ClassVar[tuple[str, ...]] = (
+        "kind", "cell", "axes", "metric", "definition", "unit", "value", "low", "high", "censored",
+        "replicates", "assumption", "confidence", "df", "refused", "envelope", "no_crossing", "entries", "U",
+        "best", "sizes", "others", "likelihood", "allows",
+    )  # fmt: skip
+    kind: ClassVar[str] = "compute_optimal"
+    definition: ClassVar[str] = "best_so_far"
+    unit: ClassVar[str] = "flops"
+
+    cell: str
     axes: dict[str, Any]
-    U: float
+    metric: str
+    replicates: int
+    refused: str | None
+    envelope: float | None
+    no_crossing: float | None
     entries: str
+    U: float
+    best: dict[str, BestSize | None]
+    sizes: dict[str, list[float]]
+    further: tuple[tuple[str, float], ...]
+    likelihood: dict[str, str]
+    allows: str
+
+    @property
+    def others(self) -> list[dict[str, Any]]:
+        """The further changes of the lead, a row each."""
+        return [{"direction": way, "flops": place} for way, place in self.further]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrontPair:
+    """Both fronts of one group, and where they cross.
+
+    ``log_c`` [K]: the shared range of log C, with ``losses`` [2, K] of both fronts and ``bracketed`` [2, K].
+    """
+
+    crossing: FrontCrossover
     fronts: tuple[Front, Front]
     log_c: Array
     losses: Array
     bracketed: NDArray[np.bool_]
-    record: dict[str, Any]
+
+    @property
+    def U(self) -> float:
+        return self.crossing.U
 
 
 @dataclass(frozen=True)
 class ComputeOptimal:
-    """All compute-optimal crossovers of a study. ``records`` one a group; ``refused``: {"cell", "reason"} of
-    the groups that have no two fronts."""
+    """All compute-optimal crossovers of a study: its ``groups``, and ``refused``, {"cell", "reason"} of those
+    that have no two fronts."""
 
     pair: tuple[str, str]
     groups: tuple[FrontPair, ...]
     refused: tuple[dict[str, str], ...]
 
     @property
+    def crossings(self) -> tuple[FrontCrossover, ...]:
+        """The crossover of each group."""
+        return tuple(g.crossing for g in self.groups)
+
+    @property
     def records(self) -> list[dict[str, Any]]:
-        """One a group, in the report's schema."""
-        return [g.record for g in self.groups]
+        """The crossings as flat rows of plain values."""
+        return [record(c) for c in self.crossings]
 
 
 def compute_optimal(
-    found: Crossovers,
+    crossovers: Crossovers,
     *,
     entries: Literal["auto", "annealed", "trunk"] = "auto",
     tuned: Iterable[str] | None = None,
@@ -87,189 +147,107 @@ def compute_optimal(
     of them, else trunk points. ``tuned``: axes over whose settings a front takes the best (default: those
     that the study's pairs were tuned over). Intervals are by the bootstrap over replicates, twins together.
     """
-    rows, _ = usable(found.tables)
-    over = {f for c in found.cells for s in c.pair.tuned.values() for f in s} if tuned is None else set(tuned)
+    rows, _ = usable(crossovers.tables)
+    own = {f for c in crossovers.cells for s in c.pair.tuned.values() for f in s}
+    over = own if tuned is None else set(tuned)
     prepared: list[FrontEntries] = []
     refused: list[dict[str, str]] = []
-    for axes, sides in groups(rows, found.tables.axes, found.pair, over):
-        free = [a for a in found.tables.axes if a not in axes and not is_length(a)]
-        outcome = fronts(axes, sides, found.arms, found.pair, entries, free)
+    for axes, sides in groups(rows, crossovers.tables.axes, crossovers.pair, over):
+        free = [a for a in crossovers.tables.axes if a not in axes and not is_length(a)]
+        outcome = fronts(axes, sides, crossovers.arms, crossovers.names, entries, free)
         if isinstance(outcome, str):
             refused.append({"cell": _name(axes), "reason": outcome})
         else:
             prepared.append(outcome)
     if not prepared:
-        return ComputeOptimal(found.pair, (), tuple(refused))
+        return ComputeOptimal(crossovers.pair, (), tuple(refused))
     seeds = sorted({s for p in prepared for f in p.fronts for s in f.seeds})
     weights = dirichlet(len(seeds), draws, seed)
-    crossed = [_Crossed.of(p, found.metric) for p in prepared]
+    crossed = [SharedRange.of(p, crossovers.metric) for p in prepared]
     sampled = np.array(
-        [[_place(p, c, seeds, w) for w in weights] for p, c in zip(prepared, crossed, strict=True)]
+        [[place_under(p, c, seeds, w) for w in weights] for p, c in zip(prepared, crossed, strict=True)]
     )
-    scatter = pool_draws(sampled, [p.replicates for p in prepared])
+    spread = pool_draws(sampled, [p.replicates for p in prepared])
     compared = tuple(
-        _pair(p, c, found, d, scatter) for p, c, d in zip(prepared, crossed, sampled, strict=True)
+        _pair(p, c, crossovers, d, spread) for p, c, d in zip(prepared, crossed, sampled, strict=True)
     )
-    return ComputeOptimal(found.pair, compared, tuple(refused))
+    return ComputeOptimal(crossovers.pair, compared, tuple(refused))
 
 
 def _name(axes: dict[str, Any]) -> str:
     return ", ".join(f"{k}={text(v)}" for k, v in axes.items()) or "all"
 
 
-# ---- where they cross ----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Crossed:
-    """Both fronts on a grid of their shared range: ``log_c`` [K], ``losses`` [2, K], ``counted`` [K] past the
-    start-up plateau, ``ok`` [2, K] bracketed. ``place`` log C of the crossing or an infinity, ``k`` its grid
-    interval, ``others`` earlier changes of the lead."""
-
-    log_c: Array
-    losses: Array
-    counted: NDArray[np.bool_]
-    ok: NDArray[np.bool_]
-    place: float
-    k: int
-    others: tuple[tuple[str, float], ...]
-
-    @classmethod
-    def of(cls, p: FrontEntries, metric: str) -> _Crossed:
-        first, second = p.fronts
-        low = math.log(max(first.reach[0], second.reach[0]))
-        high = math.log(min(first.reach[1], second.reach[1]))
-        count = int(np.clip((high - low) / _SPACING, 2, _MOST)) if high > low else 0
-        log_c = np.linspace(low, high, count)
-        equal = [np.full(len(f.seeds), 1.0 / len(f.seeds)) for f in p.fronts]
-        losses = np.stack([f.loss(w, log_c) for f, w in zip(p.fronts, equal, strict=True)])
-        counted = np.ones(len(log_c), dtype=bool)
-        if metric == "nll" and math.isfinite(p.entropy):
-            below = losses <= p.entropy - PLATEAU
-            counted = np.logical_and.reduce(np.maximum.accumulate(below, axis=1), axis=0)
-        ok = np.stack([f.bracketed(w, log_c) for f, w in zip(p.fronts, equal, strict=True)])
-        place, k, others = _cross(losses[1] - losses[0], log_c, counted)
-        return cls(log_c, losses, counted, ok, place, k, others)
-
-
-def _cross(
-    d: Array, log_c: Array, counted: NDArray[np.bool_]
-) -> tuple[float, int, tuple[tuple[str, float], ...]]:
-    """The crossing after which the second stays ahead to the end of the range: log C, its grid interval, and
-    earlier changes of the lead. +inf where the first is ahead at the end, -inf where the second is
-    throughout."""
-    use = np.flatnonzero(counted & np.isfinite(d))
-    if not len(use):
-        return math.inf, -1, ()
-    changes = []
-    for i, j in itertools.pairwise(use):
-        if (d[i] > 0) != (d[j] > 0):
-            at = float(log_c[i] + (log_c[j] - log_c[i]) * d[i] / (d[i] - d[j]))
-            changes.append(("up" if d[j] <= 0 else "down", at, int(i)))
-    if d[use[-1]] > 0:
-        return math.inf, -1, tuple((w, c) for w, c, _ in changes)
-    if not changes:
-        return -math.inf, -1, ()
-    *earlier, (_, place, k) = changes
-    return place, k, tuple((w, c) for w, c, _ in earlier)
-
-
-def _place(p: FrontEntries, c: _Crossed, seeds: list[str], weights: Array) -> float:
-    """log C of the crossing under weights [R] of the study's replicates."""
-    if len(c.log_c) == 0:
-        return math.inf
-    sides = []
-    for front in p.fronts:
-        mine = weights[[seeds.index(s) for s in front.seeds]]
-        sides.append(front.loss(mine / mine.sum(), c.log_c))
-    return _cross(sides[1] - sides[0], c.log_c, c.counted)[0]
-
-
-def _pair(p: FrontEntries, c: _Crossed, found: Crossovers, sampled: Array, scatter: Pooled) -> FrontPair:
-    names = found.names
-    value, censored, reason = _verdict(c, names)
-    low = high = None
+def _pair(
+    p: FrontEntries, c: SharedRange, crossovers: Crossovers, sampled: Array, spread: Spread | None
+) -> FrontPair:
+    names, pair = crossovers.names, crossovers.pair
+    value, bound, reason = place_or_bound(c, names)
+    ends = "annealed end points"
+    trunks = "points of constant-rate trunks, taken to gain alike from annealing"
     words = [
-        "fronts of "
-        + (
-            "annealed end points"
-            if p.entries == "annealed"
-            else "points of constant-rate trunks, taken to gain alike from annealing"
-        ),
+        f"fronts of {ends if p.entries == 'annealed' else trunks}",
         "least half-A loss of any size and step within the budget, read on half B",
     ]
-    extra: dict[str, Any] = {"df": None}
-    if value is not None and censored is None and reason is None:
-        variance, df = _text_variance(p, c), 30.0
-        interval = scatter.interval(value, sampled, p.replicates, variance, df, found.confidence)
-        low, high, extra["df"] = interval.low, interval.high, interval.df
-        words.append(interval.assumption)
-    elif censored is not None:
-        words.append("a bound, at the last budget" if censored == "right" else "a bound, at the first budget")
-        words[-1] += " at which both fronts are bracketed"
-        low, high = (value, None) if censored == "right" else (None, value)
+    place = Estimate(value, bound=bound, level=crossovers.confidence)
+    if value is not None and bound is None and reason is None:
+        text = Variance(_text_variance(p, c), 30.0)
+        place = _interval(value, sampled, p.replicates, spread, text, crossovers.confidence)
+        words.append(place.assumption)
+    elif bound is not None:
+        side = "last" if bound == "lower" else "first"
+        words.append(f"a bound, at the {side} budget at which both fronts are bracketed")
+        place = replace(place, low=value) if bound == "lower" else replace(place, high=value)
     at = value if value is not None else (c.place if math.isfinite(c.place) else None)
-    record = {
-        "kind": "compute_optimal",
-        "cell": _name(p.axes),
-        "axes": p.axes,
-        "metric": found.metric,
-        "definition": "best_so_far",
-        "unit": "flops",
-        "value": _exp(value),
-        "low": _exp(low),
-        "high": _exp(high),
-        "censored": censored,
-        "replicates": p.replicates,
-        "assumption": "; ".join(words),
-        "confidence": found.confidence,
-        **extra,
-        "refused": reason,
-        "envelope": _exp(c.place if math.isfinite(c.place) else None),
-        "no_crossing": float(np.mean(~np.isfinite(sampled))) if p.replicates > 1 else None,
-        "entries": p.entries,
-        "U": p.U,
-        "best": {o: _best(f, at) for o, f in zip(found.pair, p.fronts, strict=True)},
-        "sizes": {o: f.sizes for o, f in zip(found.pair, p.fronts, strict=True)},
-        "others": [{"direction": way, "flops": math.exp(place)} for way, place in c.others],
-        "likelihood": dict(zip(found.pair, p.likelihoods, strict=True)),
-        "allows": allows((names[0], p.likelihoods[0]), (names[1], p.likelihoods[1])),
-    }
-    return FrontPair(p.axes, p.U, p.entries, p.fronts, c.log_c, c.losses, c.ok, record)
+    kinds = dict(zip(pair, p.likelihoods, strict=True))
+    crossing = FrontCrossover(
+        estimate=replace(natural(place), assumption="; ".join(words)),
+        cell=_name(p.axes),
+        axes=p.axes,
+        metric=crossovers.metric,
+        replicates=p.replicates,
+        refused=reason,
+        envelope=natural(Estimate(c.place)).value,
+        no_crossing=float(np.mean(~np.isfinite(sampled))) if p.replicates > 1 else None,
+        entries=p.entries,
+        U=p.U,
+        best={o: _best(f, at) for o, f in zip(pair, p.fronts, strict=True)},
+        sizes={o: f.sizes for o, f in zip(pair, p.fronts, strict=True)},
+        further=tuple((way, math.exp(at)) for way, at in c.others),
+        likelihood=kinds,
+        allows=allows((names[0], p.likelihoods[0]), (names[1], p.likelihoods[1])),
+    )
+    return FrontPair(crossing=crossing, fronts=p.fronts, log_c=c.log_c, losses=c.losses, bracketed=c.ok)
 
 
-def _exp(value: float | None) -> float | None:
-    return None if value is None or not math.isfinite(value) else float(f"{math.exp(value):.10g}")
+def _interval(
+    value: float, sampled: Array, replicates: int, spread: Spread | None, text: Variance, confidence: float
+) -> Estimate:
+    """The interval of one group's log C: ``sampled`` [B] its draws (infinite where there was no crossing),
+    ``text`` the variance that evaluation adds."""
+    none = Variance(0.0, math.inf)
+    if replicates < 2 or spread is None:
+        if text.value <= 0:
+            words = "no interval: one replicate, and no errors of its losses"
+            return Estimate(value, assumption=words, level=confidence)
+        words = "one replicate: evaluation error alone, conditional on this data subset and seed"
+        return replace(t_interval(value, none, text, confidence), assumption=words)
+    estimate = t_interval(value, spread.of_mean(replicates), text, confidence)
+    words = (
+        f"bootstrap over {replicates} replicates, twins together, one variance for {spread.groups} "
+        f"group{'s' if spread.groups > 1 else ''} (df {estimate.df:.1f}), Student's t; validation text and "
+        f"mask draws included ({math.sqrt(text.value):.1%} of the place)"
+    )
+    tail = (1 - confidence) / 2
+    low, high = estimate.low, estimate.high
+    if np.mean(sampled == math.inf) > tail:
+        high, words = None, words + "; unbounded above: draws without a crossing"
+    if np.mean(sampled == -math.inf) > tail:
+        low, words = None, words + "; unbounded below: draws that had crossed before the range"
+    return replace(estimate, low=low, high=high, assumption=words)
 
 
-def _verdict(c: _Crossed, names: tuple[str, str]) -> tuple[float | None, str | None, str | None]:
-    """(log C or bound, side, why a place is refused). A place that is refused leaves the bound that budgets
-    with both fronts bracketed give."""
-    if len(c.log_c) == 0:
-        return None, None, "the two fronts share no budget"
-    if not c.counted.any():
-        return None, None, "a front never leaves the start-up plateau"
-    both = c.ok.all(axis=0) & c.counted
-    before = np.flatnonzero(both & (c.losses[1] > c.losses[0]) & (c.log_c < c.place))
-    after = np.flatnonzero(both & (c.losses[1] <= c.losses[0]) & (c.log_c > c.place))
-    reason = None
-    if math.isfinite(c.place):
-        if both[[c.k, min(c.k + 1, len(both) - 1)]].all():
-            return c.place, None, None
-        loose = [n for n, ok in zip(names, c.ok, strict=True) if not ok[c.k]] or list(names)
-        reason = (
-            f"not bracketed: where the envelopes cross, the best size of {' and '.join(loose)} is an extreme "
-            "of those tried, or one that still improves; add sizes or train on"
-        )
-    if len(before):
-        return float(c.log_c[before[-1]]), "right", reason
-    if len(after):
-        return float(c.log_c[after[0]]), "left", reason
-    never = "not bracketed: at no budget were sizes on both sides of both arms' best ones tried"
-    return None, None, reason or never
-
-
-def _best(front: Front, log_c: float | None) -> dict[str, Any] | None:
+def _best(front: Front, log_c: float | None) -> BestSize | None:
     """Size, tokens and epochs of a front at a budget."""
     if log_c is None:
         return None
@@ -281,15 +259,15 @@ def _best(front: Front, log_c: float | None) -> dict[str, Any] | None:
     mean = {
         u: float(np.mean([x[u][i] for x, i in zip(at, index, strict=True)])) for u in ("tokens", "epochs")
     }
-    return {
-        "N": curve.N,
-        "tokens": mean["tokens"],
-        "epochs": mean["epochs"] if math.isfinite(mean["epochs"]) else None,
-        "bracketed": bool(front.bracketed(weights, np.array([log_c]))[0]),
-    }
+    return BestSize(
+        N=curve.N,
+        tokens=mean["tokens"],
+        epochs=mean["epochs"] if math.isfinite(mean["epochs"]) else None,
+        bracketed=bool(front.bracketed(weights, np.array([log_c]))[0]),
+    )
 
 
-def _text_variance(p: FrontEntries, c: _Crossed) -> float:
+def _text_variance(p: FrontEntries, c: SharedRange) -> float:
     """Variance of log C that the shared validation text and mask draws cause: that of the fronts' paired
     difference at the crossing, over its squared slope."""
     near = np.abs(c.log_c - c.place) <= math.log(1.3)

@@ -65,10 +65,12 @@ def posteriors(design: Array, blocks: Effects, rows: Rows, grid: Array) -> list[
     return [posterior(design, blocks, rows, grid, cure=f) for f in FRACTIONS]
 
 
-def compare(found: Sequence[Posterior], blocks: Effects, parameters: int, n: int, confidence: float) -> Cure:
+def compare(
+    by_fraction: Sequence[Posterior], blocks: Effects, parameters: int, n: int, confidence: float
+) -> Cure:
     """The comparison, from the posteriors at each fraction. ``parameters`` of the law without one; ``n``
     rows. Likelihoods are those of the scatter and the fraction, the coefficients integrated out."""
-    log_likelihood = np.array([f.evidence.max() for f in found])
+    log_likelihood = np.array([p.evidence.max() for p in by_fraction])
     fine = np.linspace(0.0, FRACTIONS[-1], 1861)
     curve = np.interp(fine, FRACTIONS, log_likelihood)
     at = int(np.argmax(curve))
@@ -92,13 +94,13 @@ def _aicc(parameters: int, n: int) -> float:
     return 2.0 * parameters * n / left if left > 0 else math.inf
 
 
-def merged(found: Sequence[Posterior]) -> Posterior:
+def merged(by_fraction: Sequence[Posterior]) -> Posterior:
     """One posterior, over a uniform weight on the fraction."""
     width = np.gradient(np.array(FRACTIONS))
-    parts = [p.evidence + math.log(w) for p, w in zip(found, width, strict=True)]
+    parts = [p.evidence + math.log(w) for p, w in zip(by_fraction, width, strict=True)]
     return Posterior(
-        np.concatenate([p.mean for p in found]),
-        np.concatenate([p.covariance for p in found]),
+        np.concatenate([p.mean for p in by_fraction]),
+        np.concatenate([p.covariance for p in by_fraction]),
         np.concatenate(parts),
-        np.concatenate([p.kept for p in found]),
+        np.concatenate([p.kept for p in by_fraction]),
     )

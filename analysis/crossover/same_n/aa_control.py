@@ -16,16 +16,22 @@ from analysis.crossover.same_n.location import Crossovers
 from analysis.crossover.same_n.outcome import DEFINITIONS, outcomes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Control:
-    """False crossings of one objective under one definition: ``found`` robust ones in ``pairs`` pairs of
-    runs, the rate's Clopper-Pearson interval, ``loose`` the crossings that were not robust, and ``apart`` the
-    root mean square difference of such twins in nats: a lead of this size means nothing."""
+    """False crossings of one objective under one definition.
+
+    Attributes:
+        pairs: how many pairs of runs were compared.
+        robust: how many of them cross robustly, with the Clopper-Pearson interval of the rate from ``low`` to
+            ``high``.
+        loose: how many cross, but not robustly.
+        apart: root mean square difference of such twins, nats: a lead of this size means nothing.
+    """
 
     objective: str
     definition: str
     pairs: int
-    found: int
+    robust: int
     loose: int
     low: float
     high: float
@@ -33,28 +39,48 @@ class Control:
 
     def json(self) -> dict[str, Any]:
         """The control as plain values."""
-        return dict(self.__dict__)
+        return {"found" if k == "robust" else k: v for k, v in vars(self).items()}
 
 
-def control(found: Crossovers, confidence: float = 0.95) -> list[Control]:
+@dataclass(frozen=True, kw_only=True)
+class FalseCrossings:
+    """Robust crossings in pairs of runs that differ in nothing but their replicate, of both objectives
+    together: ``robust`` of ``pairs``, their ``rate`` (None without pairs) and its interval."""
+
+    robust: int
+    pairs: int
+    rate: float | None
+    low: float
+    high: float
+
+    def json(self) -> dict[str, Any]:
+        """The rate as plain values."""
+        return {"found" if k == "robust" else k: v for k, v in vars(self).items()}
+
+
+def control(crossovers: Crossovers, confidence: float = 0.95) -> list[Control]:
     """Every two replicates of every cell, one objective against itself.
 
     Where replicates differ in their data subset too, as they do by default, so do these twins: a lead that
     lasts is then the subset's, a lead that changes hands is what is counted.
     """
     out = []
-    for place, objective in enumerate(found.pair):
+    for place, objective in enumerate(crossovers.pair):
         robust = dict.fromkeys(DEFINITIONS, 0)
         loose = dict.fromkeys(DEFINITIONS, 0)
         squares: dict[str, list[float]] = {d: [] for d in DEFINITIONS}
         count = 0
-        for cell in found.cells:
+        for cell in crossovers.cells:
             entropies = [t.entropy for t in cell.pair.twins]
             runs: list[tuple[Arm, float]] = [(a[place], e) for a, e in zip(cell.arms, entropies, strict=True)]
             for (one, entropy), (two, _) in itertools.combinations(runs, 2):
                 count += 1
                 both = outcomes(
-                    one, two, 0, entropy=entropy if found.metric == "nll" else np.nan, minima=found.minima
+                    one,
+                    two,
+                    0,
+                    entropy=entropy if crossovers.metric == "nll" else np.nan,
+                    minima=crossovers.minima,
                 )
                 for definition, outcome in both.items():
                     robust[definition] += outcome.robust
@@ -67,22 +93,28 @@ def control(found: Crossovers, confidence: float = 0.95) -> list[Control]:
             typical = float(np.sqrt(np.mean(squares[definition]))) if squares[definition] else float("nan")
             out.append(
                 Control(
-                    objective, definition, count, robust[definition], loose[definition], low, high, typical
+                    objective=objective,
+                    definition=definition,
+                    pairs=count,
+                    robust=robust[definition],
+                    loose=loose[definition],
+                    low=low,
+                    high=high,
+                    apart=typical,
                 )
             )
     return out
 
 
-def rates(controls: Sequence[Control], confidence: float = 0.95) -> dict[str, dict[str, Any]]:
-    """Definition -> false robust crossings of both objectives together: ``found`` in ``pairs``, ``rate``
-    (None without pairs) and its interval. It stands beside every verdict under that definition."""
+def rates(controls: Sequence[Control], confidence: float = 0.95) -> dict[str, FalseCrossings]:
+    """Definition -> false crossings under it. They stand beside every verdict."""
     out = {}
     for definition in DEFINITIONS:
         mine = [c for c in controls if c.definition == definition]
-        found, pairs = sum(c.found for c in mine), sum(c.pairs for c in mine)
-        low, high = _clopper_pearson(found, pairs, confidence)
-        rate = found / pairs if pairs else None
-        out[str(definition)] = {"found": found, "pairs": pairs, "rate": rate, "low": low, "high": high}
+        robust, pairs = sum(c.robust for c in mine), sum(c.pairs for c in mine)
+        low, high = _clopper_pearson(robust, pairs, confidence)
+        rate = robust / pairs if pairs else None
+        out[str(definition)] = FalseCrossings(robust=robust, pairs=pairs, rate=rate, low=low, high=high)
     return out
 
 

@@ -16,7 +16,7 @@ UNITS = ("tokens", "epochs", "flops")
 
 
 @dataclass(frozen=True)
-class Half:
+class ValidationHalf:
     """One validation half along a run of S evaluations.
 
     ``value``, ``se`` (over sequences), ``mc_se`` (Monte-Carlo part of it): [S], nats per token. ``sequences``
@@ -32,7 +32,7 @@ class Half:
     weights: Array | None = None
     draws: Mapping[int, Array] | None = None
 
-    def take(self, index: NDArray[np.int64]) -> Half:
+    def take(self, index: NDArray[np.int64]) -> ValidationHalf:
         """The half at some of its evaluations; ``draws`` are kept under their steps."""
         sequences = None if self.sequences is None else self.sequences[index]
         return replace(
@@ -49,8 +49,8 @@ class Arm:
     likelihood: str
     step: Array
     x: Mapping[str, Array]
-    a: Half
-    b: Half
+    a: ValidationHalf
+    b: ValidationHalf
 
     def __len__(self) -> int:
         return len(self.step)
@@ -79,7 +79,7 @@ class Arm:
         return bool(np.all(rise > margin * np.where(np.isfinite(error), error, 0.0)))
 
 
-def _paired_se(half: Half, index: NDArray[np.int64], reference: int) -> Array:
+def _paired_se(half: ValidationHalf, index: NDArray[np.int64], reference: int) -> Array:
     if half.sequences is not None and half.weights is not None:
         centred = influence(half.sequences[index] - half.sequences[reference], half.weights)
         if np.isfinite(centred).all():
@@ -131,14 +131,14 @@ def arms(tables: Tables, metric: str = "nll", higher_is_better: bool = False) ->
                 mc = np.zeros(len(curve))
             if kind == "exact":
                 mc = np.where(np.isfinite(mc), mc, 0.0)
-            halves[half] = _scored(Half(value, se, mc), scores.get(run), half, steps)
+            halves[half] = _scored(ValidationHalf(value, se, mc), scores.get(run), half, steps)
         out[str(run)] = Arm(
             str(run), kind, steps, {u: curve[u].to_numpy(float) for u in UNITS}, halves["a"], halves["b"]
         )
     return out
 
 
-def _scored(half: Half, scores: pd.DataFrame | None, name: str, steps: Array) -> Half:
+def _scored(half: ValidationHalf, scores: pd.DataFrame | None, name: str, steps: Array) -> ValidationHalf:
     """The half with per-sequence values, if the scores hold any."""
     if scores is None:
         return half

@@ -22,7 +22,7 @@ MARGIN = 3.0
 
 
 @dataclass(frozen=True)
-class Decoder:
+class DecoderComparison:
     """One cell's best bound, decoded in one order, against the exact arm's best.
 
     ``exact``, ``bound``, ``decoded``: nats per token of the same validation sequences of half B. ``lead``:
@@ -43,16 +43,16 @@ class Decoder:
     beaten: bool
 
 
-def wanted_decoding(found: Crossovers) -> list[tuple[str, int]]:
+def wanted_decoding(crossovers: Crossovers) -> list[tuple[str, int]]:
     """(run, step) of the best value of each bound that loses to an exact loss: the first such replicate of a
     cell."""
-    return [(bound.run, int(bound.step[_best(bound)])) for _, _, _, bound in _losing(found)]
+    return [(bound.run, int(bound.step[_best(bound)])) for _, _, _, bound in _losing(crossovers)]
 
 
-def _losing(found: Crossovers) -> list[tuple[CellOutcome, Any, Arm, Arm]]:
+def _losing(crossovers: Crossovers) -> list[tuple[CellOutcome, Any, Arm, Arm]]:
     """Cell, seed, exact arm and bound, where on best values the bound lies above; one replicate a cell."""
     out: list[tuple[CellOutcome, Any, Arm, Arm]] = []
-    for cell in found.cells:
+    for cell in crossovers.cells:
         for twins, pair in zip(cell.pair.twins, cell.arms, strict=True):
             kinds = [str(row["likelihood"]) for row in (twins.first, twins.second)]
             if set(kinds) != {"exact", "upper_bound"}:
@@ -68,7 +68,7 @@ def _best(arm: Arm) -> int:
     return int(arm.best_so_far()[-1])
 
 
-def beaten(found: Crossovers, decoding: pd.DataFrame | None) -> list[Decoder]:
+def beaten(crossovers: Crossovers, decoding: pd.DataFrame | None) -> list[DecoderComparison]:
     """Every decoder that was scored for a verdict, with whether it is beaten.
 
     ``decoding`` has the columns ``run``, ``step``, ``order``, ``tokens_per_step``, ``sequence``, ``nll`` and
@@ -78,7 +78,7 @@ def beaten(found: Crossovers, decoding: pd.DataFrame | None) -> list[Decoder]:
         return []
     return [
         decoder
-        for cell, seed, exact, bound in _losing(found)
+        for cell, seed, exact, bound in _losing(crossovers)
         for (order, together), rows in _at(decoding, bound).groupby(["order", "tokens_per_step"])
         if (decoder := _decoder(cell, seed, exact, bound, f"{order}, {together} a step", rows)) is not None
     ]
@@ -90,25 +90,25 @@ def _at(decoding: pd.DataFrame, bound: Arm) -> pd.DataFrame:
 
 def _decoder(
     cell: CellOutcome, seed: Any, exact: Arm, bound: Arm, name: str, rows: pd.DataFrame
-) -> Decoder | None:
+) -> DecoderComparison | None:
     """The comparison on the sequences that all three were scored on; None where there are fewer than two."""
     rows = rows.drop_duplicates("sequence").set_index("sequence").sort_index()
     values = [_sequences(arm).reindex(rows.index) for arm in (exact, bound)]
-    held = values[0].notna() & values[1].notna()
-    if int(held.sum()) < 2:
+    common = values[0].notna() & values[1].notna()
+    if int(common.sum()) < 2:
         return None
-    share = rows["tokens"][held].to_numpy(float)
+    share = rows["tokens"][common].to_numpy(float)
     share = share / share.sum()
-    one, two = (v[held].to_numpy(float) for v in values)
-    decoded = rows["nll"][held].to_numpy(float)
+    one, two = (v[common].to_numpy(float) for v in values)
+    decoded = rows["nll"][common].to_numpy(float)
     lead, se = float(share @ (decoded - one)), float(np.linalg.norm(influence(decoded - one, share)))
-    return Decoder(
+    return DecoderComparison(
         cell=cell.pair.name,
         seed=seed.item() if isinstance(seed, np.generic) else seed,
         run=bound.run,
         step=int(bound.step[_best(bound)]),
         decoder=name.replace("_", " "),
-        sequences=int(held.sum()),
+        sequences=int(common.sum()),
         exact=float(share @ one),
         bound=float(share @ two),
         decoded=float(share @ decoded),

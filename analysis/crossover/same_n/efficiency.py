@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -17,26 +17,28 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from analysis.crossover.axes import follows
+from analysis.crossover.place import Place, Side, natural, plain
+from analysis.crossover.pooling import Spread, Variance, pool_places, t_interval
 from analysis.crossover.same_n.arm import Arm, influence
 from analysis.crossover.same_n.location import Crossovers
-from analysis.crossover.same_n.pool import pooled
+from analysis.fitting.estimate import Estimate
 
 Array = NDArray[np.float64]
 
 
-def losses(found: Crossovers) -> pd.DataFrame:
+def losses(crossovers: Crossovers) -> pd.DataFrame:
     """One row a run: ``final`` loss (or metric), ``best`` one (half B at half A's best), where that was,
     whether it is bracketed; with ``cell``, ``objective``, ``seed``, ``U``, ``N`` and the axes."""
-    table = _losses(found)
-    if found.higher_is_better and len(table):
+    table = _losses(crossovers)
+    if crossovers.higher_is_better and len(table):
         table[["final", "best"]] *= -1
     return table
 
 
-def _losses(found: Crossovers) -> pd.DataFrame:
+def _losses(crossovers: Crossovers) -> pd.DataFrame:
     """The same with less always better."""
     rows = []
-    for cell in found.cells:
+    for cell in crossovers.cells:
         for twins, both in zip(cell.pair.twins, cell.arms, strict=True):
             for row, arm in zip((twins.first, twins.second), both, strict=True):
                 best = int(arm.best_so_far()[-1])
@@ -93,21 +95,37 @@ def by_cell(table: pd.DataFrame, value: str, confidence: float = 0.95) -> pd.Dat
     return pd.DataFrame(out)
 
 
-def data_efficiency(found: Crossovers) -> list[dict[str, Any]]:
-    """The data-efficiency ratio of each cell, over replicates that have at least two budgets at equal other
-    axes.
+@dataclass(frozen=True, kw_only=True)
+class EfficiencyRatio(Place):
+    """The data-efficiency ratio of a cell.
 
-    ``censored``: ``right`` where the loss lies below the first arm's best at its largest U (the ratio is at
-    least that), ``left`` where above its best at its smallest. Both are at most what the budget showed: where
-    the second arm's minimum is not bracketed, ``value`` is a lower bound whatever ``censored`` says
-    (``settled``).
+    It is censored ``right`` where the loss lies below the first arm's best at its largest U (the ratio is at
+    least that), ``left`` where it lies above its best at its smallest. Where the second arm's minimum is not
+    bracketed (``settled`` is false), the value is a lower bound, whatever ``censored`` says.
     """
-    table = _losses(found)
+
+    columns: ClassVar[tuple[str, ...]] = (
+        "cell", "axes", "U", "N", "value", "low", "high", "censored", "settled", "replicates", "assumption",
+    )  # fmt: skip
+    unit: ClassVar[str] = "ratio"
+
+    cell: str
+    axes: dict[str, Any]
+    U: float
+    N: float
+    settled: bool
+    replicates: int
+
+
+def data_efficiency(crossovers: Crossovers) -> list[EfficiencyRatio]:
+    """The data-efficiency ratio of each cell, over replicates that have at least two budgets at equal other
+    axes."""
+    table = _losses(crossovers)
     if table.empty or table["U"].isna().any():
         return []
-    first, second = found.pair
-    free = [a for cell in found.cells[:1] for a in cell.pair.axes if not follows(table, a, "U")]
-    every = {arm.run: arm for cell in found.cells for both in cell.arms for arm in both}
+    first, second = crossovers.pair
+    free = [a for cell in crossovers.cells[:1] for a in cell.pair.axes if not follows(table, a, "U")]
+    every = {arm.run: arm for cell in crossovers.cells for both in cell.arms for arm in both}
     out: dict[str, list[_Ratio]] = {}
     for _, part in table.groupby([*free, "seed"], dropna=False, sort=False):
         one = part[part["objective"] == first].sort_values("U")
@@ -116,7 +134,7 @@ def data_efficiency(found: Crossovers) -> list[dict[str, Any]]:
             continue
         for row in two.to_dict("records"):
             out.setdefault(str(row["cell"]), []).append(_ratio(one, row, every))
-    return _ratios(found, out)
+    return _ratios(crossovers, out)
 
 
 @dataclass(frozen=True)
@@ -125,7 +143,7 @@ class _Ratio:
     what each validation sequence adds to its error."""
 
     log: float
-    side: str | None
+    side: Side | None
     settled: bool
     seed: str
     U: float
@@ -165,56 +183,47 @@ def _best(arm: Arm) -> tuple[Array, Array] | None:
     return (values, arm.b.weights) if np.isfinite(values).all() else None
 
 
-def _ratios(found: Crossovers, cells: dict[str, list[_Ratio]]) -> list[dict[str, Any]]:
-    """Geometric means with t intervals: the variance between replicates pooled over cells, and the validation
-    text's share, which replicates have in common, added."""
-    spread = pooled([{r.seed: r.log for r in rows if r.side is None} for rows in cells.values()])
-    axes = {c.pair.name: c.pair.axes for c in found.cells}
-    records = []
-    for cell, rows in cells.items():
-        sides = {r.side for r in rows}
-        censored = "right" if "right" in sides else "left" if "left" in sides else None
-        value = float(np.mean([r.log for r in rows]))
-        shared = _shared(rows)
-        if censored:
-            low, high = (value, math.inf) if censored == "right" else (-math.inf, value)
-            words = "a bound: the loss lies outside what the first arm reached in this study"
-        elif spread is not None:
-            between = spread.variance / len(rows)
-            variance = between + shared
-            df = spread.df
-            if variance > 0 and shared > 0:
-                df = variance**2 / (between**2 / df + shared**2 / 30.0)
-            half = float(stats.t.ppf(0.5 + found.confidence / 2, df)) * math.sqrt(variance)
-            low, high = value - half, value + half
-            words = f"log-normal ratios, one variance for all cells (df {df:.1f}), Student's t; " + (
-                f"validation text included ({math.sqrt(shared):.1%})"
-                if shared
-                else "the validation text's error left out, for there are no scores"
-            )
-        elif shared:
-            half = float(stats.t.ppf(0.5 + found.confidence / 2, 30)) * math.sqrt(shared)
-            low, high = value - half, value + half
-            words = "one replicate: the validation text's error alone, conditional on this subset and seed"
-        else:
-            low = high = math.nan
-            words = "one replicate: no interval"
-        records.append(
-            {
-                "cell": cell,
-                "axes": dict(axes[cell]),
-                "U": rows[0].U,
-                "N": rows[0].N,
-                "value": math.exp(value),
-                "low": math.exp(low) if math.isfinite(low) else None,
-                "high": math.exp(high) if math.isfinite(high) else None,
-                "censored": censored,
-                "settled": all(r.settled for r in rows),
-                "replicates": len(rows),
-                "assumption": words,
-            }
+def _ratios(crossovers: Crossovers, cells: dict[str, list[_Ratio]]) -> list[EfficiencyRatio]:
+    spread = pool_places([{r.seed: r.log for r in rows if r.side is None} for rows in cells.values()])
+    axes = {c.pair.name: c.pair.axes for c in crossovers.cells}
+    return [
+        EfficiencyRatio(
+            estimate=natural(_mean(rows, spread, crossovers.confidence), digits=None),
+            cell=cell,
+            axes=plain(axes[cell]),
+            U=rows[0].U,
+            N=rows[0].N,
+            settled=all(r.settled for r in rows),
+            replicates=len(rows),
         )
-    return records
+        for cell, rows in cells.items()
+    ]
+
+
+def _mean(rows: list[_Ratio], spread: Spread | None, confidence: float) -> Estimate:
+    """The geometric mean's logarithm with a t interval: the variance between replicates pooled over cells,
+    and the validation text's share, which replicates have in common, added."""
+    sides = {r.side for r in rows}
+    value = float(np.mean([r.log for r in rows]))
+    if sides != {None}:
+        words = "a bound: the loss lies outside what the first arm reached in this study"
+        if "right" in sides:
+            return Estimate(value, low=value, bound="lower", assumption=words, level=confidence)
+        return Estimate(value, high=value, bound="upper", assumption=words, level=confidence)
+    shared = _shared(rows)
+    if spread is None and not shared:
+        return Estimate(value, assumption="one replicate: no interval", level=confidence)
+    text = Variance(shared, 30.0)
+    if spread is None:
+        words = "one replicate: the validation text's error alone, conditional on this subset and seed"
+        return replace(t_interval(value, Variance(0.0, math.inf), text, confidence), assumption=words)
+    estimate = t_interval(value, spread.of_mean(len(rows)), text, confidence)
+    words = f"log-normal ratios, one variance for all cells (df {estimate.df:.1f}), Student's t; " + (
+        f"validation text included ({math.sqrt(shared):.1%})"
+        if shared
+        else "the validation text's error left out, for there are no scores"
+    )
+    return replace(estimate, assumption=words)
 
 
 def _shared(rows: list[_Ratio]) -> float:

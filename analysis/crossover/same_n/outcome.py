@@ -22,7 +22,7 @@ HORIZONS = 8.0
 
 
 @dataclass(frozen=True)
-class Outcome:
+class CrossingOutcome:
     """One replicate under one definition.
 
     ``x``: unit -> the place, or the bound where ``censored``: ``right`` it had not happened by there,
@@ -51,6 +51,12 @@ class Outcome:
         """Best values have crossed, but a minimum is not bracketed, so that there is no verdict."""
         return self.censored is not None and self.crossing is not None
 
+    @property
+    def lead_after(self) -> float | None:
+        """The second arm's largest lead after the crossing."""
+        c = self.crossing
+        return None if c is None else float(-self.curve.value[c.bracket[1] :].min())
+
     def record(self) -> dict[str, Any]:
         """The replicate as a row of the result's extras."""
         c = self.crossing
@@ -69,7 +75,7 @@ class Outcome:
             "before": None if c is None else c.before,
             "after": None if c is None else c.after,
             "lead_before": None if c is None else float(self.curve.value[: c.bracket[1]].max()),
-            "lead_after": None if c is None else float(-self.curve.value[c.bracket[1] :].min()),
+            "lead_after": self.lead_after,
             "others": [{"direction": o.direction, "robust": o.robust, **o.x} for o in self.others],
             "horizon": {u: float(v[-1]) for u, v in self.curve.x.items()} if len(self.curve) else {},
         }
@@ -83,7 +89,7 @@ def outcomes(
     axis: str = "tokens",
     entropy: float = float("nan"),
     minima: Minima = "each",
-) -> dict[Definition, Outcome]:
+) -> dict[Definition, CrossingOutcome]:
     """The raw and the best-so-far outcome of two twins.
 
     ``minima``: whose minimum must be bracketed (or the horizon be eight raw crossings) before a best-so-far
@@ -106,7 +112,7 @@ def _horizon(d: Difference, axis: str = "tokens") -> float:
     return float(d.x[axis][-1]) if len(d) else 0.0
 
 
-def _verdict(best: Outcome, final: bool, closed: tuple[bool, bool]) -> Outcome:
+def _verdict(best: CrossingOutcome, final: bool, closed: tuple[bool, bool]) -> CrossingOutcome:
     """A crossing of best values stands only if the arms had shown their best."""
     if final:
         return replace(best, settled=True)
@@ -120,27 +126,41 @@ def _at(d: Difference, k: int) -> dict[str, float]:
     return {u: float(v[k]) for u, v in d.x.items()}
 
 
-def _unconfirmed(d: Difference, found: list[Crossing]) -> tuple[list[Crossing], Crossing | None]:
+def _unconfirmed(d: Difference, zeros: list[Crossing]) -> tuple[list[Crossing], Crossing | None]:
     """The crossings when none upward is robust, and the last of them if the second arm kept the lead from
     there."""
-    if any(c.robust for c in found):
-        return found, None
-    found = found or crossings(d, least=1)
-    return found, found[-1] if found and found[-1].direction == "up" else None
+    if any(c.robust for c in zeros):
+        return zeros, None
+    zeros = zeros or crossings(d, least=1)
+    return zeros, zeros[-1] if zeros and zeros[-1].direction == "up" else None
 
 
-def _outcome(d: Difference, seed: Any, definition: Definition, first: Arm, settled: bool) -> Outcome:
-    def bound(k: int, side: Literal["left", "right"], why: str, others: tuple[Crossing, ...] = ()) -> Outcome:
+def _outcome(d: Difference, seed: Any, definition: Definition, first: Arm, settled: bool) -> CrossingOutcome:
+    def bound(
+        k: int, side: Literal["left", "right"], why: str, others: tuple[Crossing, ...] = ()
+    ) -> CrossingOutcome:
         x = _at(d, k) if len(d) else dict.fromkeys(UNITS, float("nan"))
-        return Outcome(seed, definition, x, side, False, None, others, d, settled, False, why)
+        return CrossingOutcome(
+            seed=seed,
+            definition=definition,
+            x=x,
+            censored=side,
+            robust=False,
+            crossing=None,
+            others=others,
+            curve=d,
+            settled=settled,
+            past_minimum=False,
+            why=why,
+        )
 
     if not len(d):
         return bound(-1, "right", "no evaluation in common")
-    found = crossings(d)
-    chosen = next((c for c in found if c.direction == "up" and c.robust), None)
+    zeros = crossings(d)
+    chosen = next((c for c in zeros if c.direction == "up" and c.robust), None)
     if chosen is None:
-        found, chosen = _unconfirmed(d, found)
-    others = tuple(c for c in found if c is not chosen)
+        zeros, chosen = _unconfirmed(d, zeros)
+    others = tuple(c for c in zeros if c is not chosen)
     if chosen is not None:
         minimum = first.x["tokens"][first.best_so_far()[-1]]
         why = ""
@@ -148,10 +168,21 @@ def _outcome(d: Difference, seed: Any, definition: Definition, first: Arm, settl
             why = "the error of the difference is unknown"
         elif not chosen.robust:
             why = f"fewer than {EVALUATIONS} evaluations beyond three standard errors on one side"
-        past = bool(chosen.x["tokens"] > minimum)
-        return Outcome(seed, definition, chosen.x, None, chosen.robust, chosen, others, d, settled, past, why)
+        return CrossingOutcome(
+            seed=seed,
+            definition=definition,
+            x=chosen.x,
+            censored=None,
+            robust=chosen.robust,
+            crossing=chosen,
+            others=others,
+            curve=d,
+            settled=settled,
+            past_minimum=bool(chosen.x["tokens"] > minimum),
+            why=why,
+        )
     early = crossings(d, plateau=True)
-    if early and early[-1].direction == "up" and not found:
+    if early and early[-1].direction == "up" and not zeros:
         why = f"the curves cross at {early[-1].x['tokens']:.4g} tokens, on the start-up plateau: not counted"
         return replace(bound(early[-1].bracket[1], "left", why), on_plateau=True)
     if not d.counted.any():

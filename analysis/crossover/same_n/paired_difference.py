@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.crossover.same_n.arm import UNITS, Arm, Half, influence
+from analysis.crossover.same_n.arm import UNITS, Arm, ValidationHalf, influence
 
 Array = NDArray[np.float64]
 
@@ -121,9 +121,9 @@ def _resampled(arm: Arm, axis: str, x: Array) -> Arm:
         weight = part.reshape(-1, *([1] * (values.ndim - 1)))
         return (1 - weight) * values[low] + weight * values[low + 1]
 
-    def half(h: Half) -> Half:
+    def half(h: ValidationHalf) -> ValidationHalf:
         sequences = None if h.sequences is None else mix(h.sequences)
-        return Half(mix(h.value), mix(h.se), mix(h.mc_se), sequences, h.names, h.weights)
+        return ValidationHalf(mix(h.value), mix(h.se), mix(h.mc_se), sequences, h.names, h.weights)
 
     return Arm(
         arm.run,
@@ -135,7 +135,7 @@ def _resampled(arm: Arm, axis: str, x: Array) -> Arm:
     )
 
 
-def _paired(a: Half, b: Half) -> Array | None:
+def _paired(a: ValidationHalf, b: ValidationHalf) -> Array | None:
     """[K, n] contributions of the shared sequences to the error of the difference."""
     if a.sequences is None or b.sequences is None or a.names is None or b.names is None or a.weights is None:
         return None

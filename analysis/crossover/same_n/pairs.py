@@ -11,13 +11,17 @@ import pandas as pd
 
 from analysis.tables.tables import TableError, Tables
 
-SHORT = {"autoregressive": "AR", "masked_diffusion": "MDM"}
-"""What figures and sentences call an objective."""
 
+def short_names(runs: pd.DataFrame, pair: tuple[str, str]) -> tuple[str, str]:
+    """What figures and sentences call two objectives: the column ``objective_short`` of their runs, or their
+    own names in words where a table lacks it."""
 
-def short(objective: str) -> str:
-    """``AR``, ``MDM``, or the objective's own name in words."""
-    return SHORT.get(objective, objective.replace("_", " "))
+    def name(objective: str) -> str:
+        mine = runs.loc[runs["objective"] == objective]
+        known = mine["objective_short"].dropna() if "objective_short" in mine else mine["objective"]
+        return str(known.iloc[0] if len(known) else objective).replace("_", " ")
+
+    return name(pair[0]), name(pair[1])
 
 
 @dataclass(frozen=True)

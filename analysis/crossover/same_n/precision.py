@@ -21,9 +21,9 @@ def wanted_precision(
     ``runs`` may be a finished :class:`Crossovers`; otherwise the arguments are those of :func:`locate`.
     Scoring these again can move a bracket by an evaluation, so call it until it returns nothing.
     """
-    found = runs if isinstance(runs, Crossovers) else locate(runs, curves, scores, **options)
-    wanted: set[tuple[str, int]] = set()
-    for cell in found.cells:
+    crossovers = runs if isinstance(runs, Crossovers) else locate(runs, curves, scores, **options)
+    coarse: set[tuple[str, int]] = set()
+    for cell in crossovers.cells:
         for (first, second), raw, best in zip(
             cell.arms, cell.outcomes["raw"], cell.outcomes["best_so_far"], strict=True
         ):
@@ -33,8 +33,8 @@ def wanted_precision(
                     steps |= {float(raw.curve.step[k]) for k in raw.crossing.bracket}
                 if best.crossing is not None:
                     steps |= {_selected(arm, float(best.curve.step[k])) for k in best.crossing.bracket}
-                wanted |= {(arm.run, int(s)) for s in steps if _coarse(arm, s, precise)}
-    return sorted(wanted)
+                coarse |= {(arm.run, int(s)) for s in steps if _coarse(arm, s, precise)}
+    return sorted(coarse)
 
 
 def _selected(arm: Arm, step: float) -> float:

@@ -73,22 +73,20 @@ def blocks(d: Difference, least: int, margin: float = MARGIN) -> list[Block]:
     first."""
     state = leads(d, margin)
     score = np.abs(d.value) / np.where(np.isfinite(d.se) & (d.se > 0), d.se, 1.0)
-    found: list[Block] = []
-    for k in np.flatnonzero(state):
-        found.append(Block(int(state[k]), (int(k),), float(score[k])))
-    found = _merged(found)
-    while len(found) > 1:
-        short = min(found, key=lambda b: (len(b.members), b.evidence))
+    sequence = _merged([Block(int(state[k]), (int(k),), float(score[k])) for k in np.flatnonzero(state)])
+    while len(sequence) > 1:
+        short = min(sequence, key=lambda b: (len(b.members), b.evidence))
         if len(short.members) >= least:
             break
-        found.remove(short)
-        found = _merged(found)
-    return [b for b in found if len(b.members) >= least]
+        sequence.remove(short)
+        sequence = _merged(sequence)
+    return [b for b in sequence if len(b.members) >= least]
 
 
-def _merged(found: list[Block]) -> list[Block]:
+def _merged(sequence: list[Block]) -> list[Block]:
+    """The sequence with neighbours of one sign joined."""
     out: list[Block] = []
-    for block in found:
+    for block in sequence:
         if out and out[-1].sign == block.sign:
             last = out.pop()
             block = Block(block.sign, last.members + block.members, last.evidence + block.evidence)
@@ -101,9 +99,8 @@ def crossings(
 ) -> list[Crossing]:
     """The crossings between blocks of at least ``least`` evaluations, in order; those on the start-up plateau
     only if ``plateau``."""
-    found = blocks(d, least, margin)
     out = []
-    for one, two in itertools.pairwise(found):
+    for one, two in itertools.pairwise(blocks(d, least, margin)):
         low, high = one.members[-1], two.members[0]
         zeros = [k for k in range(low, high) if (d.value[k] > 0) != (d.value[k + 1] > 0)]
         k = zeros[len(zeros) // 2]

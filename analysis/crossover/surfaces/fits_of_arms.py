@@ -42,15 +42,15 @@ class ArmLaws:
     why: str
 
 
-def points(found: Crossovers, per_run: int = POINTS) -> pd.DataFrame:
+def points(crossovers: Crossovers, per_run: int = POINTS) -> pd.DataFrame:
     """Columns ``objective``, ``N``, ``D``, ``U``, ``loss`` (half B), ``twins`` (the cluster): evaluations off
     the start-up plateau and up to half A's minimum, ``per_run`` of each run, evenly spread in log D."""
     rows = []
-    for k, cell in enumerate(found.cells):
+    for k, cell in enumerate(crossovers.cells):
         for twins, both in zip(cell.pair.twins, cell.arms, strict=True):
             for row, arm in zip((twins.first, twins.second), both, strict=True):
                 use = np.arange(int(arm.best_so_far()[-1]) + 1)
-                if found.metric == "nll" and math.isfinite(twins.entropy):
+                if crossovers.metric == "nll" and math.isfinite(twins.entropy):
                     use = use[arm.b.value[use] <= twins.entropy - PLATEAU]
                 if not len(use):
                     continue
@@ -92,24 +92,26 @@ def fit_arms(
     return fits[0], fits[1]
 
 
-def arm_laws(found: Crossovers, law: str = LAW, draws: int = DRAWS, seed: int = 0) -> ArmLaws:
+def arm_laws(crossovers: Crossovers, law: str = LAW, draws: int = DRAWS, seed: int = 0) -> ArmLaws:
     """Fit ``law`` to both arms of a study and meet the fits along C at each U, each at its best N."""
-    table = points(found)
-    why = _lacking(table, found)
+    table = points(crossovers)
+    why = _lacking(table, crossovers)
     if why:
         return ArmLaws(None, (), why)
     try:
-        fits = fit_arms(table, found.pair, law, draws, seed)
+        fits = fit_arms(table, crossovers.pair, law, draws, seed)
     except FitError as error:
         return ArmLaws(None, (), f"the law {law} cannot be fitted to this study: {error}")
-    loose = [n for n, f in zip(found.names, fits, strict=True) if not f.converged]
+    loose = [n for n, f in zip(crossovers.names, fits, strict=True) if not f.converged]
     if loose:
         return ArmLaws(None, (), f"the fit of {law} did not converge for {' and '.join(loose)}")
     meetings = []
     for budget in _budgets(table["U"].to_numpy(float)):
-        held = {"U": budget} if "U" in get_law(law).variables else {}
+        fixed = {"U": budget} if "U" in get_law(law).variables else {}
         try:
-            meetings.append(meet(*fits, "C", held=held, between=_range(table), confidence=found.confidence))
+            meetings.append(
+                meet(*fits, "C", fixed=fixed, between=_range(table), confidence=crossovers.confidence)
+            )
         except MeetingError as error:
             return ArmLaws(fits, tuple(meetings), str(error))
     return ArmLaws(fits, tuple(meetings), "")
@@ -128,19 +130,19 @@ def _budgets(values: np.ndarray) -> Sequence[float]:
     return [float(f"{math.exp(p.mean()):.6g}") for p in parts]
 
 
-def _lacking(table: pd.DataFrame, found: Crossovers) -> str:
+def _lacking(table: pd.DataFrame, crossovers: Crossovers) -> str:
     """What a study lacks for a law of N, D and U of each arm; empty if nothing."""
-    if found.metric != "nll":
+    if crossovers.metric != "nll":
         return "laws of the loss are fitted to NLL only"
     if table.empty or table[["N", "U"]].isna().any(axis=None):
         return "no run of known N and U has left the start-up plateau"
     sizes = len(_budgets(table["N"].to_numpy(float)))
     budgets = len(_budgets(table["U"].to_numpy(float)))
     units = table["twins"].nunique()
-    rows = found.tables.runs
+    rows = crossovers.tables.runs
     mixed = [
         a
-        for a in (found.cells[0].pair.axes if found.cells else ())
+        for a in (crossovers.cells[0].pair.axes if crossovers.cells else ())
         if not is_length(a) and not is_size(rows, a) and not follows(rows, a, "U")
     ]
     if mixed:

@@ -1,4 +1,4 @@
-"""Law against law: where two fitted surfaces meet along an axis, the rest held.
+"""Law against law: where two fitted surfaces meet along an axis, the other variables fixed.
 
 Its records say ``kind: law_against_law``. It is a statement about the laws: it may lie beyond every run
 (``extrapolates`` says how far), and it is as good as both fits. The interval comes from the fits' bootstrap
@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import numpy as np
 from scipy import optimize, stats
 
-from analysis.crossover.surfaces.search import AXES, MeetingError, Search, largest
+from analysis.crossover.place import Place, record
+from analysis.crossover.surfaces.search import AXES, AxisSearch, MeetingError, largest
 from analysis.crossover.surfaces.surfaces import surface
+from analysis.fitting.estimate import Estimate
 from analysis.fitting.result import Fit
 from analysis.fitting.uncertainty.resampling import MIN_UNITS, PERCENTILE_UNITS
 from analysis.laws.base import Array
@@ -25,74 +27,73 @@ from analysis.laws.base import Array
 __all__ = ["AXES", "Meeting", "MeetingError", "meet"]
 
 
-@dataclass(frozen=True)
-class Meeting:
-    """Where the second law passes below the first along ``along``, at ``held`` values of the rest.
+@dataclass(frozen=True, kw_only=True)
+class Meeting(Place):
+    """Where the second law passes below the first along an axis.
 
-    ``value`` the place, or None with ``censored`` ``right`` (not by the end of ``between``) or ``left``
-    (before its start), and ``low``/``high`` then the bound; None ends are open. ``no_crossing``: bootstrap
-    frequency of draws whose laws do not cross in range, ``draws`` of them, ``paired`` or not. ``best``: each
-    law's N and D there, where N is free. ``extrapolates``: the place over the largest in the data of either
-    fit. ``refused``: why a place is no compute-optimal one. ``others``: further crossings (direction,
-    place).
+    Attributes:
+        along: the axis; ``fixed``: the values of the laws' other variables; ``between``: the range searched.
+            Where the laws do not cross in range, the value is the range's end on that side, a bound.
+        refused: why a place is no compute-optimal one; it is then not given.
+        no_crossing: bootstrap frequency of draws whose laws do not cross in range, of ``draws`` draws; both
+            fits drew the same units if ``paired``.
+        laws: names of both laws.
+        extrapolates: the place over the largest value in the data of either fit.
+        best: each law's N and D at the place, where N is free.
+        further: other crossings, as (direction, place).
     """
 
+    columns: ClassVar[tuple[str, ...]] = (
+        "kind", "cell", "axes", "metric", "definition", "unit", "value", "low", "high", "censored",
+        "assumption", "confidence", "refused", "no_crossing", "draws", "paired", "laws", "between",
+        "extrapolates", "best", "others", "notes",
+    )  # fmt: skip
+    kind: ClassVar[str] = "law_against_law"
+    definition: ClassVar[str] = "law"
+    metric: ClassVar[str] = "nll"
+
     along: str
-    held: dict[str, float]
+    fixed: dict[str, float]
     between: tuple[float, float]
-    value: float | None
-    low: float | None
-    high: float | None
-    censored: str | None
     no_crossing: float | None
     draws: int
     paired: bool
-    assumption: str
     laws: tuple[str, str]
     extrapolates: float | None
     best: tuple[dict[str, float], dict[str, float]] | None = None
     refused: str | None = None
-    others: tuple[tuple[str, float], ...] = ()
-    confidence: float = 0.95
-    notes: tuple[str, ...] = field(default_factory=tuple)
+    further: tuple[tuple[str, float], ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def unit(self) -> str:
+        """The axis's unit: tokens along D, FLOPs along C."""
+        return {"D": "tokens", "C": "flops"}.get(self.along, self.along)
+
+    @property
+    def cell(self) -> str:
+        return ", ".join(f"{k}={v:g}" for k, v in self.fixed.items()) or "all"
+
+    @property
+    def axes(self) -> dict[str, float]:
+        return self.fixed
+
+    @property
+    def others(self) -> list[dict[str, Any]]:
+        """The further crossings, a row each."""
+        return [{"direction": way, self.unit: place} for way, place in self.further]
 
     def json(self) -> dict[str, Any]:
         """A record in the report's schema."""
-        unit = {"D": "tokens", "C": "flops"}.get(self.along, self.along)
-        bound = self.low if self.censored == "right" else self.high
-        return {
-            "kind": "law_against_law",
-            "cell": ", ".join(f"{k}={v:g}" for k, v in self.held.items()) or "all",
-            "axes": dict(self.held),
-            "metric": "nll",
-            "definition": "law",
-            "unit": unit,
-            "value": bound if self.censored else self.value,
-            "low": self.low,
-            "high": self.high,
-            "censored": self.censored,
-            "assumption": self.assumption,
-            "confidence": self.confidence,
-            "refused": self.refused,
-            "no_crossing": self.no_crossing,
-            "draws": self.draws,
-            "paired": self.paired,
-            "laws": list(self.laws),
-            "between": list(self.between),
-            "extrapolates": self.extrapolates,
-            "best": None if self.best is None else list(self.best),
-            "others": [{"direction": way, unit: place} for way, place in self.others],
-            "notes": list(self.notes),
-        }
+        return record(self)
 
     def __str__(self) -> str:
-        at = ", ".join(f"{k} = {v:.4g}" for k, v in self.held.items())
+        at = ", ".join(f"{k} = {v:.4g}" for k, v in self.fixed.items())
         head = f"{self.laws[1]} against {self.laws[0]} along {self.along}" + (f" at {at}" if at else "")
         if self.refused:
             where = f"refused: {self.refused}"
         elif self.censored:
-            end = self.between[1] if self.censored == "right" else self.between[0]
-            where = f"{'>' if self.censored == 'right' else '<'} {end:.4g}: no crossing in range"
+            where = f"{'>' if self.censored == 'right' else '<'} {self.value:.4g}: no crossing in range"
         else:
             ends = ["-" if e is None else f"{e:.4g}" for e in (self.low, self.high)]
             where = f"{self.value:.4g} [{ends[0]}, {ends[1]}]"
@@ -109,19 +110,25 @@ def meet(
     second: Fit,
     along: str = "C",
     *,
-    held: Mapping[str, float] | None = None,
+    fixed: Mapping[str, float] | None = None,
     between: tuple[float, float] | None = None,
     confidence: float = 0.95,
 ) -> Meeting:
-    """Where the second fitted law passes below the first along ``along`` (D, epochs, C, N, U or any variable
-    of both laws).
+    """Find where the second fitted law passes below the first.
 
-    ``held``: values of the laws' other variables. Along C, N may be left out: each law is then at its own
-    best N for each budget C = 6ND, and at its best budget up to C. ``between``: the range searched (default:
-    that of both fits' data). Raises :class:`MeetingError`.
+    Args:
+        first, second: the fits.
+        along: the axis: D, epochs, C, N, U or any variable of both laws.
+        fixed: values of the laws' other variables. Along C, N may be left out: each law is then at its own
+            best N for each budget C = 6ND, and at its best budget up to C.
+        between: the range searched; by default that of both fits' data.
+        confidence: coverage of the interval.
+
+    Raises:
+        MeetingError: the laws cannot be compared so; the message says what to give.
     """
     fits = first, second
-    search = Search.of(fits, along, held, between)
+    search = AxisSearch.of(fits, along, fixed, between)
     low, high = search.between
     natural = _values(first), _values(second)
     place, others = search.places((first.law, second.law), natural)[0]
@@ -131,30 +138,34 @@ def meet(
     best, refused = None, None
     if search.sizes is not None and math.isfinite(place):
         best, refused = _at_best(fits, natural, place, search)
-    ends, words = _ends(place, sampled, first, second, confidence, why)
-    reach = largest(fits, along, search.held)
-    bound = None if math.isfinite(place) else (high if place > 0 else low)
-    if bound is not None:
-        ends = (bound, None) if place > 0 else (None, bound)
+    reach = largest(fits, along, search.fixed)
+    if not math.isfinite(place):
+        _, words = _ends(place, sampled, first, second, confidence, why)
+        estimate = Estimate(assumption=words, level=confidence)
+        estimate = (
+            replace(estimate, value=high, low=high, bound="lower")
+            if place > 0
+            else replace(estimate, value=low, high=low, bound="upper")
+        )
+    else:
+        ends, words = _ends(place, sampled, first, second, confidence, why)
+        estimate = Estimate(assumption=words, level=confidence)
+        if refused is None:
+            estimate = replace(estimate, value=math.exp(place), low=ends[0], high=ends[1])
     return Meeting(
-        along,
-        search.held,
-        (low, high),
-        None if bound is not None or refused else math.exp(place),
-        None if refused else ends[0],
-        None if refused else ends[1],
-        None if bound is None else ("right" if place > 0 else "left"),
-        None if sampled is None else float(np.mean(~np.isfinite(sampled))),
-        0 if sampled is None else len(sampled),
-        paired,
-        words,
-        (first.law.name, second.law.name),
-        None if reach is None or bound is not None else math.exp(place) / reach,
-        best,
-        refused,
-        tuple((way, math.exp(at)) for way, at in others),
-        confidence,
-        (
+        estimate=estimate,
+        along=along,
+        fixed=search.fixed,
+        between=(low, high),
+        no_crossing=None if sampled is None else float(np.mean(~np.isfinite(sampled))),
+        draws=0 if sampled is None else len(sampled),
+        paired=paired,
+        laws=(first.law.name, second.law.name),
+        extrapolates=None if reach is None or not math.isfinite(place) else math.exp(place) / reach,
+        best=best,
+        refused=refused,
+        further=tuple((way, math.exp(at)) for way, at in others),
+        notes=(
             *(f"{f.law.name}: frozen {', '.join(f.frozen)}" for f in fits if f.frozen),
             *_beyond(fits, best),
         ),
@@ -166,8 +177,8 @@ def _values(fit: Fit) -> Array:
     return np.array([[fit.values[n] for n in fit.law.parameter_names]])
 
 
-def _polished(fits: tuple[Fit, Fit], natural: tuple[Array, Array], search: Search, place: float) -> float:
-    """The root beside a place that the grid gave, to machine precision where N is held."""
+def _polished(fits: tuple[Fit, Fit], natural: tuple[Array, Array], search: AxisSearch, place: float) -> float:
+    """The root beside a place that the grid gave, to machine precision where N is fixed."""
     step = float(search.grid[1] - search.grid[0])
     if search.sizes is not None:
         return place
@@ -183,7 +194,7 @@ def _polished(fits: tuple[Fit, Fit], natural: tuple[Array, Array], search: Searc
     return float(optimize.brentq(gap, a, b, xtol=1e-12, rtol=1e-14))
 
 
-def _sampled(fits: tuple[Fit, Fit], search: Search) -> tuple[Array | None, bool, str]:
+def _sampled(fits: tuple[Fit, Fit], search: AxisSearch) -> tuple[Array | None, bool, str]:
     """[B] places by draw, whether draws are paired, and words for it."""
     tables = [f.draws for f in fits]
     if tables[0] is None or tables[1] is None:
@@ -200,7 +211,7 @@ def _sampled(fits: tuple[Fit, Fit], search: Search) -> tuple[Array | None, bool,
     )
     count = min(len(tables[0]), len(tables[1]))
     draws = tables[0].to_numpy(float)[:count], tables[1].to_numpy(float)[:count]
-    found = np.array([p for p, _ in search.places((fits[0].law, fits[1].law), draws)])
+    places = np.array([p for p, _ in search.places((fits[0].law, fits[1].law), draws)])
     kind = {"case": "rows", "cluster": "clusters", "wild": "residuals of clusters"}[
         one.kind if one else "case"
     ]
@@ -209,7 +220,7 @@ def _sampled(fits: tuple[Fit, Fit], search: Search) -> tuple[Array | None, bool,
         + ("" if paired else " of each fit")
         + "; both laws are right"
     )
-    return found, paired, words
+    return places, paired, words
 
 
 def _ends(
@@ -255,18 +266,18 @@ def _beyond(fits: tuple[Fit, Fit], best: tuple[dict[str, float], dict[str, float
 
 
 def _at_best(
-    fits: tuple[Fit, Fit], natural: tuple[Array, Array], place: float, search: Search
+    fits: tuple[Fit, Fit], natural: tuple[Array, Array], place: float, search: AxisSearch
 ) -> tuple[tuple[dict[str, float], dict[str, float]], str | None]:
     """Each law's N and D at the crossing, and why the place is refused if a best N is no interior one."""
-    found, loose = [], []
+    sizes_at, loose = [], []
     sizes = np.zeros(2) if search.sizes is None else search.sizes
     for fit, values in zip(fits, natural, strict=True):
-        at = surface(fit.law, values, "C", np.array([place]), search.held, search.sizes)[1]
+        at = surface(fit.law, values, "C", np.array([place]), search.fixed, search.sizes)[1]
         log_n = float(at[0, 0]) if at is not None else math.nan
-        found.append({"N": math.exp(log_n), "D": math.exp(place - log_n) / 6.0})
+        sizes_at.append({"N": math.exp(log_n), "D": math.exp(place - log_n) / 6.0})
         if not sizes[0] + 1e-9 < log_n < sizes[-1] - 1e-9:
             loose.append(fit.law.name)
     reason = None
     if loose:
         reason = f"no interior best N for {' and '.join(loose)} at this budget: not an optimum"
-    return (found[0], found[1]), reason
+    return (sizes_at[0], sizes_at[1]), reason

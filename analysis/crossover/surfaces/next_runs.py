@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.crossover.surfaces.law_against_law import MeetingError
-from analysis.crossover.surfaces.search import Search, span
+from analysis.crossover.surfaces.search import AxisSearch, span
 from analysis.fitting.result import Fit
 from analysis.laws.base import Array
 from analysis.questions.design import Suggestion, affordable, beyond, numbers, planned, split_call
@@ -26,8 +26,8 @@ FAR = 1e4
 
 
 def parse_crossing(text: str) -> tuple[str, dict[str, float]] | None:
-    """``crossover(C, U=1e8)`` as its axis and what is held; None if the text asks for something else.
-    ValueError where a part is not NAME=NUMBER, or no axis is named."""
+    """``crossover(C, U=1e8)`` as its axis and the values of the other variables; None if the text names
+    another quantity. ValueError where a part is not NAME=NUMBER, or no axis is named."""
     name, parts = split_call(text)
     if name != "crossover":
         return None
@@ -39,7 +39,7 @@ def parse_crossing(text: str) -> tuple[str, dict[str, float]] | None:
 def suggest_crossing(
     fits: Mapping[str, Fit],
     along: str,
-    held: Mapping[str, float],
+    fixed: Mapping[str, float],
     budget: float,
     *,
     between: tuple[float, float] | None = None,
@@ -61,20 +61,20 @@ def suggest_crossing(
         raise ValueError(f"budget must be positive and count at least 1; got {budget:g} and {count}")
     (_, first), (_, second) = sides = list(fits.items())
     if between is None:
-        low, high = span((first, second), along, held)
+        low, high = span((first, second), along, fixed)
         between = (low / 10, high * FAR)
-    search = Search.of((first, second), along, held, between)
+    search = AxisSearch.of((first, second), along, fixed, between)
     pools = [
         affordable(fit, budget, choices[name] if choices else None, reach, per_run).assign(objective=name)
         for name, fit in sides
     ]
-    found = [
+    modes = [
         mode
         for one in weighted_optima(first)
         for two in weighted_optima(second)
         if (mode := _joint(search, (one, two), pools))
     ]
-    if not found:
+    if not modes:
         raise MeetingError(
             f"the laws do not cross along {along} between {between[0]:.3g} and {between[1]:.3g}: there is no "
             "place to narrow"
@@ -82,12 +82,12 @@ def suggest_crossing(
     pool = pd.concat(pools, ignore_index=True)
     far = [beyond(p, fit) for p, (_, fit) in zip(pools, sides, strict=True)]
     outside = {v: np.concatenate([f[v] for f in far]) for v in far[0].keys() & far[1].keys()}
-    at = ", ".join([along, *(f"{k}={v:g}" for k, v in held.items())])
-    return planned(f"crossover({at})", normalised(found), pool, budget, count, repeats, outside)
+    at = ", ".join([along, *(f"{k}={v:g}" for k, v in fixed.items())])
+    return planned(f"crossover({at})", normalised(modes), pool, budget, count, repeats, outside)
 
 
 def _joint(
-    search: Search, pair: tuple[WeightedOptimum, WeightedOptimum], pools: list[pd.DataFrame]
+    search: AxisSearch, pair: tuple[WeightedOptimum, WeightedOptimum], pools: list[pd.DataFrame]
 ) -> Mode | None:
     """Two basins' view of the crossing, one of each law; None where they do not cross."""
     laws = pair[0].problem.law, pair[1].problem.law

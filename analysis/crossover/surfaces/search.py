@@ -23,12 +23,12 @@ class MeetingError(ValueError):
 
 
 @dataclass(frozen=True)
-class Search:
-    """The axis ``along``, ``held`` values of the other variables, the range ``between`` with ``grid`` [K] of
-    its logarithms, and ``sizes`` [M], the log N searched where N is free (None where it is held)."""
+class AxisSearch:
+    """The axis ``along``, ``fixed`` values of the other variables, the range ``between`` with ``grid`` [K] of
+    its logarithms, and ``sizes`` [M], the log N searched where N is free (None where it is fixed)."""
 
     along: str
-    held: dict[str, float]
+    fixed: dict[str, float]
     between: tuple[float, float]
     grid: Array
     sizes: Array | None
@@ -38,25 +38,29 @@ class Search:
         cls,
         fits: tuple[Fit, Fit],
         along: str,
-        held: Mapping[str, float] | None = None,
+        fixed: Mapping[str, float] | None = None,
         between: tuple[float, float] | None = None,
-    ) -> Search:
+    ) -> AxisSearch:
         """What is to be searched for two fits; ``between`` by default the range of their data. Raises
         :class:`MeetingError`."""
-        fixed = {k: float(v) for k, v in (held or {}).items()}
-        free_size = along == "C" and "N" not in fixed
-        _check(fits, along, fixed, free_size)
-        low, high = between or span(fits, along, fixed)
+        values = {k: float(v) for k, v in (fixed or {}).items()}
+        free_size = along == "C" and "N" not in values
+        _check(fits, along, values, free_size)
+        low, high = between or span(fits, along, values)
         if not 0 < low < high:
             raise MeetingError(f"between: needs 0 < low < high, got {low:g} and {high:g}")
-        grid = np.linspace(math.log(low), math.log(high), POINTS)
-        between = (float(low), float(high))
-        return cls(along, fixed, between, grid, tried_sizes(*fits) if free_size else None)
+        return cls(
+            along=along,
+            fixed=values,
+            between=(float(low), float(high)),
+            grid=np.linspace(math.log(low), math.log(high), POINTS),
+            sizes=tried_sizes(*fits) if free_size else None,
+        )
 
     def surface(self, law: Law, natural: Array) -> tuple[Array, Array | None]:
         """[S, K] values of a law for natural parameters [S, P], and [S, K] log N of the best size where N is
         free."""
-        return surface(law, natural, self.along, self.grid, self.held, self.sizes)
+        return surface(law, natural, self.along, self.grid, self.fixed, self.sizes)
 
     def places(
         self, laws: tuple[Law, Law], natural: tuple[Array, Array]
@@ -75,22 +79,20 @@ def _check(fits: tuple[Fit, Fit], along: str, fixed: dict[str, float], free_size
         raise MeetingError(f"the laws predict different things: {' and '.join(sorted(targets))}")
     if along not in AXES and along not in needed:
         raise MeetingError(f"along: {along!r} is not one of {', '.join(dict.fromkeys((*AXES, *needed)))}")
-    made = {"C": {"D", "C"} | ({"N"} if free_size else set()), "epochs": {"D", "epochs"}}.get(along, {along})
     if along in ("C", "epochs") and "D" not in needed | {along}:
         raise MeetingError(f"along {along} needs laws of D")
-    wanted = (needed | ({"U"} if along == "epochs" else set())) - made
-    if along not in ("C", "epochs") and "C" in wanted and {"N", "D"} <= set(fixed) | {along}:
-        wanted.discard("C")
-    missing = sorted(wanted - set(fixed))
+    derived = {"C": {"D", "C"} | ({"N"} if free_size else set()), "epochs": {"D", "epochs"}}
+    required = (needed | ({"U"} if along == "epochs" else set())) - derived.get(along, {along})
+    if along not in ("C", "epochs") and "C" in required and {"N", "D"} <= set(fixed) | {along}:
+        required.discard("C")
+    missing = sorted(required - set(fixed))
     if missing:
-        raise MeetingError(f"held: give {', '.join(missing)}, which the laws need beside {along}")
+        raise MeetingError(f"fixed: give {', '.join(missing)}, which the laws need beside {along}")
     bad = [k for k, v in fixed.items() if not v > 0]
-    if bad or along in fixed:
-        name = bad[0] if bad else along
-        raise MeetingError(
-            f"held: {name} = {fixed[name]:g} "
-            + ("is not positive" if bad else "is the axis itself, so it cannot be held")
-        )
+    if bad:
+        raise MeetingError(f"fixed: {bad[0]} = {fixed[bad[0]]:g} is not positive")
+    if along in fixed:
+        raise MeetingError(f"fixed: {along} = {fixed[along]:g} is the axis itself, so it cannot be fixed")
 
 
 def _column(fit: Fit, along: str, fixed: Mapping[str, float]) -> Array | None:

@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 
 from analysis.crossover import locate
-from analysis.crossover.fronts.meeting import compute_optimal
-from analysis.crossover.fronts.replicates import dirichlet, pool
+from analysis.crossover.fronts.meeting import _interval, compute_optimal
+from analysis.crossover.pooling import Variance, dirichlet, pool_draws
+from tests.analysis.synthetic import SHORT
 
 SIZES = (1e5, 4e5, 1.6e6, 6.4e6, 2.56e7)
 
@@ -42,6 +43,7 @@ def tables(sizes=SIZES, replicates=2, spread=0.0, horizon=4e8, steps=60, budgets
                         {
                             "run": run,
                             "objective": objective,
+                            "objective_short": SHORT[objective],
                             "seed": r,
                             "model.size": f"{n:g}",
                             "data.unique_tokens": u,
@@ -133,18 +135,18 @@ def test_two_sizes_make_no_front():
 
 def test_each_budget_of_unique_data_has_fronts_of_its_own():
     fronts = compute_optimal(locate(*tables(budgets=(1e6, 4e6), replicates=1)))
-    assert [g.axes["data.unique_tokens"] for g in fronts.groups] == [1e6, 4e6]
+    assert [g.crossing.axes["data.unique_tokens"] for g in fronts.groups] == [1e6, 4e6]
     assert "one replicate" in fronts.records[0]["assumption"] and fronts.records[0]["no_crossing"] is None
 
 
 def test_annealed_end_points_are_preferred_and_never_mixed_with_trunk_points():
-    runs, curves = tables(schedule="cosine")
+    runs, curves = tables(annealed=True)
     annealed = compute_optimal(locate(runs, curves))
-    assert annealed.groups[0].entries == "annealed"
+    assert annealed.groups[0].crossing.entries == "annealed"
     # One end a size: each front has as many points as sizes.
     assert all(len(f.flops) == len(SIZES) for f in annealed.groups[0].fronts)
-    mixed = runs["objective"].eq("autoregressive").map({True: "cosine", False: "constant"})
-    refused = compute_optimal(locate(runs.assign(schedule=mixed), curves))
+    mixed = runs["objective"].eq("autoregressive")
+    refused = compute_optimal(locate(runs.assign(annealed=mixed), curves))
     assert not refused.groups and "constant-rate runs AR has 0" in refused.refused[0]["reason"]
 
 
@@ -167,9 +169,9 @@ def test_replicates_that_scatter_widen_the_interval(optimal):
 
 def test_the_bootstrap_of_a_mean_has_the_spread_of_a_mean():
     y = np.random.default_rng(1).normal(0, 0.1, (1, 5))
-    found = pool(y @ dirichlet(5, 4000).T, [5])
-    assert found.variance == pytest.approx(float(y.var(ddof=1)), rel=0.06) and found.df == 4
-    none = np.full((1, 400), np.inf)
-    assert pool(none, [5]).groups == 0
-    ends = found.interval(0.0, np.append(np.zeros(900), np.full(100, np.inf)), 5, 0.0, 30.0, 0.95)
-    assert ends.high is None and "unbounded above" in ends.assumption
+    spread = pool_draws(y @ dirichlet(5, 4000).T, [5])
+    assert spread.variance == pytest.approx(float(y.var(ddof=1)), rel=0.06) and spread.df == 4
+    assert pool_draws(np.full((1, 400), np.inf), [5]) is None
+    draws = np.append(np.zeros(900), np.full(100, np.inf))
+    place = _interval(0.0, draws, 5, spread, Variance(0.0, 30.0), 0.95)
+    assert place.high is None and place.low < 0 and "unbounded above" in place.assumption

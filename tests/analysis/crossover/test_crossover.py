@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 
 from analysis.crossover import locate, wanted_precision
-from analysis.crossover.places.law import crossing_law
+from analysis.crossover.places.censored_law import crossing_law
 from analysis.crossover.same_n.aa_control import control
 from analysis.crossover.same_n.efficiency import data_efficiency, losses
 from analysis.crossover.same_n.zeros import _slope
-from analysis.crossover.verdict import headline, verdict
+from analysis.crossover.verdict import Verdict, headline
 from analysis.tables.tables import TableError
 from tests.analysis.synthetic import study
 
@@ -55,36 +55,34 @@ def test_records_have_the_fields_of_the_schema(found):
 def test_places_are_recovered_per_replicate(found):
     result, truth, _ = found
     for r in result.select("raw", "tokens"):
-        if r["censored"] is None:
-            for o in r["replicate_values"]:
-                assert o["x"]["tokens"] == pytest.approx(
-                    truth[r["N"].__round__(), round(r["U"]), o["seed"]], rel=0.04
-                )
+        if r.censored is None:
+            for o in r.outcomes:
+                assert o.x["tokens"] == pytest.approx(truth[r.N.__round__(), round(r.U), o.seed], rel=0.04)
 
 
 def test_units_agree(found):
     tokens, epochs, flops = (found[0].select("raw", u) for u in ("tokens", "epochs", "flops"))
     for t, e, f in zip(tokens, epochs, flops, strict=True):
-        assert e["value"] == pytest.approx(t["value"] / t["U"], rel=1e-6)
-        assert f["value"] == pytest.approx(6 * t["N"] * t["value"], rel=1e-6)
+        assert e.value == pytest.approx(t.value / t.U, rel=1e-6)
+        assert f.value == pytest.approx(6 * t.N * t.value, rel=1e-6)
 
 
 def test_a_run_that_ends_before_its_crossing_is_a_bound(found):
-    r = next(r for r in found[0].select("raw", "tokens") if r["censored"])
-    assert (r["censored"], r["high"], r["robust"]) == ("right", None, False)
-    assert r["value"] == r["low"] == max(found[2][1]["tokens"])
+    r = next(r for r in found[0].select("raw", "tokens") if r.censored)
+    assert (r.censored, r.high, r.robust) == ("right", None, False)
+    assert r.value == r.low == max(found[2][1]["tokens"])
 
 
 def test_headline_where_raw_crosses_and_best_so_far_does_not(found):
     expected = "MDM passes an over-fitted AR; it has not passed an early-stopped AR within this budget"
     assert headline(found[0]) == expected
-    assert all(r["censored"] == "right" for r in found[0].select("best_so_far", "tokens"))
+    assert all(r.censored == "right" for r in found[0].select("best_so_far", "tokens"))
 
 
 def test_the_two_by_two_table_says_how_the_place_moves(found):
     result = found[0]
     laws = {(d, u): crossing_law(result, d, u) for d in ("raw", "best_so_far") for u in ("tokens", "epochs")}
-    v = verdict(result, laws, control(result))
+    v = Verdict.of(result, laws, control(result))
     table = {(q.definition, q.unit): q for q in v.table}
     # With three cells that crossed and three coefficients the law decides nothing; it still leans the right
     # way.
@@ -111,7 +109,7 @@ def test_early_stopped_crossing_counts_once_both_arms_have_shown_their_best():
     result = locate(*tables)
     (best,) = result.select("best_so_far", "tokens")
     (raw,) = result.select("raw", "tokens")
-    assert best["censored"] is None and best["robust"] and best["value"] > 2 * raw["value"]
+    assert best.censored is None and best.robust and best.value > 2 * raw.value
     assert headline(result) == "MDM passes even an early-stopped AR within this budget"
 
 
@@ -122,9 +120,9 @@ def test_a_lead_on_best_values_is_no_verdict_while_a_minimum_is_open():
     cut = tables[0].assign(steps=int(3.9e6 / 4096)), *tables[1:]
     strict, loose = locate(*cut), locate(*cut, minima="passed")
     (open_,), (counted,) = (f.select("best_so_far", "tokens") for f in (strict, loose))
-    assert counted["censored"] is None and counted["ahead"] == 0
-    assert open_["censored"] == "right" and open_["ahead"] == 2 and not open_["settled"]
-    assert "its own minimum not bracketed" in open_["replicate_values"][0]["why"]
+    assert counted.censored is None and counted.ahead == 0
+    assert open_.censored == "right" and open_.ahead == 2 and not open_.settled
+    assert "its own minimum not bracketed" in open_.outcomes[0].why
     assert headline(loose) == "MDM passes even an early-stopped AR within this budget"
     assert headline(strict).startswith(
         "MDM passes an over-fitted AR; on best values it leads in 1 of 1 cells"
@@ -144,8 +142,8 @@ def test_best_so_far_is_open_while_the_passed_arm_still_improves():
     curves[["se_a", "se_b", "mc_se_a", "mc_se_b"]] = 0.01
     result = locate(runs, curves)
     (best,) = result.select("best_so_far", "tokens")
-    assert best["censored"] == "right" and not best["settled"]
-    assert best["value"] == pytest.approx(4e5, rel=0.01)
+    assert best.censored == "right" and not best.settled
+    assert best.value == pytest.approx(4e5, rel=0.01)
     assert "not settled" in headline(result)
 
 
@@ -154,16 +152,16 @@ def test_a_crossing_on_the_start_up_plateau_does_not_count():
     runs = tables[0].assign(unigram_entropy=3.05)  # the curves cross at 3.0, within .15 of it
     result = locate(runs, *tables[1:])
     (raw,) = result.select("raw", "tokens")
-    assert raw["censored"] == "left" and raw["low"] is None and raw["on_plateau"]
-    assert raw["high"] == pytest.approx(5e5, rel=0.2)
-    assert "on the start-up plateau: not counted" in raw["replicate_values"][0]["why"]
+    assert raw.censored == "left" and raw.low is None and raw.on_plateau
+    assert raw.high == pytest.approx(5e5, rel=0.2)
+    assert "on the start-up plateau: not counted" in raw.outcomes[0].why
     assert "only on the start-up plateau" in headline(result)
 
 
 def test_an_arm_that_never_leaves_the_plateau_bounds_the_crossing_by_the_horizon():
     tables, _ = one(crossing=lambda N, U: 2e6)
     (raw,) = locate(tables[0].assign(unigram_entropy=1.0), *tables[1:]).select("raw", "tokens")
-    assert raw["censored"] == "right" and raw["value"] == tables[1]["tokens"].max()
+    assert raw.censored == "right" and raw.value == tables[1]["tokens"].max()
 
 
 def test_a_second_arm_that_leads_from_the_start_is_left_censored():
@@ -172,7 +170,7 @@ def test_a_second_arm_that_leads_from_the_start_is_left_censored():
     for half in "ab":
         curves[f"nll_{half}"] = np.where(first, 3.0, 2.5)
     (raw,) = locate(runs, curves).select("raw", "tokens")
-    assert (raw["censored"], raw["low"], raw["high"]) == ("left", None, curves["tokens"].min())
+    assert (raw.censored, raw.low, raw.high) == ("left", None, curves["tokens"].min())
 
 
 def test_paired_errors_are_smaller_than_unpaired_ones():
@@ -221,7 +219,7 @@ def test_a_a_control_counts_none_between_identical_curves():
     result = locate(*one(replicates=4, spread=0.0, jitter=0.0)[0])
     controls = control(result)
     assert {c.pairs for c in controls} == {6}
-    assert all(c.found == 0 and c.high < 0.5 for c in controls)
+    assert all(c.robust == 0 and c.high < 0.5 for c in controls)
     assert all(c.apart < 0.02 for c in controls)
 
 
@@ -230,15 +228,15 @@ def test_a_cell_with_one_censored_replicate_is_a_bound_from_both():
     runs = tables[0].copy()
     cut = (runs["seed"] == 1) & (runs["U"] == 10_000)
     runs.loc[cut, "steps"] = int(5e5 / 4096)
-    r = next(r for r in locate(runs, *tables[1:]).select("raw", "tokens") if r["crossed"] == 1)
-    assert r["censored"] == "right" and r["high"] is None and 4e5 < r["low"] < r["value"] < 6e5
-    assert "1 of 2 replicates censored" in r["assumption"]
+    r = next(r for r in locate(runs, *tables[1:]).select("raw", "tokens") if r.crossed == 1)
+    assert r.censored == "right" and r.high is None and 4e5 < r.low < r.value < 6e5
+    assert "1 of 2 replicates censored" in r.assumption
 
 
 def test_one_replicate_gives_an_interval_that_says_what_it_is_conditional_on():
     (raw,) = locate(*one(replicates=1)[0]).select("raw", "tokens")
-    assert raw["low"] < raw["value"] < raw["high"]
-    assert "conditional on this data subset and seed" in raw["assumption"]
+    assert raw.low < raw.value < raw.high
+    assert "conditional on this data subset and seed" in raw.assumption
 
 
 def test_tuned_fields_pair_across_their_values_and_are_selected_on_half_a():
@@ -248,7 +246,7 @@ def test_tuned_fields_pair_across_their_values_and_are_selected_on_half_a():
     worse = curves[curves["run"] == runs["run"][1]].assign(run="worse", nll_a=lambda c: c["nll_a"] + 0.5)
     result = locate(pd.concat([runs, worse_run]), pd.concat([curves, worse]), pair_over=["optimizer.lr"])
     (raw,) = result.select("raw", "tokens")
-    assert raw["tuned"] == {
+    assert raw.tuned == {
         "autoregressive": {"optimizer.lr": 1e-3},
         "masked_diffusion": {"optimizer.lr": 2e-3},
     }
@@ -264,7 +262,7 @@ def test_an_option_of_one_objective_pairs_every_value_with_the_other():
     other = runs.iloc[[1]].assign(run="other", **{"objective.t": "stratified"})
     more = curves[curves["run"] == runs["run"][1]].assign(run="other")
     result = locate(pd.concat([runs, other]), pd.concat([curves, more]))
-    assert [r["axes"]["objective.t"] for r in result.select("raw", "tokens")] == ["iid", "stratified"]
+    assert [r.axes["objective.t"] for r in result.select("raw", "tokens")] == ["iid", "stratified"]
 
 
 def test_what_is_no_likelihood_or_failed_enters_no_crossover_and_is_listed():
@@ -298,7 +296,7 @@ def test_costs_that_differ_give_flops_from_curves_at_equal_flops():
     (runs, curves, _), _ = one(keep_scores=False, replicates=1, jitter=0.0)
     second = curves["run"].str.startswith("ma")
     curves.loc[second, "flops"] *= 2
-    tokens, flops = (locate(runs, curves).select("raw", u)[0]["value"] for u in ("tokens", "flops"))
+    tokens, flops = (locate(runs, curves).select("raw", u)[0].value for u in ("tokens", "flops"))
     assert (
         flops > 1.2 * 6 * 190_000 * tokens
     )  # at equal FLOPs the dearer arm has seen half the tokens: it passes later
@@ -309,9 +307,9 @@ def test_other_metrics_cross_too():
     for half in "ab":
         curves[f"accuracy_{half}"] = 1 - curves[f"nll_{half}"] / 10
         curves[f"accuracy_se_{half}"] = 0.001
-    nll = locate(runs, curves).select("raw", "tokens")[0]["value"]
+    nll = locate(runs, curves).select("raw", "tokens")[0].value
     accuracy = locate(runs, curves, metric="accuracy", higher_is_better=True).select("raw", "tokens")[0]
-    assert accuracy["value"] == pytest.approx(nll, rel=1e-6) and accuracy["metric"] == "accuracy"
+    assert accuracy.value == pytest.approx(nll, rel=1e-6) and accuracy.metric == "accuracy"
     with pytest.raises(TableError, match="bleu"):
         locate(runs, curves, metric="bleu")
 
@@ -340,11 +338,9 @@ def test_a_wsd_run_is_read_from_its_trunk():
         .tail(1)
         .assign(run=lambda c: c["run"] + "-end", nll_b=lambda c: c["nll_b"] - 0.2)
     )
-    ends = runs.assign(trunk=runs["run"], run=runs["run"] + "-end", schedule="wsd")
+    ends = runs.assign(trunk=runs["run"], run=runs["run"] + "-end", annealed=True)
     result = locate(ends, pd.concat([curves, tails]))
-    assert (
-        result.select("raw", "tokens")[0]["value"] == locate(runs, curves).select("raw", "tokens")[0]["value"]
-    )
+    assert result.select("raw", "tokens")[0].value == locate(runs, curves).select("raw", "tokens")[0].value
     assert len(result.cells[0].annealed) == 4
     # The trunks have no rows of their own, and their branches' kinds of likelihood.
     kinds = [arm.likelihood for arm in result.cells[0].arms[0]]
@@ -368,10 +364,10 @@ def _shaped(leads):
 def test_further_crossings_stand_beside_the_one_that_is_reported():
     runs, curves = _shaped([0.2] * 4 + [-0.2] * 4 + [0.2] * 4 + [-0.2] * 4)
     (raw,) = locate(runs, curves).select("raw", "tokens")
-    (replicate,) = raw["replicate_values"]
-    assert raw["censored"] is None and raw["robust"]
+    (replicate,) = raw.replicate_values  # the rows of JSON
+    assert raw.censored is None and raw.robust
     assert [(o["direction"], o["robust"]) for o in replicate["others"]] == [("down", True), ("up", True)]
-    places = [raw["value"], *(o["tokens"] for o in replicate["others"])]
+    places = [raw.value, *(o["tokens"] for o in replicate["others"])]
     tokens = np.sort(curves["tokens"].unique())
     assert all(tokens[4 * k - 1] < p < tokens[4 * k] for k, p in zip((1, 2, 3), places, strict=True))
 
@@ -389,11 +385,11 @@ def test_a_a_control_counts_replicates_that_change_places():
     curves[["se_a", "se_b", "mc_se_a", "mc_se_b"]] = 0.01
     result = locate(runs, curves)
     raw = {c.objective: c for c in control(result) if c.definition == "raw"}
-    assert (raw["autoregressive"].found, raw["autoregressive"].pairs) == (1, 1)
-    assert raw["masked_diffusion"].found == 0
+    assert (raw["autoregressive"].robust, raw["autoregressive"].pairs) == (1, 1)
+    assert raw["masked_diffusion"].robust == 0
     assert raw["autoregressive"].low == pytest.approx(0.025) and raw["autoregressive"].high == 1.0
-    beside = verdict(result, {}, control(result))
-    assert all(q.false_crossings["pairs"] == 2 for q in beside.table)
+    beside = Verdict.of(result, {}, control(result))
+    assert all(q.false_crossings.pairs == 2 for q in beside.table)
     assert "cross robustly in 1 of 2 pairs" in beside.control
 
 
@@ -404,8 +400,8 @@ def test_replicates_censored_on_opposite_sides_give_no_place():
         curves[f"nll_{half}"] = np.where(first, 2.5, np.where(again, 2.7, 2.3))
     curves[["se_a", "se_b", "mc_se_a", "mc_se_b"]] = 0.01
     (raw,) = locate(runs, curves).select("raw", "tokens")
-    assert [o["censored"] for o in raw["replicate_values"]] == ["left", "right"]
-    assert (raw["value"], raw["low"], raw["high"]) == (None, None, None) and "no place" in raw["assumption"]
+    assert [o.censored for o in raw.outcomes] == ["left", "right"]
+    assert (raw.value, raw.low, raw.high) == (None, None, None) and "no place" in raw.assumption
 
 
 def test_of_an_accuracy_more_is_better_all_the_way():
@@ -418,6 +414,6 @@ def test_of_an_accuracy_more_is_better_all_the_way():
     table, other = losses(result), losses(plain)
     assert (table["best"] > 0).all() and (table["best"] >= table["final"] - 0.01).all()
     assert table["best_tokens"].tolist() == other["best_tokens"].tolist()
-    ratios = [[r["value"] for r in data_efficiency(f)] for f in (result, plain)]
+    ratios = [[r.value for r in data_efficiency(f)] for f in (result, plain)]
     assert ratios[0] == pytest.approx(ratios[1]) and len(ratios[0]) == 2
-    assert "nothing about their likelihoods" in result.records[0]["allows"]
+    assert "nothing about their likelihoods" in result.crossings[0].allows

@@ -87,12 +87,12 @@ def test_repeated_data_against_data_that_does_not_wear_out():
     rows = grid(u=unique)
     one = exact("data_constrained", {**common, "B": 400.0, "R_D": repeats}, rows)
     two = exact("data_constrained", {**common, "B": 400.0 * k**beta, "R_D": 1e7}, rows)
-    held = {"N": 1e6, "U": unique}
+    fixed = {"N": 1e6, "U": unique}
     w = lambertw(-k * math.exp(-(k * (1 + repeats) - 1) / repeats)).real
     r = k * (1 + repeats) - 1 + repeats * w
-    found = meet(one, two, "epochs", held=held, between=(1.5, 100.0))
+    found = meet(one, two, "epochs", fixed=fixed, between=(1.5, 100.0))
     assert found.value == pytest.approx(1 + r, rel=1e-4)
-    tokens = meet(one, two, "D", held=held, between=(1.5e8, 1e10))
+    tokens = meet(one, two, "D", fixed=fixed, between=(1.5e8, 1e10))
     assert tokens.value == pytest.approx(found.value * unique, rel=1e-6)
 
 
@@ -103,7 +103,7 @@ def test_no_crossing_in_range_is_a_bound_on_the_side_where_it_lies():
         meet(one, two, "D", between=(1e3, place / 3)),
         meet(one, two, "D", between=(3 * place, 1e12)),
     )
-    assert (before.censored, before.value, before.low, before.high) == ("right", None, place / 3, None)
+    assert (before.censored, before.value, before.low, before.high) == ("right", place / 3, place / 3, None)
     assert (after.censored, after.low, after.high) == ("left", None, 3 * place)
     assert before.no_crossing == after.no_crossing == 1.0
     assert before.json()["value"] == place / 3 and "no crossing in range" in str(before)
@@ -121,7 +121,7 @@ def test_what_is_missing_or_impossible_is_named():
     with pytest.raises(MeetingError, match="give N, which the laws need beside D"):
         meet(law, law, "D")
     with pytest.raises(MeetingError, match="N = -1 is not positive"):
-        meet(law, law, "D", held={"N": -1.0})
+        meet(law, law, "D", fixed={"N": -1.0})
     with pytest.raises(MeetingError, match="'Q' is not one of D, epochs, C, N, U"):
         meet(law, law, "Q")
     u = np.geomspace(1e7, 1e10, 6)
@@ -158,7 +158,7 @@ def test_twins_are_drawn_together():
     assert last["autoregressive"].min() < 5e7 < last["masked_diffusion"].min()  # up to the minimum only
     fits = fit_arms(table, found.pair, "E + A/N**alpha + B/D**beta", draws=60)
     assert fits[0].sampler.draws.units == fits[1].sampler.draws.units == table["twins"].nunique()
-    assert meet(*fits, "D", held={"N": 1e6}, between=(1e5, 1e10)).paired
+    assert meet(*fits, "D", fixed={"N": 1e6}, between=(1e5, 1e10)).paired
 
 
 def test_a_study_without_sizes_says_what_it_lacks():

@@ -62,9 +62,9 @@ def test_a_crossing_is_asked_for_by_its_axis_and_what_is_held() -> None:
 
 def test_the_error_of_a_crossing_is_that_of_the_difference_over_its_slope(found: dict[str, Fit]) -> None:
     """By the implicit function theorem, from the gradients of the losses at the place."""
-    held = {"N": 1e8}
-    plan = suggest_crossing(found, "D", held, 1e22, count=1)
-    place = meet(*found.values(), "D", held=held, between=(1e6, 1e13)).value
+    fixed = {"N": 1e8}
+    plan = suggest_crossing(found, "D", fixed, 1e22, count=1)
+    place = meet(*found.values(), "D", fixed=fixed, between=(1e6, 1e13)).value
     spread, slopes = 0.0, []
     for result in found.values():
         (basin,) = weighted_optima(result)

@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.crossover.places.law import fit_law
+from analysis.crossover.places.censored_law import fit_places
+from analysis.crossover.pooling import pool_places
+from analysis.crossover.same_n.cell_places import cell_place
 from analysis.crossover.same_n.efficiency import data_efficiency
 from analysis.crossover.same_n.location import locate
-from analysis.crossover.same_n.pool import interval, pooled
 from tests.analysis.synthetic import study
 from tests.paths import ROOT
 
@@ -35,16 +36,16 @@ def test_intervals_over_replicates_cover(replicates, block, noise):
     hits = []
     for _ in range(300):
         y = rng.normal(0, block, replicates) + rng.normal(0, noise, (6, replicates))
-        spread = pooled([{str(r): v for r, v in enumerate(row)} for row in y])
+        spread = pool_places([{str(r): v for r, v in enumerate(row)} for row in y])
         for row in y:
-            found = interval(_replicates(row), "tokens", spread)
-            hits.append(found.low <= 0 <= found.high)
+            place = cell_place(_replicates(row), "tokens", spread)
+            hits.append(place.low <= 0 <= place.high)
     assert 0.89 <= np.mean(hits) <= 0.985
 
 
 def test_correlated_cells_leave_fewer_degrees_of_freedom():
-    together = pooled([{"0": -0.1 + s, "1": 0.1 + s} for s in (0.0, 1.0, 2.0)])
-    apart = pooled([{"0": -0.1, "1": 0.1}, {"0": 0.1, "1": -0.1}, {"0": 0.1, "1": -0.1}])
+    together = pool_places([{"0": -0.1 + s, "1": 0.1 + s} for s in (0.0, 1.0, 2.0)])
+    apart = pool_places([{"0": -0.1, "1": 0.1}, {"0": 0.1, "1": -0.1}, {"0": 0.1, "1": -0.1}])
     assert (together.df, together.rho) == pytest.approx((1.0, 1.0))
     assert apart.df == pytest.approx(3.0)
 
@@ -84,7 +85,7 @@ def test_the_law_recovers_its_slopes_through_censoring_and_its_intervals_cover()
     rng = np.random.default_rng(0)
     hits, values = [], []
     for _ in range(40):
-        law = fit_law(_places(rng))
+        law = fit_places(_places(rng))
         for name, truth in (("U", 0.6), ("N", -0.4)):
             c = law.coefficient(name)
             hits.append(c.low <= truth <= c.high)
@@ -95,14 +96,14 @@ def test_the_law_recovers_its_slopes_through_censoring_and_its_intervals_cover()
 
 def test_bounds_matter():
     data = _places(np.random.default_rng(1), replicates=5)
-    with_bounds = fit_law(data).coefficient("U").value
-    without = fit_law(data[data["side"] == 0]).coefficient("U").value
+    with_bounds = fit_places(data).coefficient("U").value
+    without = fit_places(data[data["side"] == 0]).coefficient("U").value
     assert abs(with_bounds - 0.6) < abs(without - 0.6) + 0.05
 
 
 def test_uncensored_balanced_data_give_least_squares():
     data = _places(np.random.default_rng(2), censored=False)
-    law = fit_law(data)
+    law = fit_places(data)
     x = np.column_stack([np.ones(len(data)), np.log(data["U"]), np.log(data["N"])])
     slopes = np.linalg.lstsq(x, data["y"], rcond=None)[0][1:]
     assert [law.coefficient(n).value for n in ("U", "N")] == pytest.approx(slopes, abs=1e-6)
@@ -111,7 +112,7 @@ def test_uncensored_balanced_data_give_least_squares():
 def test_a_slope_that_the_places_do_not_identify_is_dropped_and_named():
     data = _places(np.random.default_rng(3))
     data.loc[data["N"] < 1e5, "side"] = 1
-    law = fit_law(data)
+    law = fit_places(data)
     assert law.coefficient("N") is None and law.dropped == ("N: the places seen do not identify its slope",)
 
 
@@ -121,7 +122,7 @@ def test_cells_that_never_cross_are_told_from_cells_that_cross_late():
     late = data["cell"].isin([0, 3])
     data.loc[late, "y"] = data["y"].max() + 1.4
     data.loc[late, "side"] = 1
-    plain, cured = fit_law(data), fit_law(data, cure=True)
+    plain, cured = fit_places(data), fit_places(data, cure=True)
     assert plain.cure is None and cured.cure.called_for
     assert cured.cure.low < 0.25 < cured.cure.high and cured.cure.fraction == pytest.approx(0.25, abs=0.03)
     assert cured.cure.open_cells == 2 and cured.cure.cells == 8
@@ -131,12 +132,12 @@ def test_cells_that_never_cross_are_told_from_cells_that_cross_late():
 
 
 def test_bounds_that_the_law_expects_call_for_no_cure():
-    law = fit_law(_places(np.random.default_rng(7)), cure=True)
+    law = fit_places(_places(np.random.default_rng(7)), cure=True)
     assert not law.cure.called_for and law.cure.low == 0.0 and law.cure.aicc > 0
 
 
 def test_predictions_and_their_refusals():
-    law = fit_law(_places(np.random.default_rng(4), replicates=5))
+    law = fit_places(_places(np.random.default_rng(4), replicates=5))
     value, low, high = law.predict(U=1e4, N=1.9e5)
     assert low < math.exp(13.0) < high and low < value < high
     wider = law.predict(new_cell=True, U=1e4, N=1.9e5)
@@ -147,15 +148,15 @@ def test_predictions_and_their_refusals():
 
 def test_data_efficiency_has_an_interval_over_replicates_that_includes_the_text():
     tables, _ = study(sizes=(190_000,), replicates=2, sequences=12, horizon=4e6)
-    with_text = {r["cell"]: r for r in data_efficiency(locate(*tables))}
-    without = {r["cell"]: r for r in data_efficiency(locate(*tables[:2]))}
-    seen = [c for c, r in with_text.items() if r["censored"] is None]
-    assert seen and all(r["low"] < r["value"] < r["high"] for c, r in with_text.items() if c in seen)
-    assert all("validation text included" in with_text[c]["assumption"] for c in seen)
-    assert all("left out" in without[c]["assumption"] for c in seen)
+    with_text = {r.cell: r for r in data_efficiency(locate(*tables))}
+    without = {r.cell: r for r in data_efficiency(locate(*tables[:2]))}
+    seen = [c for c, r in with_text.items() if r.censored is None]
+    assert seen and all(r.low < r.value < r.high for c, r in with_text.items() if c in seen)
+    assert all("validation text included" in with_text[c].assumption for c in seen)
+    assert all("left out" in without[c].assumption for c in seen)
     single = study(sizes=(190_000,), replicates=1, sequences=12, horizon=4e6)[0]
-    lonely = [r for r in data_efficiency(locate(*single)) if r["censored"] is None]
-    assert lonely and all("error alone" in r["assumption"] and r["low"] < r["value"] for r in lonely)
+    lonely = [r for r in data_efficiency(locate(*single)) if r.censored is None]
+    assert lonely and all("error alone" in r.assumption and r.low < r.value for r in lonely)
 
 
 def test_data_efficiency_of_a_known_ratio():
@@ -166,17 +167,15 @@ def test_data_efficiency_of_a_known_ratio():
     level = 3.0 - 0.3 * np.log(u / 1e4) - np.where(first, 0.0, 0.3 * np.log(2))
     shape = 0.1 * np.log(curves["tokens"] / 2e5) ** 2
     curves["nll_a"] = curves["nll_b"] = level + shape
-    ratios = {round(r["U"]): r for r in data_efficiency(locate(runs, curves))}
-    assert ratios[5000]["value"] == pytest.approx(2.0) and ratios[10000]["value"] == pytest.approx(2.0)
-    assert ratios[5000]["low"] == pytest.approx(2.0) and ratios[5000]["settled"]
-    assert ratios[20000]["censored"] == "right" and ratios[20000]["value"] == pytest.approx(1.0)
+    ratios = {round(r.U): r for r in data_efficiency(locate(runs, curves))}
+    assert ratios[5000].value == pytest.approx(2.0) and ratios[10000].value == pytest.approx(2.0)
+    assert ratios[5000].low == pytest.approx(2.0) and ratios[5000].settled
+    assert ratios[20000].censored == "right" and ratios[20000].value == pytest.approx(1.0)
     # An arm that is worse on any budget than the first on its smallest: the ratio is below a bound.
     curves[["nll_a", "nll_b"]] += np.where(first, 0.0, 2.0)[:, None]
-    worse = {round(r["U"]): r for r in data_efficiency(locate(runs, curves))}
-    assert {r["censored"] for r in worse.values()} == {"left"}
-    assert (
-        worse[20000]["high"] == worse[20000]["value"] == pytest.approx(0.25) and worse[20000]["low"] is None
-    )
+    worse = {round(r.U): r for r in data_efficiency(locate(runs, curves))}
+    assert {r.censored for r in worse.values()} == {"left"}
+    assert worse[20000].high == worse[20000].value == pytest.approx(0.25) and worse[20000].low is None
 
 
 def _measured(name):
@@ -211,7 +210,7 @@ def test_an_axis_that_is_no_number_shifts_the_law_by_a_contrast():
     """Lower quality, of two: everything crosses e^.3 times later."""
     data = _places(np.random.default_rng(8), replicates=5, censored=False)
     noisy = data.assign(q="noisy", y=data["y"] + 0.3, cell=data["cell"] + 8)
-    law = fit_law(pd.concat([data, noisy]), axes=("q",))
+    law = fit_places(pd.concat([data, noisy]), axes=("q",))
     contrast = law.coefficient("q=noisy")
     assert contrast.low < 0.3 < contrast.high and contrast.decided() == 1
     places = [law.predict(q=q, U=1e4, N=1.9e5)[0] for q in ("clean", "noisy")]

@@ -1,4 +1,4 @@
-"""How the place of the crossing moves: censored regression of log(place) on log U, log N and further axes.
+"""The law of the crossing's place from a study: censored regression of log(place) on log U, log N and axes.
 
     log D* = b0 + bU log U + bN log N + ... + cell + replicate + residual
 
@@ -58,9 +58,21 @@ class Coefficient:
 
 
 @dataclass(frozen=True)
-class CrossingLaw:
-    """A fitted law of the crossing. ``mean``, ``covariance`` [G, p(, p)] and ``weight`` [G] are the mixture
-    over the standard deviations' grid; ``columns`` [p] its coefficients in centred variables (``centre``)."""
+class CensoredLaw:
+    """A fitted law of the crossing's place, bounds included.
+
+    The laws ``crossover_tokens`` and ``crossover_epochs`` of :mod:`analysis.laws` are the same products of
+    powers for a plain fit, whose rows must all be places that were seen.
+
+    Attributes:
+        mean, covariance, weight: [G, p], [G, p, p] and [G], the mixture over the grid of standard deviations.
+        columns: names of the p coefficients, in variables centred at ``centre``.
+        levels: the values of each further axis, the first being the one that contrasts are against.
+        cell_sd, replicate_sd, residual_sd: posterior means of the standard deviations, log units.
+        observed, censored: how many places and bounds there were, in ``cells`` cells.
+        dropped: the coefficients that the places do not identify.
+        cure: the comparison with a law under which some cells never cross, if it was asked for.
+    """
 
     definition: str
     unit: str
@@ -92,8 +104,8 @@ class CrossingLaw:
 
     def coefficients(self) -> list[Coefficient]:
         """All slopes and contrasts."""
-        found = [self.coefficient(c) for c in self.columns if c != "1"]
-        return [c for c in found if c is not None]
+        slopes = [self.coefficient(c) for c in self.columns if c != "1"]
+        return [c for c in slopes if c is not None]
 
     def predict(self, new_cell: bool = False, **at: Any) -> tuple[float, float, float]:
         """(place, low, high) at U=, N= and further axes; ``new_cell`` adds the scatter of cells to the
@@ -160,12 +172,12 @@ class CrossingLaw:
         }
 
 
-def observations(found: Crossovers, definition: str, unit: str = "tokens") -> pd.DataFrame:
+def observations(crossovers: Crossovers, definition: str, unit: str = "tokens") -> pd.DataFrame:
     """One row a replicate: ``y`` log(place or bound), ``side`` (0 seen, +1 it lies above, -1 below),
     ``cell``, ``seed``, ``U``, ``N`` and the axes. A crossing that is not robust enters as what it is worth:
     seen, but flagged."""
     rows = []
-    for index, cell in enumerate(found.cells):
+    for index, cell in enumerate(crossovers.cells):
         for twins, outcome in zip(cell.pair.twins, cell.outcomes[definition], strict=True):  # type: ignore[index]
             place = outcome.x[unit]
             if not place > 0 or not math.isfinite(place):
@@ -187,27 +199,28 @@ def observations(found: Crossovers, definition: str, unit: str = "tokens") -> pd
 
 
 def crossing_law(
-    found: Crossovers, definition: str = "raw", unit: str = "tokens", cure: bool = False
-) -> CrossingLaw | None:
+    crossovers: Crossovers, definition: str = "raw", unit: str = "tokens", cure: bool = False
+) -> CensoredLaw | None:
     """The law of the crossing on a study; None where fewer than three places in two cells were seen.
-    ``cure``: see :func:`fit_law`."""
-    data = observations(found, definition, unit)
+    ``cure``: see :func:`fit_places`."""
+    data = observations(crossovers, definition, unit)
     if data.empty or (data["side"] == 0).sum() < 3 or data.loc[data["side"] == 0, "cell"].nunique() < 2:
         return None
-    return fit_law(data, definition, unit, found.confidence, tuple(found.cells[0].pair.axes), cure)
+    axes = tuple(crossovers.cells[0].pair.axes)
+    return fit_places(data, definition, unit, crossovers.confidence, axes, cure)
 
 
-def fit_law(
+def fit_places(
     data: pd.DataFrame,
     definition: str = "raw",
     unit: str = "tokens",
     confidence: float = 0.95,
     axes: Sequence[str] = (),
     cure: bool = False,
-) -> CrossingLaw:
+) -> CensoredLaw:
     """Fit to a table with columns ``y``, ``side``, ``cell``, ``seed``, ``U``, ``N`` and categorical ``axes``.
 
-    ``cure``: allow a fraction of cells that never cross, compare it with none (:attr:`CrossingLaw.cure`),
+    ``cure``: allow a fraction of cells that never cross, compare it with none (:attr:`CensoredLaw.cure`),
     and average over it: places are then those of cells that do cross.
     """
     design, columns, centre, levels, dropped = _design(data, axes)
@@ -219,13 +232,13 @@ def fit_law(
     if cure:
         every = posteriors(design, blocks, rows, grid)
         comparison = compare(every, blocks, design.shape[1] + int(used.sum()), len(side), confidence)
-        found = merged(every)
+        mixture = merged(every)
     else:
-        found = posterior(design, blocks, rows, grid)
-    grid = grid[found.kept]
+        mixture = posterior(design, blocks, rows, grid)
+    grid = grid[mixture.kept]
     # Half-normal, with a power of 1/sd that calibrates the intervals; the grid is in logarithms.
     prior = -0.5 * (grid / SCALE) ** 2 + (1 - SHRINK) * np.log(grid)
-    evidence = found.evidence + np.where(used, prior, 0.0).sum(axis=1)
+    evidence = mixture.evidence + np.where(used, prior, 0.0).sum(axis=1)
     weight = np.exp(evidence - evidence.max())
     weight /= weight.sum()
     keep = weight > 1e-7
@@ -239,26 +252,26 @@ def fit_law(
     if cure:
         words += "; a fraction of cells may never cross, the same at every N and U"
     sd = weight @ grid
-    return CrossingLaw(
-        definition,
-        unit,
-        columns,
-        centre,
-        levels,
-        found.mean[keep],
-        found.covariance[keep],
-        weight[keep] / weight[keep].sum(),
-        float(sd[0]) if blocks.used[0] else 0.0,
-        float(sd[1]) if blocks.used[1] else 0.0,
-        float(sd[2]),
-        grid[keep],
-        int((side == 0).sum()),
-        int((side != 0).sum()),
-        cells,
-        confidence,
-        words,
-        dropped,
-        comparison,
+    return CensoredLaw(
+        definition=definition,
+        unit=unit,
+        columns=columns,
+        centre=centre,
+        levels=levels,
+        mean=mixture.mean[keep],
+        covariance=mixture.covariance[keep],
+        weight=weight[keep] / weight[keep].sum(),
+        cell_sd=float(sd[0]) if blocks.used[0] else 0.0,
+        replicate_sd=float(sd[1]) if blocks.used[1] else 0.0,
+        residual_sd=float(sd[2]),
+        sd_grid=grid[keep],
+        observed=int((side == 0).sum()),
+        censored=int((side != 0).sum()),
+        cells=cells,
+        confidence=confidence,
+        assumption=words,
+        dropped=dropped,
+        cure=comparison,
     )
 
 
