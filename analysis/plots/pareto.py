@@ -77,8 +77,8 @@ def fronts(crossovers: Crossovers, optimal: ComputeOptimal, folder: Path) -> Plo
     caption = (
         "Least loss of any size and step tried within a budget, selected on half A and read on half B. "
         "Dotted: the best size is an extreme of those tried, so that the front is no optimum. Band: the "
-        f"compute-optimal crossover with its {crossovers.confidence:.0%} interval; hatched: no crossing there "
-        "yet."
+        f"compute-optimal crossover with its {crossovers.confidence:.0%} interval; hatched: no crossing "
+        "there yet."
     )
     return save(figure, pd.concat(data), folder, "compute_fronts", "Pareto fronts over compute", caption)
 

@@ -189,15 +189,12 @@ def _annealed(table: pd.DataFrame, notes: list[str]) -> None:
         if "schedule" in table.columns and table["schedule"].nunique() > 1:
             notes.append("runs has no column 'annealed': no run is taken as annealed")
     said = table["annealed"].where(table["annealed"].notna(), False)
-    values = (
-        said.astype(str)
-        .str.lower()
-        .map({"true": True, "false": False, "1": True, "0": False, "1.0": True, "0.0": False})
-    )
+    words = said.astype(str).str.lower()
+    values = words.map({"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False})
     if values.isna().any():
         row: Any = values.isna().idxmax()
         raise TableError(
-            f"table 'runs', column 'annealed', row {row}: {table['annealed'][row]!r} is not one of True, False"
+            f"table 'runs', column 'annealed', row {row}: {said[row]!r} is not one of True, False"
         )
     table["annealed"] = values.astype(bool)
 

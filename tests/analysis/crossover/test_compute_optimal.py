@@ -11,6 +11,8 @@ import pytest
 from analysis.crossover import locate
 from analysis.crossover.fronts.meeting import _interval, compute_optimal
 from analysis.crossover.pooling import Variance, dirichlet, pool_draws
+from analysis.tables.endpoints import final_losses
+from analysis.tables.tables import TableError
 from tests.analysis.synthetic import SHORT
 
 SIZES = (1e5, 4e5, 1.6e6, 6.4e6, 2.56e7)
@@ -175,3 +177,24 @@ def test_the_bootstrap_of_a_mean_has_the_spread_of_a_mean():
     draws = np.append(np.zeros(900), np.full(100, np.inf))
     place = _interval(0.0, draws, 5, spread, Variance(0.0, 30.0), 0.95)
     assert place.high is None and place.low < 0 and "unbounded above" in place.assumption
+
+
+@pytest.mark.parametrize(("schedule", "annealed"), [("inverse_sqrt", False), ("constant_x", True)])
+def test_annealed_is_what_the_column_says_whatever_the_schedule_is_called(schedule, annealed):
+    """Schedules of plug-ins: one that keeps its rate to the end, one that decays although its name begins as
+    that of the constant rate."""
+    runs, curves = tables(replicates=1, schedule=schedule, annealed=annealed)
+    crossovers = locate(runs, curves)
+    (group,) = compute_optimal(crossovers).groups
+    assert group.crossing.entries == ("annealed" if annealed else "trunk")
+    assert ("decaying learning rate" in crossovers.crossings[0].assumption) is annealed
+    ends = final_losses(runs, curves)
+    assert set(ends["annealed"]) == {annealed}
+
+
+def test_a_table_that_does_not_say_so_has_no_annealed_run():
+    runs, curves = tables(replicates=1, schedule="cosine")
+    assert compute_optimal(locate(runs, curves)).groups[0].crossing.entries == "trunk"
+    assert "annealed" not in final_losses(runs, curves), "the columns of a fit say nothing of what is unknown"
+    with pytest.raises(TableError, match="column 'annealed', row 0: 'maybe' is not one of True, False"):
+        locate(runs.assign(annealed="maybe"), curves)
