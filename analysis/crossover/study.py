@@ -16,8 +16,8 @@ from analysis.crossover.same_n.efficiency import EfficiencyRatio, by_cell, data_
 from analysis.crossover.same_n.location import Crossovers
 from analysis.crossover.same_n.outcome import DEFINITIONS
 from analysis.crossover.surfaces.fits_of_arms import ArmLaws, arm_laws
-from analysis.crossover.verdict import Verdict, number
-from analysis.tables.wording import words
+from analysis.crossover.verdict import Verdict
+from analysis.tables.wording import human, words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,9 +139,9 @@ def not_shown(crossovers: Crossovers, controls: list[Control], fronts: ComputeOp
         budgets = [c.U for c in raw if c.U]
         if sizes and budgets:
             out.append(
-                f"Anything beyond its range: N = {number(min(sizes))} to {number(max(sizes))}, U = "
-                f"{number(min(budgets))} to "
-                f"{number(max(budgets))} tokens of one corpus. Laws drawn further are dashed for that reason."
+                f"Anything beyond its range: N = {human(min(sizes))} to {human(max(sizes))}, U = "
+                f"{human(min(budgets))} to "
+                f"{human(max(budgets))} tokens of one corpus. Laws drawn further are dashed for that reason."
             )
     out.append(
         "Use: validation loss is no downstream task, and other metrics cross elsewhere (2.4 to 8 times "

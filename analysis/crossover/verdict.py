@@ -12,6 +12,7 @@ from analysis.crossover.places.censored_law import CensoredLaw, Coefficient
 from analysis.crossover.same_n.aa_control import Control, FalseCrossings, rates
 from analysis.crossover.same_n.cell_places import CellCrossover
 from analysis.crossover.same_n.location import Crossovers
+from analysis.tables.wording import human
 
 DEFINITION_WORDS = {"raw": "raw", "best_so_far": "best so far"}
 
@@ -280,16 +281,6 @@ def _compare(small: CellCrossover, big: CellCrossover) -> int:
     return 0
 
 
-def number(value: float) -> str:
-    """A count as people write it: 523k, 1.42M, 73."""
-    for size, letter in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= size * 0.9995:
-            if size == 1e12 and abs(value) >= 1e15:
-                return f"{value:.2e}"
-            return f"{value / size:.3g}{letter}"
-    return f"{value:.3g}"
-
-
 def _range(values: list[float]) -> str:
     low, high = min(values), max(values)
-    return number(low) if high < 1.02 * low else f"{number(low)}–{number(high)}"
+    return human(low) if high < 1.02 * low else f"{human(low)}–{human(high)}"

@@ -16,9 +16,10 @@ import yaml
 
 from analysis.crossover.same_n.decoding import MARGIN, DecoderComparison
 from analysis.crossover.study import StudyAnalysis, cell_titles
-from analysis.crossover.verdict import DEFINITION_WORDS, number
+from analysis.crossover.verdict import DEFINITION_WORDS
 from analysis.plots.style import Plot
 from analysis.reporting.wording import MARKS, bound_words, place_words, plain_words
+from analysis.tables.wording import human
 
 _RUN_COLUMNS = ("run", "objective", "seed", "N", "U", "D", "epochs", "likelihood", "state", "numerics")
 _AXES_AFTER = "seed"
@@ -81,7 +82,7 @@ def _environment() -> jinja2.Environment:
     environment.filters |= {
         "bound": bound_words,
         "mark": MARKS.__getitem__,
-        "number": number,
+        "number": human,
         "place": place_words,
         "plain": plain_words,
         "words": DEFINITION_WORDS.__getitem__,
@@ -146,7 +147,7 @@ def _runs(table: pd.DataFrame, axes: Sequence[str]) -> dict[str, Any]:
 
 def _cell(column: str, value: Any) -> str:
     if column in ("N", "U", "D") and isinstance(value, int | float) and value == value:
-        return number(float(value))
+        return human(float(value))
     return plain_words(value)
 
 

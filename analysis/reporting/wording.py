@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from analysis.crossover.place import Place
-from analysis.crossover.verdict import number
+from analysis.tables.wording import human
 
 MARKS = {None: "", "right": ">", "left": "<"}
 
@@ -18,7 +18,7 @@ def place_words(place: Place, open_ends: bool = False) -> str:
     """
     if place.value is None:
         return "–"
-    write = scientific if getattr(place, "unit", "") == "flops" else number
+    write = scientific if getattr(place, "unit", "") == "flops" else human
     if place.censored:
         return f"{MARKS[place.censored]} {write(place.value)}"
     ends = place.low, place.high
