@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,19 +15,18 @@ from matplotlib.patches import Patch
 from analysis.crossover.same_n.arm import Arm
 from analysis.crossover.same_n.cell_places import CellCrossover, CellOutcome
 from analysis.crossover.same_n.location import Crossovers
+from analysis.plots.drawing import Drawing
 from analysis.plots.style import (
     FIRST,
     GRID,
     INK,
     SECOND,
     SOFT,
-    Plot,
     legend_above,
     lines_of,
     log_axis,
     look,
     panels,
-    save,
 )
 from analysis.tables.wording import human, words
 
@@ -40,18 +38,17 @@ TITLE = 8.0
 _KIND = {"upper_bound": "upper bound", "exact": "exact", "unknown": "kind unknown"}
 
 
-def loss_curves(crossovers: Crossovers, folder: Path) -> list[Plot]:
+def loss_curves(crossovers: Crossovers) -> dict[str, Drawing]:
     """One panel a pair. Several figures if there are many pairs."""
-    plots = []
+    drawings = {}
     for page, start in enumerate(range(0, len(crossovers.cells), PER_FIGURE)):
         cells = list(range(start, min(start + PER_FIGURE, len(crossovers.cells))))
-        name = "loss_curves" if page == 0 else f"loss_curves_{page + 1}"
         with look():
-            plots.append(_page(crossovers, cells, folder, name))
-    return plots
+            drawings["loss_curves" if page == 0 else f"loss_curves_{page + 1}"] = _page(crossovers, cells)
+    return drawings
 
 
-def _page(crossovers: Crossovers, cells: list[int], folder: Path, name: str) -> Plot:
+def _page(crossovers: Crossovers, cells: list[int]) -> Drawing:
     columns = _columns(crossovers, cells)
     rows = math.ceil(len(cells) / columns)
     width, height = {1: (4.6, 2.8), 2: (3.2, 2.3)}.get(columns, (2.15, 1.75))
@@ -94,7 +91,7 @@ def _page(crossovers: Crossovers, cells: list[int], folder: Path, name: str) -> 
         "the right edge says that none had happened there. Epochs stand above each panel."
         + (" Stars: where annealed runs end." if any(crossovers.cells[i].annealed for i in cells) else "")
     )
-    return save(figure, pd.concat(data, ignore_index=True), folder, name, "Loss curves", caption)
+    return Drawing(figure, pd.concat(data, ignore_index=True), "Loss curves", caption)
 
 
 def _columns(crossovers: Crossovers, cells: list[int]) -> int:

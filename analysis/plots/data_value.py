@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import pandas as pd
 from matplotlib.lines import Line2D
@@ -11,6 +10,7 @@ from matplotlib.lines import Line2D
 from analysis.crossover.place import record
 from analysis.crossover.same_n.efficiency import EfficiencyRatio, by_cell, losses
 from analysis.crossover.same_n.location import Crossovers
+from analysis.plots.drawing import Drawing
 from analysis.plots.places import levels, series_name, varying_axes
 from analysis.plots.style import (
     FIRST,
@@ -18,18 +18,16 @@ from analysis.plots.style import (
     SECOND,
     SERIES,
     SOFT,
-    Plot,
     bounded,
     dodge,
     legend_above,
     log_axis,
     look,
     panels,
-    save,
 )
 
 
-def loss_against_unique(crossovers: Crossovers, folder: Path) -> Plot | None:
+def loss_against_unique(crossovers: Crossovers) -> Drawing | None:
     """Best (early-stopped) beside final loss against U, by size and objective. None where U is unknown."""
     table = losses(crossovers)
     if table.empty or table["U"].isna().any():
@@ -95,14 +93,7 @@ def loss_against_unique(crossovers: Crossovers, folder: Path) -> Plot | None:
         "that the run "
         "does not bracket, so that a longer run would do better."
     )
-    return save(
-        figure,
-        pd.concat(data, ignore_index=True),
-        folder,
-        "loss_against_unique",
-        "Loss against unique data",
-        caption,
-    )
+    return Drawing(figure, pd.concat(data, ignore_index=True), "Loss against unique data", caption)
 
 
 def _kinds(crossovers: Crossovers) -> list[str]:
@@ -110,7 +101,7 @@ def _kinds(crossovers: Crossovers) -> list[str]:
     return [kinds.get(o, "unknown") for o in crossovers.pair]
 
 
-def efficiency(crossovers: Crossovers, ratios: list[EfficiencyRatio], folder: Path) -> Plot | None:
+def efficiency(crossovers: Crossovers, ratios: list[EfficiencyRatio]) -> Drawing | None:
     """The data-efficiency ratio against U. None where no ratio could be formed."""
     if not ratios:
         return None
@@ -168,11 +159,4 @@ def efficiency(crossovers: Crossovers, ratios: list[EfficiencyRatio], folder: Pa
         {**{k: v for k, v in record(r).items() if k not in ("axes", "assumption")}, "series": name}
         for r, name in zip(ratios, series, strict=True)
     ]
-    return save(
-        figure,
-        pd.DataFrame(rows),
-        folder,
-        "data_efficiency",
-        f"Data efficiency of {second} against {first}",
-        caption,
-    )
+    return Drawing(figure, pd.DataFrame(rows), f"Data efficiency of {second} against {first}", caption)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -12,13 +10,14 @@ from matplotlib.ticker import FuncFormatter
 
 from analysis.crossover.fronts.meeting import ComputeOptimal, FrontCrossover
 from analysis.crossover.same_n.location import Crossovers
-from analysis.plots.style import FIRST, SECOND, SOFT, Plot, log_axis, look, panels, save
+from analysis.plots.drawing import Drawing
+from analysis.plots.style import FIRST, SECOND, SOFT, log_axis, look, panels
 from analysis.tables.wording import human
 
 PANELS = 6
 
 
-def fronts(crossovers: Crossovers, optimal: ComputeOptimal, folder: Path) -> Plot | None:
+def fronts(crossovers: Crossovers, optimal: ComputeOptimal) -> Drawing | None:
     """Loss of each front against FLOPs: solid where its best size is bracketed, dashed where not. None
     without fronts."""
     groups = optimal.groups[:PANELS]
@@ -80,7 +79,7 @@ def fronts(crossovers: Crossovers, optimal: ComputeOptimal, folder: Path) -> Plo
         f"compute-optimal crossover with its {crossovers.confidence:.0%} interval; hatched: no crossing "
         "there yet."
     )
-    return save(figure, pd.concat(data), folder, "compute_fronts", "Pareto fronts over compute", caption)
+    return Drawing(figure, pd.concat(data), "Pareto fronts over compute", caption)
 
 
 def _mark(axis: Axes, crossing: FrontCrossover) -> None:

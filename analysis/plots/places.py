@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import matplotlib as mpl
@@ -19,13 +18,13 @@ from analysis.crossover.places.censored_law import CensoredLaw
 from analysis.crossover.same_n.cell_places import CellCrossover
 from analysis.crossover.same_n.efficiency import EfficiencyRatio
 from analysis.crossover.same_n.location import Crossovers
+from analysis.plots.drawing import Drawing
 from analysis.plots.style import (
     INK,
     MARKERS,
     RC,
     SERIES,
     SOFT,
-    Plot,
     bounded,
     dodge,
     legend_above,
@@ -33,16 +32,13 @@ from analysis.plots.style import (
     log_axis,
     look,
     panels,
-    save,
 )
 from analysis.tables.wording import human, words
 
 _WORDS = {"raw": "raw curves", "best_so_far": "best so far"}
 
 
-def against_unique(
-    crossovers: Crossovers, laws: dict[tuple[str, str], CensoredLaw | None], folder: Path
-) -> Plot | None:
+def against_unique(crossovers: Crossovers, laws: dict[tuple[str, str], CensoredLaw | None]) -> Drawing | None:
     """Place of the crossing against U: raw above best so far, tokens beside epochs. None without any U."""
     frame = _frame(crossovers)
     if frame.empty:
@@ -65,9 +61,7 @@ def against_unique(
         "arrow: a bound; the crossing lies further in the arrow's direction, or nowhere. Lines: the law of "
         "the crossing with its band, dashed beyond the cells that crossed."
     )
-    return save(
-        figure, frame, folder, "crossover_against_unique", "The crossing against unique data", caption
-    )
+    return Drawing(figure, frame, "The crossing against unique data", caption)
 
 
 def series_name(place: CellCrossover | EfficiencyRatio, varying: list[str], size: bool = True) -> str:
@@ -223,7 +217,7 @@ class _Tile(NamedTuple):
     value: float
 
 
-def crossover_map(crossovers: Crossovers, folder: Path) -> Plot | None:
+def crossover_map(crossovers: Crossovers) -> Drawing | None:
     """A map over N and U: the place in each cell, bounds hatched. None without both a size and a budget
     axis."""
     varying = varying_axes(crossovers)
@@ -259,7 +253,7 @@ def crossover_map(crossovers: Crossovers, folder: Path) -> Plot | None:
         "region without a crossing inside the run; the number is the bound, none by then. Dotted: had "
         "crossed before the first counted evaluation, the bound. ?: not robust."
     )
-    return save(figure, pd.DataFrame(data), folder, "crossover_map", "Map of the crossings", caption)
+    return Drawing(figure, pd.DataFrame(data), "Map of the crossings", caption)
 
 
 def levels(values: list[float]) -> list[float]:

@@ -7,7 +7,6 @@ extrapolated by dashes. Colours: two of Okabe and Ito's (2008), darkened until t
 from __future__ import annotations
 
 import math
-import re
 import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -111,19 +110,6 @@ def panels(
         hspace=above / height,
     )
     return figure, axes
-
-
-def save(figure: Figure, data: pd.DataFrame, folder: Path, name: str, title: str, caption: str) -> Plot:
-    """Write PNG, SVG and the CSV behind them."""
-    if not re.fullmatch(r"[a-z0-9_]+", name):
-        raise ValueError(f"a figure's name is lower case, digits and underscores, not {name!r}")
-    folder.mkdir(parents=True, exist_ok=True)
-    png, svg, csv = (folder / f"{name}.{ending}" for ending in ("png", "svg", "csv"))
-    with look():
-        figure.savefig(png, metadata={"Software": "crossover"})
-        figure.savefig(svg, metadata={"Date": None, "Creator": "crossover"})
-    data.to_csv(csv, index=False)
-    return Plot(name, title, caption, png, svg, csv)
 
 
 def lines_of(text: str, inches: float, size: float) -> list[str]:

@@ -71,7 +71,7 @@ def write(
     folder.mkdir(parents=True, exist_ok=True)
     crossovers = runs if isinstance(runs, Crossovers) else locate(runs, curves, scores, **options)
     study = analyse(crossovers)
-    plots = draw(crossovers, study.laws, study.ratios, folder / "figures", study.fronts)
+    plots = [drawing.write(folder / "figures" / figure) for figure, drawing in draw(study).items()]
     facts = dict(provenance or {})
     comparisons = beaten(crossovers, decoding)
     head = spec if isinstance(spec, Mapping) else {}

@@ -296,19 +296,13 @@ def _remark(crossing: CellCrossover) -> str:
 
 
 def _draw(study: StudyAnalysis, path: Path) -> list[str]:
-    import shutil
-    import tempfile
-
+    """Write the map (or the only figure) to a file, or all figures into a folder."""
     from analysis.plots import draw
 
-    if path.suffix.lower() not in (".png", ".svg"):
-        plots = draw(study.crossovers, study.laws, study.ratios, path)
-        return [str(f) for p in plots for f in (p.png, p.svg, p.csv)]
-    with tempfile.TemporaryDirectory() as folder:
-        named = {p.name: p for p in draw(study.crossovers, study.laws, study.ratios, Path(folder))}
-        one = named.get("crossover_map") if len(study.crossovers.cells) > 1 else None
-        chosen = one or next(iter(named.values()))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        for file in (chosen.png, chosen.svg, chosen.csv):
-            shutil.copyfile(file, path.with_suffix(file.suffix))
-    return [str(path.with_suffix(s)) for s in (".png", ".svg", ".csv")]
+    drawings = draw(study)
+    if path.suffix.lower() in (".png", ".svg"):
+        name = "crossover_map" if "crossover_map" in drawings and len(study.crossovers.cells) > 1 else ""
+        plots = [drawings.get(name, next(iter(drawings.values()))).write(path)]
+    else:
+        plots = [drawing.write(path / name) for name, drawing in drawings.items()]
+    return [str(file) for plot in plots for file in (plot.png, plot.svg, plot.csv)]

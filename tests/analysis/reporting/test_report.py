@@ -126,7 +126,7 @@ def test_a_study_without_any_pair_still_gives_a_report(tmp_path):
     (runs, curves, _), _ = study(sizes=(190_000,), budgets=(5_000,), keep_scores=False)
     only = runs[runs["objective"] == "autoregressive"]
     report = write(tmp_path, only, curves, pair=("autoregressive", "masked_diffusion"))
-    assert report.headline == "No pair of AR and MDM runs could be compared"
+    assert report.headline == "No pair of AR and masked diffusion runs could be compared"
     assert report.data["crossovers"] == []
 
 
