@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from analysis.fitting.options import ESTIMANDS
 from analysis.laws.base import Array
 
-ESTIMANDS = ("huber", "lad", "log_mse", "mse", "quantile")
 _MEANING = {
     "huber": "a robust centre of log loss (Huber, delta = {delta:g})",
     "lad": "the median of log loss (least absolute deviations)",

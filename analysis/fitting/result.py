@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import html
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.fitting.diagnostics import Convergence, Diagnostics
+from analysis.fitting.display import as_html, as_text
 from analysis.fitting.estimands import Estimand, get_estimand
 from analysis.fitting.estimate import Estimate
 from analysis.fitting.uncertainty.intervals import Sampler, Target, positive, real
 from analysis.laws import get_law
 from analysis.laws.base import Array, Law
+from analysis.tables.json_values import plain
 
 Rows = pd.DataFrame | Mapping[str, Any]
 
@@ -27,7 +29,7 @@ class NotConverged(RuntimeError):
     ended."""
 
 
-@dataclass
+@dataclass(frozen=True, repr=False)
 class Fit:
     """A fitted law. ``fit.values`` are the numbers, ``fit.parameters`` the same with intervals,
     ``print(fit)`` a page.
@@ -44,8 +46,8 @@ class Fit:
     excluded: list[dict[str, Any]]
     parameters: dict[str, Estimate]
     objective: float
-    convergence: dict[str, Any]
-    diagnostics: dict[str, Any]
+    convergence: Convergence
+    diagnostics: Diagnostics
     warnings: list[str] = field(default_factory=list)
     data: pd.DataFrame | None = None
     weights: Array | None = None
@@ -56,19 +58,24 @@ class Fit:
 
     @property
     def converged(self) -> bool:
-        return bool(self.convergence["converged"])
+        return self.convergence.converged
+
+    def require(self) -> Fit:
+        """The fit itself. Raises NotConverged if it did not converge and so has no numbers."""
+        if not self.converged:
+            raise NotConverged(f"the fit of {self.law.name} did not converge: " + "; ".join(self.warnings))
+        return self
 
     @property
     def values(self) -> dict[str, float]:
-        """Parameter name -> value in the table's units; NotConverged if there are none."""
-        if not self.converged:
-            raise NotConverged(f"the fit of {self.law.name} did not converge: " + "; ".join(self.warnings))
+        """Parameter name -> value in the table's units. Raises NotConverged if there are none."""
+        self.require()
         return {n: float(e.value) for n, e in self.parameters.items() if e.value is not None}
 
     @property
     def frozen(self) -> dict[str, float]:
         """Parameters that were fixed, not estimated."""
-        return dict(self.diagnostics.get("frozen", {}))
+        return dict(self.diagnostics.frozen)
 
     @property
     def draws(self) -> pd.DataFrame | None:
@@ -117,16 +124,14 @@ class Fit:
             return out
         ends = self._curve_ends(columns, value)
         out["low"], out["high"] = ends
-        out.attrs.update(
-            kind=kind, method=self.diagnostics.get("interval"), assumption=self.diagnostics.get("assumption")
-        )
+        out.attrs.update(kind=kind, method=self.diagnostics.interval, assumption=self.diagnostics.assumption)
         if kind == "run":
             self._widen(out)
         return out
 
     def _curve_ends(self, columns: Mapping[str, Array], value: Array) -> tuple[Array, Array]:
         x = self.law.inputs(columns)
-        if self.sampler is not None and self.diagnostics.get("interval") != "none":
+        if self.sampler is not None:
 
             def at(i: int) -> Callable[[Array], Array]:
                 point = {k: v[i : i + 1] for k, v in x.items()}
@@ -140,7 +145,7 @@ class Fit:
                 np.array([-np.inf if f.low is None else f.low for f in intervals]),
                 np.array([np.inf if f.high is None else f.high for f in intervals]),
             )
-        stored = self.diagnostics.get("covariance")
+        stored = self.diagnostics.covariance
         if not stored:
             raise ValueError(
                 "this fit carries no interval (interval='none'); ask for predict(rows, interval=False)"
@@ -160,7 +165,7 @@ class Fit:
         return value - quantile * spread, value + quantile * spread
 
     def _widen(self, out: pd.DataFrame) -> None:
-        noise = self.diagnostics["residual_quantile"]
+        noise = self.diagnostics.residual_quantile or 0.0
         with np.errstate(all="ignore"):
             if self.estimand.log:
                 up, down = np.log(out["high"] / out["prediction"]), np.log(out["prediction"] / out["low"])
@@ -193,14 +198,13 @@ class Fit:
         target: Target = positive(of) if positive_scale else real(of)
         value = float(of(np.array([[self.values[n] for n in names]]))[0])
         se = float(self.sampler.standard_errors([target])[0])
-        interval = None if self.diagnostics.get("interval") == "none" else self.sampler.intervals([target])[0]
-        return (interval or Estimate()).around(value, se)
+        return self.sampler.intervals([target])[0].around(value, se)
 
     # ---- JSON ------------------------------------------------------------------------------------------
 
     def to_dict(self) -> dict[str, Any]:
         """The fields of ``crossover fit --json``; infinities and NaN become null."""
-        return _clean(
+        return plain(
             {
                 "law": self.law.name,
                 "estimand": self.estimand.label,
@@ -208,8 +212,8 @@ class Fit:
                 "excluded": self.excluded,
                 "parameters": {n: e.as_dict() for n, e in self.parameters.items()},
                 "objective": self.objective,
-                "convergence": self.convergence,
-                "diagnostics": self.diagnostics,
+                "convergence": self.convergence.as_dict(),
+                "diagnostics": self.diagnostics.as_dict(),
                 "warnings": self.warnings,
             }
         )
@@ -228,8 +232,8 @@ class Fit:
             excluded=list(record["excluded"]),
             parameters={n: Estimate.from_dict(e, assumption) for n, e in record["parameters"].items()},
             objective=math.nan if record["objective"] is None else float(record["objective"]),
-            convergence=dict(record["convergence"]),
-            diagnostics=dict(record["diagnostics"]),
+            convergence=Convergence.from_dict(record["convergence"]),
+            diagnostics=Diagnostics.from_dict(record["diagnostics"]),
             warnings=list(record["warnings"]),
         )
 
@@ -247,87 +251,10 @@ class Fit:
         rows = {n: {**e.as_dict(), "frozen": n in self.frozen} for n, e in self.parameters.items()}
         return pd.DataFrame.from_dict(rows, orient="index")
 
-    def _head(self) -> list[str]:
-        d = self.diagnostics
-        c = self.convergence
-        head = [
-            f"{self.law.name}: {self.law.formula}",
-            f"estimates {self.estimand.meaning}; n = {self.n}, {len(self.excluded)} rows left out",
-        ]
-        if self.converged:
-            best = c["basins"][0]["starts"] if c["basins"] else 0
-            gap = d.get("gap_to_second_basin")
-            head.append(
-                f"converged: {best} of {d.get('refined', c['starts'])} followed starts (of "
-                f"{c['starts']}) end in the best of "
-                f"{len(c['basins'])} basins" + (f", the second is {gap:.2%} worse" if gap is not None else "")
-            )
-        else:
-            head.append("NOT CONVERGED: no numbers")
-        head.append(f"objective {self.objective:.8g}; residual scale {d.get('residual_scale', math.nan):.3g}")
-        if d.get("interval") not in (None, "none"):
-            head.append(
-                f"{d.get('level', 0.95):.0%} intervals: {d['interval']}; assumes {d.get('assumption')}"
-            )
-        else:
-            head.append("no intervals")
-        return head
-
-    def _rows(self) -> list[tuple[str, str, str, str]]:
-        out = []
-        for name, e in self.parameters.items():
-            if e.value is None:
-                out.append((name, "-", "-", "-"))
-            elif name in self.frozen:
-                out.append((name, f"{e.value:.6g}", "frozen", ""))
-            else:
-                known = e.low is not None or e.high is not None or e.unbounded
-                low = "-inf" if e.low is None else f"{e.low:.4g}"
-                high = "unbounded" if e.high is None else f"{e.high:.4g}"
-                out.append(
-                    (
-                        name,
-                        f"{e.value:.6g}",
-                        "-" if e.se is None else f"{e.se:.3g}",
-                        f"[{low}, {high}]" if known else "-",
-                    )
-                )
-        return out
-
     def __str__(self) -> str:
-        lines = self._head()
-        rows = [("", "value", "se", f"{self.diagnostics.get('level', 0.95):.0%} interval"), *self._rows()]
-        widths = [max(len(r[k]) for r in rows) for k in range(4)]
-        lines += [
-            "  " + "  ".join(cell.ljust(w) for cell, w in zip(r, widths, strict=True)).rstrip() for r in rows
-        ]
-        lines += [f"! {w}" for w in self.warnings]
-        return "\n".join(lines)
+        return as_text(self)
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        cells = "".join(
-            "<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in r) + "</tr>" for r in self._rows()
-        )
-        head = "".join(f"<div>{html.escape(line)}</div>" for line in self._head())
-        notes = "".join(f"<li>{html.escape(w)}</li>" for w in self.warnings)
-        return (
-            f"<div>{head}<table><thead><tr><th></th><th>value</th><th>se</th><th>interval</th></tr></thead>"
-            f"<tbody>{cells}</tbody></table>" + (f"<ul>{notes}</ul>" if notes else "") + "</div>"
-        )
-
-
-def _clean(value: Any) -> Any:
-    """Plain JSON types; NaN and infinities become None."""
-    if isinstance(value, Mapping):
-        return {str(k): _clean(v) for k, v in value.items()}
-    if isinstance(value, np.ndarray):
-        return _clean(value.tolist())
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_clean(v) for v in value]
-    if isinstance(value, (np.integer, np.bool_)):
-        return value.item()
-    if isinstance(value, (float, np.floating)):
-        return float(value) if math.isfinite(value) else None
-    return value
+        return as_html(self)

@@ -153,7 +153,7 @@ def held_out(fit: Fit, calibration: Calibration | None = None) -> Drawing:
                 marker="o",
                 ms=4,
                 lw=1,
-                label=f"held out, {fit.diagnostics.get('level', 0.95):.0%} for a new run",
+                label=f"held out, {fit.diagnostics.level:.0%} for a new run",
             ),
             Line2D([], [], color="#c4c4c4", marker="o", ms=3, ls="none", label="fitted to"),
         ]
@@ -186,7 +186,7 @@ def _errors(
 def profiles(fit: Fit) -> Drawing:
     """The rise of the objective along each free parameter; where it stays under the line, the interval
     is open."""
-    curves = profile_curves(fit, level=float(fit.diagnostics.get("level", 0.95)))
+    curves = profile_curves(fit, level=fit.diagnostics.level)
     columns = min(3, len(curves))
     rows = math.ceil(len(curves) / columns)
     with look():
@@ -204,7 +204,7 @@ def profiles(fit: Fit) -> Drawing:
     )
     caption = (
         f"Profile likelihoods of {fit.law.formula}: twice the rise of the objective over its dispersion, all"
-        f" other parameters refitted. Shaded: the {fit.diagnostics.get('level', 0.95):.0%} interval, up to"
+        f" other parameters refitted. Shaded: the {fit.diagnostics.level:.0%} interval, up to"
         " the dashed line."
     )
     return Drawing(figure, table, "Profile likelihoods", caption)

@@ -246,7 +246,7 @@ def _routes(axis: Axes, iso: IsoFlop, name: str, grid: Array, most: float) -> No
 
 def _ends(fit: Fit, compute: Array) -> tuple[Array, Array] | None:
     """Ends of the interval of N*(C), all budgets in one batch."""
-    if fit.sampler is None or fit.diagnostics.get("interval") == "none":
+    if fit.sampler is None:
         return None
     fixed = {"Q": float(data_of(fit)["Q"].max())} if "Q" in fit.law.variables else None
     names = fit.law.parameter_names

@@ -41,7 +41,7 @@ CURVES = 7
 
 def data_of(fit: Fit, *needed: str) -> pd.DataFrame:
     """The rows of a fit; FitError where the figure needs columns that the law does not have."""
-    _ = fit.values
+    fit.require()
     if fit.data is None:
         raise FitError("this fit was read from JSON and holds no data; fit again to draw it")
     missing = [n for n in needed if n not in fit.data.columns]
@@ -55,7 +55,7 @@ def data_of(fit: Fit, *needed: str) -> pd.DataFrame:
 
 def level_of(fit: Fit) -> str:
     """``95% interval (percentile)``, as legends call it."""
-    return f"{fit.diagnostics.get('level', 0.95):.0%} interval ({fit.diagnostics.get('interval')})"
+    return f"{fit.diagnostics.level:.0%} interval ({fit.diagnostics.interval})"
 
 
 def fresh(fit: Fit, rows: dict[str, Array]) -> dict[str, Array]:
@@ -83,7 +83,7 @@ def best_path(fit: Fit, compute: Array) -> pd.DataFrame:
 
 def intervals_of(fit: Fit, rows: dict[str, Array]) -> pd.DataFrame | None:
     """Predictions with ends, or None where the fit has no intervals."""
-    if fit.diagnostics.get("interval") in (None, "none"):
+    if fit.diagnostics.interval == "none":
         return None
     return fit.predict(pd.DataFrame(rows))
 
@@ -330,7 +330,7 @@ def along(fit: Fit) -> Drawing:
             axis, grid, curve, float(x.min()), float(x.max()), SERIES[1], label="law", lw=1.5, zorder=2
         )
         axis.set_xlim(grid[0], grid[-1])
-        sources = fit.diagnostics["columns"]
+        sources = fit.diagnostics.columns
         axis.set_xlabel(sources.get(name, name))
         axis.set_ylabel(sources.get(target, target))
         handles, _ = axis.get_legend_handles_labels()

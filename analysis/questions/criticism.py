@@ -235,8 +235,7 @@ def compare(table: Table, laws: Sequence[str | Law], **options: Any) -> Comparis
     for law in laws:
         chosen = get_law(law)
         try:
-            result = fit(table, chosen, **options)
-            _ = result.values
+            result = fit(table, chosen, **options).require()
             fits[str(chosen.name)] = result
         except (ValueError, NotConverged) as error:
             left_out[str(chosen.name)] = str(error)
@@ -267,7 +266,7 @@ def _summary(result: Fit) -> dict[str, float]:
         "logL": likelihood,
         "AICc": aicc,
         "objective": result.objective,
-        "residual_scale": float(result.diagnostics["residual_scale"]),
+        "residual_scale": float(result.diagnostics.residual_scale or 0.0),
     }
     if result.heldout is not None:
         scored = score(result)

@@ -9,8 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.fitting.estimands import ESTIMANDS
 from analysis.fitting.fitting import fit
+from analysis.fitting.options import ESTIMANDS
 from analysis.fitting.result import Fit
 from analysis.laws.base import Law
 from analysis.tables.frame import Table

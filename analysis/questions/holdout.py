@@ -47,7 +47,7 @@ def score(result: Fit, rows: pd.DataFrame | None = None) -> Score:
         raise FitError("nothing was held out; give holdout='C > 1e21' to fit, or rows to score")
     target = str(result.law.target)
     observed = heldout[target].to_numpy(dtype=float)
-    known = result.diagnostics.get("interval") not in (None, "none")
+    known = result.diagnostics.interval != "none"
     predicted = result.predict(heldout, interval=known, kind="run" if known else "curve")
     out = pd.DataFrame(
         {"observed": observed, "prediction": predicted["prediction"].to_numpy()}, index=heldout.index
@@ -100,13 +100,12 @@ class Calibration:
 
 def _scales(result: Fit, rows: Rows) -> Array:
     """(m,) standard error of log prediction for a new run: the curve's and the residuals', in quadrature."""
-    quantile = float(
-        t_distribution.ppf(0.5 + result.diagnostics["level"] / 2, result.diagnostics["degrees_of_freedom"])
-    )
+    known = result.diagnostics
+    quantile = float(t_distribution.ppf(0.5 + known.level / 2, known.degrees_of_freedom))
     predicted = result.predict(rows, kind="run")
     with np.errstate(all="ignore"):
         width = np.log(predicted["high"].to_numpy() / predicted["low"].to_numpy()) / 2 / quantile
-    floor = float(result.diagnostics["residual_scale"])
+    floor = float(known.residual_scale or 0.0)
     return np.where(np.isfinite(width), width, 10.0 * floor + 1.0)
 
 

@@ -57,10 +57,10 @@ def weighted_optima(result: Fit) -> list[WeightedOptimum]:
     kappa = dispersion(problem, phi)
     names = result.law.parameter_names
     points, weights = [phi], [1.0]
-    for basin in result.convergence["basins"][1:]:
-        gain = (float(basin["objective"]) - result.objective) * 2 / kappa
-        if basin["converged"] and gain < 8.0 and not basin["at_bounds"]:
-            points.append(problem.phi(np.array([[basin["parameters"][n] for n in names]]))[0])
+    for basin in result.convergence.basins[1:]:
+        gain = (basin.objective - result.objective) * 2 / kappa
+        if basin.converged and gain < 8.0 and not basin.at_bounds:
+            points.append(problem.phi(np.array([[basin.parameters[n] for n in names]]))[0])
             weights.append(math.exp(-0.5 * gain))
     out = []
     for point, weight in zip(points, weights, strict=True):

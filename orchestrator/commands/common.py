@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from analysis.tables.json_values import plain
 from orchestrator.store.store import ENVIRONMENT, Store
 from trainers.components.errors import UserError
 
@@ -128,17 +129,6 @@ def is_sweep(store: Store, name: str) -> bool:
 def emit(value: Any) -> None:
     """One JSON value to stdout; what JSON has no word for (NaN, infinity) becomes null."""
     click.echo(json.dumps(plain(value), indent=1, allow_nan=False, default=str))
-
-
-def plain(value: Any) -> Any:
-    """A value with NaN and infinity replaced by None, sets and tuples by lists."""
-    if isinstance(value, dict):
-        return {str(k): plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [plain(v) for v in value]
-    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
-        return None
-    return value
 
 
 def say(text: str) -> None:

@@ -166,7 +166,7 @@ def _predictions(fit: Fit, predict: tuple[str, ...]) -> dict[str, Any]:
     missing = [v for v in fit.law.variables if v not in rows or rows[v].isna().any()]
     if missing:
         raise click.UsageError(f"--predict: {fit.law.name} needs {', '.join(fit.law.variables)}")
-    known = fit.diagnostics["interval"] != "none"
+    known = fit.diagnostics.interval != "none"
     out = rows[list(fit.law.variables)].join(fit.predict(rows, interval=known))
     if known:
         new = fit.predict(rows, kind="run")

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from orchestrator.commands.table_options import numbers, pairs, read_rows, row_options
+from analysis.fitting.options import OPTIONS, Option
+from orchestrator.commands.table_options import numbers, option_of, pairs, read_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,97 +19,50 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-ESTIMANDS = ("huber", "lad", "log_mse", "mse", "quantile")
-INTERVALS = ("auto", "profile", "bootstrap", "cluster", "wild", "t", "none")
-
 
 def fit_options(function: F) -> F:
-    """Law, rows, estimand and uncertainty of a fit."""
-    for option in reversed(
-        (
-            click.option(
-                "--law",
-                default="chinchilla",
-                show_default=True,
-                metavar="LAW",
-                help="A law's name, or a formula.",
-            ),
-            click.option(
-                "--estimand",
-                type=click.Choice([*ESTIMANDS, "all"]),
-                default="huber",
-                show_default=True,
-                help="What of the losses is estimated; all: side by side.",
-            ),
-            click.option(
-                "--delta",
-                type=float,
-                default=1e-3,
-                show_default=True,
-                help="Of huber: where it turns linear.",
-            ),
-            click.option(
-                "--tau", type=float, default=0.05, show_default=True, help="Of quantile: the share below."
-            ),
-            row_options,
-            click.option(
-                "--fix", multiple=True, metavar="NAME=VALUE,...", help="Freeze parameters at these values."
-            ),
-            click.option("--holdout", metavar="EXPR", help="Keep these rows for scoring: 'C > 1e21'."),
-            click.option("--weights", metavar="COLUMN", help="Weight of each row."),
-            click.option(
-                "--cluster", metavar="COLUMN,...", help="Rows that belong together: run, cell, budget."
-            ),
-            click.option("--interval", type=click.Choice(INTERVALS), default="auto", show_default=True),
-            click.option("--level", type=float, default=0.95, show_default=True),
-            click.option(
-                "--bootstrap", type=click.IntRange(0), default=0, metavar="DRAWS", help="Bootstrap draws."
-            ),
-            click.option(
-                "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the bootstrap."
-            ),
-            click.option(
-                "--starts", type=click.IntRange(1), metavar="K", help="Starts tried (default: the law's)."
-            ),
-        )
-    ):
-        function = option(function)
-    return function
+    """Law, rows, estimand and uncertainty of a fit: `analysis.fitting.options` declares them."""
+    for option in reversed(OPTIONS):
+        more = ("all",) if option.name == "estimand" else ()
+        function = option_of(option, more)(function)
+    law = click.option(
+        "--law",
+        default="chinchilla",
+        show_default=True,
+        metavar="LAW",
+        help="A law's name, or a formula.",
+    )
+    return law(function)
+
+
+def _value(option: Option, given: Any) -> Any:
+    """What ``fit`` takes for what the command line gave."""
+    if option.kind is not dict:
+        return given
+    return (numbers if option.name == "fix" else pairs)(given, option.switch)
 
 
 @dataclass(frozen=True)
 class FitRequest:
-    """A fit as it was asked for: the rows, the law, and the options of ``analysis.fitting.fitting.fit``."""
+    """A fit as a command line requests it: the rows, the law, and the options of ``fit`` by name."""
 
     rows: pd.DataFrame
     law: str
-    estimand: str
-    level: float
     given: dict[str, Any]
 
     @classmethod
     def of(cls, source: str, folder: str | None, mlflow: bool, options: dict[str, Any]) -> FitRequest:
-        """From the command line's values."""
+        """From the command line's values. Raises click's UsageError for values that cannot be read."""
         rows = read_rows(source, folder, mlflow)
-        given = {
-            "columns": pairs(options["mapped"], "--map"),
-            "fix": numbers(options["fix"], "--fix"),
-            **{
-                k: options[k]
-                for k in (
-                    "delta",
-                    "tau",
-                    "where",
-                    "drop_highest",
-                    "holdout",
-                    "weights",
-                    "cluster",
-                    "interval",
-                )
-            },
-            **{k: options[k] for k in ("level", "bootstrap", "seed", "starts")},
-        }
-        return cls(rows, options["law"], options["estimand"], options["level"], given)
+        return cls(rows, options["law"], {o.name: _value(o, options[o.name]) for o in OPTIONS})
+
+    @property
+    def estimand(self) -> str:
+        return str(self.given["estimand"])
+
+    @property
+    def level(self) -> float:
+        return float(self.given["level"])
 
     def by(self, columns: str) -> dict[str, FitRequest]:
         """A fit of each combination of values of ``columns`` (``A,B``) among the rows, by its label."""
@@ -135,7 +89,7 @@ class FitRequest:
 
     def options(self, **changed: Any) -> dict[str, Any]:
         """Keyword arguments of ``fit``, less table and law."""
-        return {"estimand": self.estimand, **self.given, **changed}
+        return {**self.given, **changed}
 
     def fit(self, **changed: Any) -> Fit:
         """The fit itself."""

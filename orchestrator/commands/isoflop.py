@@ -51,7 +51,7 @@ def command(
     table: str,
     folder: str | None,
     mlflow: bool,
-    mapped: tuple[str, ...],
+    columns: tuple[str, ...],
     where: str | None,
     drop_highest: int,
     method: str,
@@ -72,8 +72,8 @@ def command(
     from analysis.tables.rows import chosen_rows
 
     rows = read_rows(table, folder, mlflow)
-    columns = pairs(mapped, "--map")
-    kept = chosen_rows(rows, columns, where=where, drop_highest=drop_highest, positive_loss=not plain_loss)
+    named = pairs(columns, "--map")
+    kept = chosen_rows(rows, named, where=where, drop_highest=drop_highest, positive_loss=not plain_loss)
     iso = isoflop(kept.rows, method=method, tolerance=tolerance, level=level, log_loss=not plain_loss)
     iso.warnings[:0] = kept.notes
     record: dict[str, Any] = {

@@ -107,8 +107,7 @@ def _drawing(kind: str, request: FitRequest, method: str, budget: float | None) 
         return checks.estimands(fit_estimands(request.rows, request.law, **options))
     if kind == "heldout":
         return _held_out(request)
-    fit = request.fit()
-    fit.values  # no figure of a fit that has no numbers  # noqa: B018
+    fit = request.fit().require()  # no figure of a fit that has no numbers
     return allocation(fit, method) if kind == "allocation" else laws.figure(kind, fit)
 
 
@@ -118,8 +117,7 @@ def _held_out(request: FitRequest) -> Drawing:
 
     if not request.given["holdout"]:
         raise click.UsageError("heldout needs --holdout, such as --holdout 'C > 1e21'")
-    fit = request.fit()
-    fit.values  # noqa: B018
+    fit = request.fit().require()
     where, holdout = request.given["where"], request.given["holdout"]
     inside = f"not ({holdout})" + (f" and ({where})" if where else "")
     options = {

@@ -98,8 +98,8 @@ def command(
     if crossing is None and pair is not None:
         raise click.UsageError(f"--pair: {quantity} is a quantity of one law; ask for crossover(C, ...)")
     fits = {"": request.fit()} if crossing is None else _arms(request, pair)
-    for fit in fits.values():
-        fit.values  # a fit that did not converge plans nothing  # noqa: B018
+    fits = {name: fit.require() for name, fit in fits.items()}
+    fit = list(fits.values())[-1]
     chosen = None if crossing is not None else objective or _objective(request)
     base = _base(sweep, folder, chosen, fit.law)
     if crossing is not None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from analysis.fitting.options import COLUMNS, ROWS, Option
 from orchestrator.commands.common import Wrong, guarded, store_option
 from orchestrator.store.store import Store
 
@@ -52,15 +53,25 @@ def table_argument(function: F) -> F:
     return function
 
 
+def option_of(option: Option, more: tuple[str, ...] = (), parameter: str | None = None) -> Callable[[F], F]:
+    """The command line's form of an option of `fit`. ``more`` words are allowed beside its own; ``parameter``
+    is the command's, where it is not the option's name."""
+    settings: dict[str, Any] = {"default": option.default, "metavar": option.metavar, "help": option.help}
+    if option.kind is dict:
+        settings |= {"multiple": True, "default": ()}
+    elif isinstance(option.kind, tuple):
+        settings["type"] = click.Choice([*option.kind, *more])
+    elif option.least is not None:
+        settings["type"] = click.IntRange(option.least)
+    else:
+        settings["type"] = option.kind
+    settings["show_default"] = option.shown and option.default is not None
+    return click.option(option.switch, parameter or option.name, **settings)
+
+
 def map_option(function: F) -> F:
     """--map NAME=COLUMN,..., repeatable."""
-    return click.option(
-        "--map",
-        "mapped",
-        multiple=True,
-        metavar="NAME=COLUMN,...",
-        help="Which column holds what: N=params,D=tokens,loss=val_loss,U=unique_tokens. Repeatable.",
-    )(function)
+    return option_of(COLUMNS, parameter="mapped")(function)
 
 
 def method_option(function: F) -> F:
@@ -86,17 +97,9 @@ def plot_option(function: F) -> F:
 
 def row_options(function: F) -> F:
     """--map, --where and --drop-highest: the rows and columns of an analysis."""
-    function = click.option(
-        "--drop-highest",
-        type=click.IntRange(0),
-        default=0,
-        metavar="K",
-        help="Leave out the K highest losses.",
-    )(function)
-    function = click.option(
-        "--where", metavar="EXPR", help="Keep these rows: 'C > 1e19 and `learning rate` < 1e-2'."
-    )(function)
-    return map_option(function)
+    for option in reversed(ROWS):
+        function = option_of(option)(function)
+    return function
 
 
 def pairs(texts: Iterable[str], option: str) -> dict[str, str]:

@@ -18,7 +18,6 @@ from analysis.laws.base import Array
 
 #: standard error of a logarithm beyond which a t interval is called unbounded
 WIDE_LOG = 3.0
-METHODS = ("auto", "profile", "bootstrap", "cluster", "wild", "t", "none")
 _ASSUMES = {
     "profile": "the law is right; errors independent and of one size on the scale of the estimand; F "
     "quantile",

@@ -3,7 +3,9 @@ itself."""
 
 from __future__ import annotations
 
+import inspect
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -14,8 +16,10 @@ from scipy import stats
 from analysis.fitting.estimands import get_estimand
 from analysis.fitting.fitting import fit
 from analysis.fitting.likelihood import log_likelihood
+from analysis.fitting.options import OPTIONS
 from analysis.fitting.result import Fit, NotConverged
 from analysis.fitting.starts import rebuild
+from analysis.fitting.uncertainty.choice import Case, choose
 from analysis.fitting.uncertainty.intervals import parameter_targets
 from analysis.fitting.uncertainty.resampling import bootstrap
 from analysis.questions.estimand_table import fit_estimands
@@ -35,7 +39,7 @@ def test_every_law_recovers_its_truth(law: str) -> None:
     design = DESIGNS[law]
     starts = None if law == "bnsl3" else 256
     found = fit(design.sample(5), law, estimand="log_mse", interval="t", starts=starts, fix=design.frozen)
-    assert found.converged and not found.diagnostics["flat_directions"]
+    assert found.converged and not found.diagnostics.flat_directions
     for name, e in found.parameters.items():
         size = (
             abs(np.log(e.value / design.truth[name])) * e.value
@@ -95,7 +99,7 @@ def test_far_values_are_ruled_out_before_an_end_is_believed() -> None:
     assert fit(DESIGNS["chinchilla"].sample(1), interval="profile").sampler.probes is None
     # robust errors of an open direction say nothing of the noise, and a bootstrap never leaves its basins
     other = fit(design.sample(20_006), design.law, estimand="log_mse", starts=64)
-    assert other.diagnostics["interval"] == "profile" and other.parameters["alpha"].unbounded
+    assert other.diagnostics.interval == "profile" and other.parameters["alpha"].unbounded
 
 
 def test_breaks_are_named_in_the_order_of_their_places() -> None:
@@ -105,7 +109,7 @@ def test_breaks_are_named_in_the_order_of_their_places() -> None:
     table, t = design.sample(5), design.truth
     swapped = t | {f"{k}{i}": t[f"{k}{3 - i}"] for k in "cdf" for i in (1, 2)}
     found = fit(table, "bnsl2", estimand="log_mse", interval="none", starts=[t, swapped])
-    assert len(found.convergence["basins"]) == 1 and found.values["d1"] < found.values["d2"]
+    assert len(found.convergence.basins) == 1 and found.values["d1"] < found.values["d2"]
     held = fit(
         table, "bnsl2", estimand="log_mse", interval="none", starts=[swapped], fix={"d1": swapped["d1"]}
     )
@@ -115,18 +119,18 @@ def test_breaks_are_named_in_the_order_of_their_places() -> None:
 @pytest.mark.parametrize("interval", ["profile", "bootstrap", "wild", "t"])
 def test_every_interval_names_its_assumption(interval: str) -> None:
     found = fit(_line(60), "power_offset", interval=interval, bootstrap=200 if interval != "t" else 0)
-    assert found.diagnostics["assumption"] and found.diagnostics["interval"]
+    assert found.diagnostics.assumption and found.diagnostics.interval
     assert all(e.low <= e.value <= e.high for e in found.parameters.values() if not e.unbounded)
     if interval == "wild":
-        assert "Webb" in found.diagnostics["assumption"]
+        assert "Webb" in found.diagnostics.assumption
 
 
 def test_percentiles_need_forty_units_and_fewer_take_t() -> None:
-    assert fit(_line(45), "power", bootstrap=200).diagnostics["interval"] == "percentile"
+    assert fit(_line(45), "power", bootstrap=200).diagnostics.interval == "percentile"
     small = fit(_line(20), "power", estimand="log_mse", bootstrap=200)
-    assert small.diagnostics["interval"] == "t" and "fewer than 40 units" in small.diagnostics["assumption"]
+    assert small.diagnostics.interval == "t" and "fewer than 40 units" in small.diagnostics.assumption
     robust = fit(_line(20), "power", bootstrap=200)
-    assert robust.draws is None and "sandwich" in robust.diagnostics["assumption"]
+    assert robust.draws is None and "sandwich" in robust.diagnostics.assumption
     assert any("too few to bootstrap a robust fit" in w for w in robust.warnings)
     assert any(
         "cover too little" in w for w in fit(_line(20), "power", interval="wild", bootstrap=99).warnings
@@ -139,10 +143,7 @@ def test_cluster_bootstrap_resamples_whole_runs() -> None:
     table["y"] *= np.exp(rng.normal(0, 0.1, 20))[table["run"]]
     alone = fit(table, "power", estimand="log_mse", bootstrap=400).parameters["A"]
     grouped = fit(table, "power", estimand="log_mse", cluster="run", bootstrap=400)
-    assert (
-        grouped.diagnostics["bootstrap"]["kind"] == "cluster"
-        and grouped.diagnostics["bootstrap"]["units"] == 20
-    )
+    assert grouped.diagnostics.bootstrap["kind"] == "cluster" and grouped.diagnostics.bootstrap["units"] == 20
     # between-run scatter dominates the level at the centre of the data, which rows taken alone understate
     centre = {"x": [float(np.exp(np.log(table["x"]).mean()))]}
     width = [
@@ -202,7 +203,7 @@ def test_a_formula_fits_like_the_registered_law_and_survives_json() -> None:
 
 def test_a_fit_that_did_not_converge_has_no_numbers() -> None:
     found = fit(DESIGNS["chinchilla"].sample(1), interval="none")
-    found.convergence["converged"] = False
+    found = replace(found, convergence=replace(found.convergence, converged=False))
     with pytest.raises(NotConverged):
         _ = found.values
     with pytest.raises(NotConverged):
@@ -281,3 +282,46 @@ def test_a_level_at_zero_has_an_upper_end() -> None:
     held = fit(table, "power_offset", estimand="log_mse", interval="none", fix={"E": e.high})
     rise = (held.objective / found.objective - 1) * (40 - 3)
     assert rise == pytest.approx(stats.f.ppf(0.95, 1, 37), rel=0.02)
+
+
+def test_the_declared_options_are_those_of_fit_with_its_defaults() -> None:
+    parameters = inspect.signature(fit).parameters
+    declared = {o.name: o.default for o in OPTIONS}
+    taken = {n: p.default for n, p in parameters.items() if n not in ("table", "law")}
+    assert declared == taken
+    documented = re.findall(r"^        (\w+):", fit.__doc__ or "", re.MULTILINE)
+    assert set(parameters) <= set(documented)
+
+
+@pytest.mark.parametrize(
+    ("estimand", "rows", "requested", "draws", "clusters", "method", "resamples", "said"),
+    [
+        ("log_mse", 60, "auto", 0, None, "profile", False, ""),
+        ("log_mse", 60, "auto", 99, None, "bootstrap", True, ""),
+        ("log_mse", 12, "bootstrap", 99, None, "wild", True, ""),
+        ("huber", 12, "bootstrap", 99, None, "t", False, "too few to bootstrap a robust fit"),
+        ("huber", 60, "wild", 99, None, "wild", True, "cover too little"),
+        ("log_mse", 60, "auto", 0, 20, "t", False, ""),
+        ("log_mse", 60, "auto", 99, 20, "cluster", True, ""),
+        ("log_mse", 60, "profile", 0, 20, "profile", False, ""),
+        ("log_mse", 60, "t", 0, 3, "none", False, "at least 6 are needed"),
+        ("log_mse", 60, "none", 0, None, "none", False, ""),
+    ],
+)
+def test_the_rules_choose_the_interval(
+    estimand: str,
+    rows: int,
+    requested: str,
+    draws: int,
+    clusters: int | None,
+    method: str,
+    resamples: bool,
+    said: str,
+) -> None:
+    result = fit(_line(rows), "power", estimand=estimand, interval="profile")
+    codes = None if clusters is None else np.arange(rows) % clusters
+    problem = rebuild(result)
+    phi = problem.phi(np.array([[result.values[n] for n in result.law.parameter_names]]))[0]
+    choice = choose(Case(requested, draws, problem, phi, codes, closed=True))
+    assert (choice.method, choice.resamples) == (method, resamples)
+    assert said in " ".join(choice.warnings) and bool(choice.warnings) == bool(said)

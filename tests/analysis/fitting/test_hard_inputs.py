@@ -41,7 +41,7 @@ def test_awkward_column_names() -> None:
 def test_common_names_are_found_and_noted() -> None:
     frame = table().rename(columns={"N": "params", "D": "Tokens", "loss": "val_loss"})
     found = fit(frame, interval="none")
-    assert found.converged and "N read from column 'params'" in found.diagnostics["notes"]
+    assert found.converged and "N read from column 'params'" in found.diagnostics.notes
 
 
 def test_missing_and_infinite_values_are_excluded_by_name() -> None:

@@ -57,8 +57,8 @@ def test_t1_huber_optimum_from_the_full_grid() -> None:
         {"A": 477.826, "B": 2143.42, "E": 1.817218, "alpha": 0.347310, "beta": 0.367172},
         {"A": 0.05, "B": 0.2, "E": 1e-5, "alpha": 1e-5, "beta": 1e-5},
     )
-    assert found.convergence["starts"] == 4500 and found.convergence["basins"][0]["starts"] >= 32
-    assert found.diagnostics["scaled_gradient"] < 1e-10
+    assert found.convergence.starts == 4500 and found.convergence.basins[0].starts >= 32
+    assert found.diagnostics.scaled_gradient < 1e-10
 
 
 def test_t2_the_published_notebook_grid_is_the_same_optimum_less_far() -> None:
@@ -280,8 +280,8 @@ def test_t12_the_published_local_optimum_and_the_better_one() -> None:
     assert found.values["R_D"] == pytest.approx(95.4, abs=0.3) and found.values["R_N"] == pytest.approx(
         1.71, abs=0.01
     )
-    basins = found.convergence["basins"]
-    assert any(abs(b["parameters"]["R_D"] - 15.39) < 0.03 for b in basins), (
+    basins = found.convergence.basins
+    assert any(abs(b.parameters["R_D"] - 15.39) < 0.03 for b in basins), (
         "the published optimum is reported beside"
     )
     assert found.parameters["R_D"].high is None and found.parameters["R_D"].unbounded
