@@ -14,33 +14,42 @@ from collections.abc import Sequence
 
 import click
 
-COMMANDS = {
-    "plan": "What a sweep takes: every run with its counts, time, memory and disk; what is there already.",
-    "run": "Train what is not done of a sweep, and draw its report. The same command resumes.",
-    "extend": "Train cells of a sweep beyond its horizon, those without a crossover for example.",
-    "refine": "Evaluate inside the brackets of a sweep's crossings.",
-    "status": "How the runs of a sweep stand.",
-    "report": "Draw a sweep's report again, from what there is.",
-    "show": "Everything about one run.",
-    "logs": "A run's curve as text, and the traceback if it failed.",
-    "diff": "What differs between two runs, or two sweeps.",
-    "retry": "Try the failed runs of a sweep again, and nothing else.",
-    "cancel": "Stop a sweep, or one run, that another process is training; nothing is lost.",
-    "export": "Tables of a sweep, or of the whole store, as CSV or Parquet; or the weights of a run.",
-    "sample": "Let a run continue a text.",
-    "fit": "Fit a scaling law to a table, with intervals, diagnostics, and what was left out.",
-    "locate": "Where the curves of two objectives cross, in a table or a sweep.",
-    "isoflop": "The best size at each budget, and how it grows; the three classic routes side by side.",
-    "suggest": "Which runs next would narrow a quantity most for their FLOPs, as a sweep that runs.",
-    "plot": "Draw a law and its data: envelope, isoFLOP curves, contours, residuals, profiles and more.",
-    "import": "Strangers' curves (CSV, Weights & Biases, TensorBoard) into tables that the above read.",
-    "ui": "Open MLflow on the store, and print the address of each sweep's page.",
-    "mirror": "Bring MLflow up to what the run folders hold; --rebuild to make it anew.",
-    "du": "What the store's bytes are for, by kind, sweep and run.",
-    "gc": "Remove what killed attempts left behind, and checkpoints that nobody needs.",
-    "doctor": "Check this machine, the installation and the store.",
-    "schema": "JSON schema of sweep files, for editors.",
+GROUPS = {
+    "Sweeps": {
+        "plan": "Show what a sweep takes: counts, time, memory and disk of each run, and what is done.",
+        "run": "Train what is not done of a sweep, and draw its report. The same command resumes.",
+        "status": "Show how the runs of a sweep stand.",
+        "report": "Draw a sweep's report again, from what there is.",
+        "extend": "Train cells of a sweep beyond its horizon, for example those without a crossover.",
+        "refine": "Evaluate inside the brackets of a sweep's crossings.",
+        "retry": "Train the failed runs of a sweep again, and nothing else.",
+        "cancel": "Stop a sweep, or one run, that another process trains. Nothing is lost.",
+        "schema": "Print the JSON schema of sweep files, which editors read.",
+    },
+    "Runs": {
+        "show": "Show everything about one run.",
+        "logs": "Show a run's curve as text, and the traceback if it failed.",
+        "diff": "Show what differs between two runs, or two sweeps.",
+        "sample": "Let a run continue a text.",
+        "export": "Write tables of a sweep or the whole store (CSV, Parquet), or the weights of a run.",
+    },
+    "Laws": {
+        "fit": "Fit a scaling law to a table, with intervals, diagnostics, and what was left out.",
+        "locate": "Find where the curves of two objectives cross, in a table or a sweep.",
+        "isoflop": "Find the best size at each budget, and how it grows, by the three classic routes.",
+        "suggest": "Choose the runs that would narrow a quantity most for their FLOPs, as a sweep that runs.",
+        "plot": "Draw a law and its data: envelope, isoFLOP curves, contours, residuals, profiles and more.",
+        "import": "Turn others' curves (CSV, Weights & Biases, TensorBoard) into tables that the above read.",
+    },
+    "Store": {
+        "ui": "Open MLflow on the store, and print the address of each sweep's page.",
+        "mirror": "Bring MLflow up to what the run folders hold; --rebuild writes it anew.",
+        "du": "Show what the store's bytes are for, by kind, sweep and run.",
+        "gc": "Remove what killed attempts left behind, and checkpoints that nobody needs.",
+        "doctor": "Check this machine, the installation and the store.",
+    },
 }
+COMMANDS = {name: text for group in GROUPS.values() for name, text in group.items()}
 
 
 def _module(name: str) -> str:
@@ -61,8 +70,10 @@ class LazyGroup(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+        widest = max(map(len, COMMANDS))
+        for title, commands in GROUPS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name.ljust(widest), text) for name, text in commands.items()])
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -13,11 +13,10 @@ from trainers.components.files import write_file
 @click.argument("what", nargs=-1, required=True, metavar="SWEEP|KEY...")
 @store_option
 @guarded
-def command(what: tuple[str, ...], folder: str | None) -> None:
+def command(what: tuple[str, ...], store: Store) -> None:
     """Ask whoever trains these sweeps or runs to stop at a checkpoint. `crossover run` goes on from there."""
     from orchestrator.store.leases import Session
 
-    store = Store.at(folder)
     observer = Session(store.leases)
     for item in what:
         if is_sweep(store, item):

@@ -56,11 +56,12 @@ def guarded(function: F) -> F:
 
 
 def store_option(function: F) -> F:
+    """``--store``, which the command takes as a `Store`."""
     return click.option(
         "--store",
-        "folder",
         metavar="DIR",
         envvar=ENVIRONMENT,
+        callback=lambda context, option, address: Store.at(address),
         help=f"The store (default: ./store, or ${ENVIRONMENT}).",
     )(function)
 
@@ -98,9 +99,8 @@ def specs_of(
     return [recorded(spec, store.sweep(spec.name)) for spec in specs]
 
 
-def existing(folder: str | None) -> Store:
-    """The store at ``folder``, for commands that have nothing to do where there is none."""
-    store = Store.at(folder)
+def existing(store: Store) -> Store:
+    """This store, for commands that have nothing to do where there is none."""
     if not store.root.is_dir():
         raise Wrong(f"there is no store at {store.root}; run a sweep first, or give --store")
     return store

@@ -25,9 +25,8 @@ from orchestrator.store.store import Store
 @store_option
 @json_option
 @guarded
-def command(a: str, b: str, folder: str | None, as_json: bool) -> None:
+def command(a: str, b: str, store: Store, as_json: bool) -> None:
     """What differs between two runs (keys or beginnings of keys), or between two sweeps (files or names)."""
-    store = Store.at(folder)
     if is_sweep(store, a) != is_sweep(store, b):
         raise Wrong(f"{a!r} and {b!r}: give two runs, or two sweeps")
     difference = _sweeps(store, a, b) if is_sweep(store, a) else _runs(store, a, b)

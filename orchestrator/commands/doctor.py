@@ -13,11 +13,11 @@ from orchestrator.store.store import Store
 @json_option
 @click.pass_context
 @guarded
-def command(ctx: click.Context, folder: str | None, as_json: bool) -> None:
+def command(ctx: click.Context, store: Store, as_json: bool) -> None:
     """Check this machine, the installation and the store. Exit code 1 if something is wrong."""
     from orchestrator.upkeep.doctor import examine
 
-    findings = examine(Store.at(folder))
+    findings = examine(store)
     if as_json:
         emit({"findings": [vars(f) for f in findings]})
     else:

@@ -13,14 +13,14 @@ from orchestrator.store.store import Store
 @store_option
 @json_option
 @guarded
-def command(everything: bool, folder: str | None, as_json: bool) -> None:
+def command(everything: bool, store: Store, as_json: bool) -> None:
     """Print how many bytes the store holds: by kind, by sweep and by run.
 
     A run that several sweeps share counts in each of them.
     """
     from orchestrator.upkeep.disk_usage import usage
 
-    sizes = usage(Store.at(folder)).json()
+    sizes = usage(store).json()
     if as_json:
         emit(sizes)
         return

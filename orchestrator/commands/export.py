@@ -43,14 +43,13 @@ def command() -> None:
 @json_option
 @guarded
 def tables_command(
-    sweeps: tuple[str, ...], to: Path, form: str, mlflow: bool, folder: str | None, as_json: bool
+    sweeps: tuple[str, ...], to: Path, form: str, mlflow: bool, store: Store, as_json: bool
 ) -> None:
     """Write the tables runs, curves and scores of these sweeps, or of every run of the store."""
     from orchestrator.planning.plans import plan
     from orchestrator.results import tables
     from orchestrator.study.stages import end_points
 
-    store = Store.at(folder)
     if mlflow:
         from orchestrator.tracking.experiment import Tracker
 
@@ -87,7 +86,7 @@ def tables_command(
 @store_option
 @json_option
 @guarded
-def weights_command(key: str, to: Path | None, at: int | None, folder: str | None, as_json: bool) -> None:
+def weights_command(key: str, to: Path | None, at: int | None, store: Store, as_json: bool) -> None:
     """Write a run's weights as safetensors, with a config.
 
     An autoregressive run becomes a Qwen3 (QK-norm) or Llama that `transformers` loads. Other objectives have
@@ -97,7 +96,6 @@ def weights_command(key: str, to: Path | None, at: int | None, folder: str | Non
     from trainers.run.exporting import WEIGHTS, export
     from trainers.run.trained import Trained
 
-    store = Store.at(folder)
     key = store.find(key)
     to = to or Path("export") / key
     trained = Trained.load(store.run(key), at, data_root=store.data)

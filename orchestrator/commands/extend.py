@@ -43,7 +43,7 @@ def command(
     definition: str,
     only: tuple[str, ...],
     dry_run: bool,
-    folder: str | None,
+    store: Store,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -62,7 +62,6 @@ def command(
         Extent.of(to)
     except ValueError as error:
         raise click.UsageError(f"--to {to}: {error}") from None
-    store = Store.at(folder)
     (spec,) = specs_of(store, [sweep])
     matches = _censored(store, spec, definition) if censored else [_chosen(store, sweep, only)]
     file = store.sweep(spec.name) / FILE

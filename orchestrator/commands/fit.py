@@ -15,6 +15,7 @@ from orchestrator.commands.table_options import numbers, plot_option, refusing, 
 
 if TYPE_CHECKING:
     from analysis.fitting.result import Fit
+    from orchestrator.store.store import Store
 
 
 @click.command("fit", context_settings={"max_content_width": 110})
@@ -50,7 +51,7 @@ def command(
     by: str | None,
     listing: bool,
     mlflow: bool,
-    folder: str | None,
+    store: Store,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -68,7 +69,7 @@ def command(
     if more and not options["compare"]:
         raise click.UsageError(f"unexpected {' '.join(more)}: one table at a time")
     options["compare"] += more
-    request = FitRequest.of(source, folder, mlflow, options)
+    request = FitRequest.of(source, store, mlflow, options)
     answers = {k: _answer(a, k, options) for k, a in (request.by(by) if by else {"": request}).items()}
     if as_json:
         records = {k: a.record for k, a in answers.items()}

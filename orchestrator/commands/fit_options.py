@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from analysis.fitting.result import Fit
+    from orchestrator.store.store import Store
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -51,9 +52,9 @@ class FitRequest:
     given: dict[str, Any]
 
     @classmethod
-    def of(cls, source: str, folder: str | None, mlflow: bool, options: dict[str, Any]) -> FitRequest:
+    def of(cls, source: str, store: Store, mlflow: bool, options: dict[str, Any]) -> FitRequest:
         """From the command line's values. Raises click's UsageError for values that cannot be read."""
-        rows = read_rows(source, folder, mlflow)
+        rows = read_rows(source, store, mlflow)
         return cls(rows, options["law"], {o.name: _value(o, options[o.name]) for o in OPTIONS})
 
     @property

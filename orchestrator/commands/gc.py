@@ -34,7 +34,7 @@ from orchestrator.store.store import Store
 @store_option
 @json_option
 @guarded
-def command(keep: str | None, dry_run: bool, folder: str | None, as_json: bool) -> None:
+def command(keep: str | None, dry_run: bool, store: Store, as_json: bool) -> None:
     """Delete the files that killed attempts left behind.
 
     With --keep, gc deletes checkpoints as well. It never deletes a checkpoint that a branch, a child or an
@@ -43,7 +43,7 @@ def command(keep: str | None, dry_run: bool, folder: str | None, as_json: bool) 
     """
     from trainers.state.folder import collect, garbage
 
-    store = existing(folder)
+    existing(store)
     freed: dict[str, int] = {}
     with Session(store.leases) as session:
         for key in store.run_keys():

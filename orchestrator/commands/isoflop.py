@@ -17,6 +17,7 @@ from orchestrator.commands.table_options import (
     row_options,
     table_argument,
 )
+from orchestrator.store.store import Store
 
 
 @click.command("isoflop")
@@ -49,7 +50,7 @@ from orchestrator.commands.table_options import (
 @refusing
 def command(
     table: str,
-    folder: str | None,
+    store: Store,
     mlflow: bool,
     columns: tuple[str, ...],
     where: str | None,
@@ -71,7 +72,7 @@ def command(
     from analysis.questions.isoflop_curves import isoflop
     from analysis.tables.rows import chosen_rows
 
-    rows = read_rows(table, folder, mlflow)
+    rows = read_rows(table, store, mlflow)
     named = pairs(columns, "--map")
     kept = chosen_rows(rows, named, where=where, drop_highest=drop_highest, positive_loss=not plain_loss)
     iso = isoflop(kept.rows, method=method, tolerance=tolerance, level=level, log_loss=not plain_loss)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from analysis.crossover.same_n.cell_places import CellCrossover
     from analysis.crossover.same_n.location import Crossovers
     from analysis.crossover.study import StudyAnalysis
+    from orchestrator.store.store import Store
 
 
 @click.command("locate")
@@ -75,7 +76,7 @@ if TYPE_CHECKING:
 @refusing
 def command(
     table: str,
-    folder: str | None,
+    store: Store,
     mlflow: bool,
     pair: str | None,
     level: float,
@@ -94,7 +95,7 @@ def command(
     """
     from analysis.crossover.study import analyse
 
-    crossovers, unit, notes = _locate(table, folder, mlflow, pair, level, options)
+    crossovers, unit, notes = _locate(table, store, mlflow, pair, level, options)
     study = analyse(crossovers)
     record = study.json()
     record["notes"] = [*notes, *record["notes"]]
@@ -119,7 +120,7 @@ def command(
 
 
 def _locate(
-    source: str, folder: str | None, mlflow: bool, pair: str | None, level: float, options: dict[str, Any]
+    source: str, store: Store, mlflow: bool, pair: str | None, level: float, options: dict[str, Any]
 ) -> tuple[Crossovers, str, list[str]]:
     from analysis.crossover.same_n.location import locate
     from analysis.tables.longform import split
@@ -173,12 +174,11 @@ def _locate(
         )
     if column not in ("objective", None):
         raise click.UsageError(f"--pair {column}=...: a study's runs are told apart by their objective")
-    runs, curves, scores = study_tables(source, folder, mlflow)
+    runs, curves, scores = study_tables(source, store, mlflow)
     if two is None and not Path(source).is_dir() and not mlflow:
         from orchestrator.commands.common import specs_of
-        from orchestrator.store.store import Store
 
-        analysis = specs_of(Store.at(folder), [source])[0].analysis
+        analysis = specs_of(store, [source])[0].analysis
         two, shared["pair_over"] = analysis.pair, [*over, *analysis.pair_over]
     unit = options["x"] if options["x"] in ("tokens", "epochs", "flops") else "tokens"
     return locate(runs, curves, scores, pair=two, **shared), unit, []

@@ -16,11 +16,10 @@ from orchestrator.store.store import Store, UnknownRun
 @store_option
 @json_option
 @guarded
-def command(key: str, last: int | None, folder: str | None, as_json: bool) -> None:
+def command(key: str, last: int | None, store: Store, as_json: bool) -> None:
     """Print what a run has committed, event by event, and how its failed attempts ended."""
     from trainers.state.folder import RunFolder
 
-    store = Store.at(folder)
     key = _key(store, key)
     run = RunFolder(store.run(key))
     events = sorted([*run.history(), *run.telemetry()], key=lambda e: e["step"])

@@ -7,6 +7,7 @@ import shutil
 import click
 
 from orchestrator.commands.common import existing, guarded, say, store_option
+from orchestrator.store.store import Store
 from trainers.components.files import read_json
 
 
@@ -14,7 +15,7 @@ from trainers.components.files import read_json
 @click.option("--rebuild", is_flag=True, help="Write every run again, whatever MLflow is believed to have.")
 @store_option
 @guarded
-def command(rebuild: bool, folder: str | None) -> None:
+def command(rebuild: bool, store: Store) -> None:
     """Write to MLflow whatever the run folders hold and it lacks.
 
     Use it after MLflow was unreachable, after its database was lost, or in a copied store.
@@ -25,7 +26,7 @@ def command(rebuild: bool, folder: str | None) -> None:
     from orchestrator.tracking.mirror import MirroredRun, mirror_run
     from trainers.state.folder import RunFolder
 
-    store = existing(folder)
+    existing(store)
     if rebuild:
         shutil.rmtree(markers(store), ignore_errors=True)
     members: dict[str, set[str]] = {}

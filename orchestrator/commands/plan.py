@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import click
@@ -20,9 +20,12 @@ from orchestrator.commands.common import (
     table,
 )
 from orchestrator.execution.live import duration
+from orchestrator.language.extension import FILE as EXTENDED
 from orchestrator.store.store import Store
+from orchestrator.study.stopping import FILE as STOPPED
 
 if TYPE_CHECKING:
+    from orchestrator.language.spec import SweepSpec
     from orchestrator.planning.plans import Plan
 
 
@@ -38,7 +41,7 @@ def command(
     sweeps: tuple[str, ...],
     settings: tuple[str, ...],
     only: tuple[str, ...],
-    folder: str | None,
+    store: Store,
     as_json: bool,
 ) -> None:
     """What these sweeps take. Trains nothing, and writes nothing.
@@ -47,7 +50,6 @@ def command(
     """
     from orchestrator.planning.plans import plan
 
-    store = Store.at(folder)
     planned = plan(specs_of(store, sweeps, settings, only), store)
     if as_json:
         emit(planned.json())
@@ -56,7 +58,18 @@ def command(
         click.echo(totals(planned))
     for warning in planned.warnings:
         say(f"warning: {warning}")
+    for note in store_notes(store, planned.specs):
+        say(f"note: {note}")
     say(f"store: {store.root}")
+
+
+def store_notes(store: Store, specs: Iterable[SweepSpec]) -> Iterator[str]:
+    """What files of the store change of the meaning of these sweeps."""
+    for spec in specs:
+        for file, change in ((EXTENDED, "moves ends beyond"), (STOPPED, "ends runs before")):
+            path = store.sweep(spec.name) / file
+            if spec.limits if file == STOPPED else path.is_file():
+                yield f"{path} {change} what {spec.file} says; remove it to undo that"
 
 
 def rows(planned: Plan, keys: Container[str] | None = None) -> str:

@@ -13,6 +13,7 @@ from orchestrator.commands.table_options import method_option, refusing, table_a
 
 if TYPE_CHECKING:
     from analysis.plots.drawing import Drawing
+    from orchestrator.store.store import Store
 
 KINDS = {
     "law": "the figure that suits the law (default)",
@@ -52,7 +53,7 @@ KINDS = {
 def command(
     kind: str,
     table: str,
-    folder: str | None,
+    store: Store,
     mlflow: bool,
     method: str,
     budget: float | None,
@@ -65,7 +66,7 @@ def command(
 
     What lies beyond the data is dashed, intervals are shaded, and every figure reads in greyscale.
     """
-    request = FitRequest.of(table, folder, mlflow, options)
+    request = FitRequest.of(table, store, mlflow, options)
     if request.estimand == "all" and kind != "estimands":
         raise click.UsageError("--estimand all is for `crossover plot estimands`")
     drawing = _drawing(kind, request, method, budget)

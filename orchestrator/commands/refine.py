@@ -26,12 +26,11 @@ from orchestrator.study.refinement import SPACING
 @click.pass_context
 @guarded
 def command(
-    ctx: click.Context, sweeps: tuple[str, ...], spacing: float, folder: str | None, **options: Any
+    ctx: click.Context, sweeps: tuple[str, ...], spacing: float, store: Store, **options: Any
 ) -> None:
     """Evaluate inside the brackets of these sweeps' crossings, and draw the reports again.
 
     Weights that were not kept come from training again from the checkpoint before, which gives the same ones.
     What is added stays with the runs; nothing else is trained.
     """
-    store = Store.at(folder)
     ctx.exit(execute(store, specs_of(store, sweeps), only_runs=set(), spacing=spacing, **options))

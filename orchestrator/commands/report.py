@@ -32,13 +32,12 @@ def command(
     tables: Path | None,
     mlflow: bool,
     to: Path | None,
-    folder: str | None,
+    store: Store,
     as_json: bool,
 ) -> None:
     """Draw the reports of these sweeps again, finished or not. Trains nothing."""
     from analysis.tables.tables import TableError
 
-    store = Store.at(folder)
     if not sweeps and tables is None:
         raise click.UsageError("name a sweep, or give --tables DIR")
     try:

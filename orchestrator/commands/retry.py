@@ -18,9 +18,8 @@ from trainers.components.files import read_json
 @backend_options
 @click.pass_context
 @guarded
-def command(ctx: click.Context, what: tuple[str, ...], folder: str | None, **options: Any) -> None:
+def command(ctx: click.Context, what: tuple[str, ...], store: Store, **options: Any) -> None:
     """Train the failed runs of these sweeps again, or these runs, and nothing else; then draw the reports."""
-    store = Store.at(folder)
     failed = {key for key, _ in store.failures()}
     sweeps, chosen = [], set()
     for item in what:

@@ -40,7 +40,7 @@ def command(
     sweeps: tuple[str, ...],
     settings: tuple[str, ...],
     only: tuple[str, ...],
-    folder: str | None,
+    store: Store,
     no_report: bool,
     **options: Any,
 ) -> None:
@@ -49,7 +49,6 @@ def command(
     Stopped or killed at any moment, the same command goes on where it was; when all is done it trains nothing
     and draws the report again. Ctrl-C stops after a checkpoint, a second one at once.
     """
-    store = Store.at(folder)
     specs = specs_of(store, sweeps, settings, only)
     ctx.exit(execute(store, specs, report=not no_report, **options))
 
@@ -68,7 +67,7 @@ def execute(
     spacing: float | None = None,
 ) -> int:
     """Carry the sweeps out and say how it went; the exit code."""
-    from orchestrator.commands.plan import totals
+    from orchestrator.commands.plan import store_notes, totals
     from orchestrator.execution.backends import Backend, LocalBackend
     from orchestrator.execution.backends.ray_core import RayBackend
     from orchestrator.execution.live import view
@@ -78,6 +77,8 @@ def execute(
         for warning in planned.warnings:
             say(f"warning: {warning}")
         if not quiet:
+            for note in store_notes(store, planned.specs):
+                say(f"note: {note}")
             say(f"{totals(planned)}\nstore: {store.root}")
 
     if local and address:

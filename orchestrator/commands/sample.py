@@ -52,7 +52,7 @@ def command(
     steps: int | None,
     seed: int,
     at: int | None,
-    folder: str | None,
+    store: Store,
     as_json: bool,
 ) -> None:
     """Draw text from a run: PROMPT continued, left to right with a key-value cache (AR) or by unmasking
@@ -63,7 +63,6 @@ def command(
     """
     from trainers.run.trained import Trained
 
-    store = Store.at(folder)
     written = {"temperature": temperature, "steps": steps}
     options: dict[str, Any] = {name: value for name, value in written.items() if value is not None}
     key = store.find(key)

@@ -9,10 +9,11 @@ from orchestrator.commands.common import emit
 
 @click.command("schema")
 def command() -> None:
-    """The JSON schema of sweep files. `crossover schema > sweep.schema.json`, and name it in an editor's YAML
-    settings, or
+    """Print the JSON schema of sweep files.
 
-    in the first line of a sweep: `# yaml-language-server: $schema=sweep.schema.json`.
+    An editor completes and checks a sweep whose first line is `# yaml-language-server:
+    $schema=sweep.schema.json`. The sweeps of this project have that line and the file beside them; for sweeps
+    elsewhere, or with plug-ins, write it with `crossover schema > sweep.schema.json`.
     """
     from orchestrator.language.json_schema import schema
 

@@ -15,9 +15,8 @@ from orchestrator.store.store import Store
 @store_option
 @json_option
 @guarded
-def command(key: str, folder: str | None, as_json: bool) -> None:
+def command(key: str, store: Store, as_json: bool) -> None:
     """Everything about one run; KEY is a training key or the beginning of one."""
-    store = Store.at(folder)
     about = describe(store, store.find(key))
     if as_json:
         emit(about)

@@ -17,12 +17,11 @@ from trainers.components.files import read_json
 @store_option
 @json_option
 @guarded
-def command(sweeps: tuple[str, ...], folder: str | None, as_json: bool) -> None:
+def command(sweeps: tuple[str, ...], store: Store, as_json: bool) -> None:
     """How the runs of these sweeps stand (all sweeps of the store, if none is named).
 
     States: new, running, partial (stopped on the way), done, diverged, failed, blocked.
     """
-    store = Store.at(folder)
     names = sweeps or tuple(store.sweep_names())
     if not names:
         say(f"no sweep has been run in {store.root}")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from analysis.fitting.result import Fit
     from analysis.laws.base import Law
     from analysis.questions.design import Suggestion
+    from orchestrator.store.store import Store
 
 
 @click.command("suggest", context_settings={"max_content_width": 110})
@@ -69,7 +70,7 @@ if TYPE_CHECKING:
 @refusing
 def command(
     table: str,
-    folder: str | None,
+    store: Store,
     mlflow: bool,
     quantity: str,
     pair: str | None,
@@ -91,7 +92,7 @@ def command(
     from analysis.crossover.surfaces.next_runs import parse_crossing, suggest_crossing
     from analysis.questions.design import suggest
 
-    request = FitRequest.of(table, folder, mlflow, options)
+    request = FitRequest.of(table, store, mlflow, options)
     if request.estimand == "all":
         raise click.UsageError("--estimand all: choose one to plan for")
     crossing = parse_crossing(quantity)
@@ -101,7 +102,7 @@ def command(
     fits = {name: fit.require() for name, fit in fits.items()}
     fit = list(fits.values())[-1]
     chosen = None if crossing is not None else objective or _objective(request)
-    base = _base(sweep, folder, chosen, fit.law)
+    base = _base(sweep, store, chosen, fit.law)
     if crossing is not None:
         base = {k: v for k, v in base.items() if not k.startswith("objective")}
     sizes = _sizes(list(fits.values()), ladder, base, options["reach"])
@@ -219,14 +220,13 @@ def _choices(fit: Fit, sizes: dict[str, float], cap: float, reach: float) -> pd.
     return rows[6.0 * rows["N"] * rows["D"] <= cap].reset_index(drop=True)
 
 
-def _base(sweep: str | None, folder: str | None, objective: str | None, law: Law) -> dict[str, Any]:
+def _base(sweep: str | None, store: Store, objective: str | None, law: Law) -> dict[str, Any]:
     """What the runs have in common: the base of a sweep, less its horizon and what the law varies."""
     from orchestrator.commands.common import specs_of
-    from orchestrator.store.store import Store
 
     base: dict[str, Any] = {}
     if sweep is not None:
-        shared = specs_of(Store.at(folder), [sweep])[0].snapshot().get("base", {})
+        shared = specs_of(store, [sweep])[0].snapshot().get("base", {})
         dropped = ("budget", "steps", *(("data.unique",) if "U" in law.variables else ()))
         base = {k: v for k, v in shared.items() if not k.startswith(dropped)}
         if "U" in law.variables and isinstance(base.get("data"), dict):

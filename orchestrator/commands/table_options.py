@@ -132,7 +132,7 @@ def numbers(texts: Iterable[str], option: str) -> dict[str, float]:
     return named
 
 
-def read_rows(table: str, folder: str | None, mlflow: bool) -> pd.DataFrame:
+def read_rows(table: str, store: Store, mlflow: bool) -> pd.DataFrame:
     """The rows of TABLE: a CSV or Parquet file, a folder with runs and curves, or a sweep (its YAML or name),
     of which each run's last loss is a row."""
     from analysis.tables.endpoints import final_losses
@@ -142,12 +142,12 @@ def read_rows(table: str, folder: str | None, mlflow: bool) -> pd.DataFrame:
     path = Path(table)
     if not mlflow and path.is_file() and path.suffix not in (".yaml", ".yml"):
         return read(path) if path.name.lower().endswith(TABLE_ENDINGS) else read_table(path)
-    runs, curves, _ = study_tables(table, folder, mlflow)
+    runs, curves, _ = study_tables(table, store, mlflow)
     return final_losses(runs, curves)
 
 
 def study_tables(
-    table: str, folder: str | None, mlflow: bool
+    table: str, store: Store, mlflow: bool
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame | None]:
     """Runs, curves and scores of a folder of tables, or of a sweep by file or name (from MLflow if asked)."""
     path = Path(table)
@@ -156,7 +156,6 @@ def study_tables(
 
         files = table_files(path)
         return read(files[0]), read(files[1]), None if files[2] is None else read(files[2])
-    store = Store.at(folder)
     from orchestrator.commands.common import specs_of
     from orchestrator.results import tables
 

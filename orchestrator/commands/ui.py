@@ -27,9 +27,8 @@ from orchestrator.tracking import experiment as tracking
 )
 @store_option
 @guarded
-def command(host: str, port: int, allow: tuple[str, ...], folder: str | None) -> None:
+def command(host: str, port: int, allow: tuple[str, ...], store: Store) -> None:
     """Open MLflow on the store, and print the address of each sweep's page. Ctrl-C ends it."""
-    store = Store.at(folder)
     running = os.environ.get(tracking.URI_ENVIRONMENT, "").rstrip("/")
     if running.startswith(("http://", "https://")):
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # its default waits for minutes
@@ -41,7 +40,7 @@ def command(host: str, port: int, allow: tuple[str, ...], folder: str | None) ->
         except MlflowException as error:
             raise Wrong(f"MLflow does not answer as it should: {error}") from error
         return
-    existing(folder)
+    existing(store)
     tracking.create_database(store)
     address = f"http://{'localhost' if host in ('127.0.0.1', '0.0.0.0', '::') else host}:{port}"
     process = serve(store, host, port, allow)

@@ -275,3 +275,13 @@ def test_ctrl_c_exits_130_and_the_same_command_goes_on(tiny: Path, tmp_path: Pat
 
     reached = [commit.step for key in store.run_keys() if (commit := RunFolder(store.run(key)).last_commit())]
     assert any(0 < step < 4000 for step in reached)
+
+
+def test_a_plan_says_what_the_store_changes_of_its_sweep(
+    crossover: Cli, tiny: Path, store_copy: Path
+) -> None:
+    assert "note:" not in crossover("plan", tiny, "--store", store_copy).stderr
+    entries = "extend:\n- match: {objective: autoregressive}\n  to: 2x\n"
+    (store_copy / "sweeps" / "tiny" / "extend.yaml").write_text(entries)
+    note = crossover("plan", tiny, "--store", store_copy).stderr
+    assert "extend.yaml moves ends beyond what" in note and str(tiny) in note

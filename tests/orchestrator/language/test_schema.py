@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,13 @@ def validator() -> Any:
     made = schema()
     jsonschema.Draft202012Validator.check_schema(made)
     return jsonschema.Draft202012Validator(made)
+
+
+def test_the_committed_schema_is_fresh_and_every_sweep_names_it() -> None:
+    file = ROOT / "sweeps" / "sweep.schema.json"
+    assert json.loads(file.read_text()) == schema(), f"crossover schema > {file}"
+    for path in sorted((ROOT / "sweeps").glob("*.yaml")):
+        assert path.read_text().startswith(f"# yaml-language-server: $schema={file.name}\n"), path
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "sweeps").glob("*.yaml")), ids=lambda p: p.stem)
