@@ -1,11 +1,14 @@
 # Everything runs in .venv; no earlier command and no activated environment is needed.
 #   make setup TORCH_INDEX=URL   takes torch from URL first (the CPU-only builds, for instance)
 #   make bench ONLY=train        one group of benchmarks
+#   make test WORKERS=4          tests in so many processes (all cores otherwise, at most eight)
 
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet
 DEMO := sweeps/quickstart.yaml
+WORKERS ?= logical
+PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 8 --dist worksteal
 
 .PHONY: setup demo test test-all lint format bench ui clean
 
@@ -30,10 +33,10 @@ demo: .venv/.ready
 	$(BIN)/crossover run $(DEMO)
 
 test: .venv/.ready-dev
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-all: .venv/.ready-dev
-	$(BIN)/python -m pytest -m "slow or not slow"
+	$(PYTEST) -m "slow or not slow"
 
 lint: .venv/.ready-dev
 	$(BIN)/ruff check .

@@ -93,7 +93,7 @@ class LazyGroup(click.Group):
     epilog="Exit codes: 0 done, 1 some runs failed, 2 wrong usage, 130 stopped.",
 )
 @click.version_option(package_name="crossover", prog_name="crossover")
-def cli() -> None:
+def crossover() -> None:
     """Where do the curves of language-modelling paradigms cross, as data gets scarce?
 
     A sweep is a YAML file. `crossover run sweeps/quickstart.yaml` trains it and draws a report.
@@ -103,7 +103,7 @@ def cli() -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of the `crossover` command."""
     try:
-        code = cli.main(args=list(arguments) if arguments is not None else None, standalone_mode=False)
+        code = crossover.main(args=list(arguments) if arguments is not None else None, standalone_mode=False)
         sys.stdout.flush()
     except click.ClickException as error:
         error.show()

@@ -32,9 +32,9 @@ def need() -> Callable[[bool, str], None]:
 
 
 def _crossover(*arguments: str | Path) -> Result:
-    from orchestrator.cli import cli
+    from orchestrator import cli
 
-    return CliRunner().invoke(cli, [str(a) for a in arguments])
+    return CliRunner().invoke(cli.crossover, [str(a) for a in arguments])
 
 
 @pytest.fixture(scope="session")
