@@ -6,7 +6,6 @@ import click
 
 from orchestrator.commands.common import guarded, is_sweep, say, specs_of, store_option
 from orchestrator.store.store import Store
-from trainers.components.files import write_file
 
 
 @click.command("cancel")
@@ -28,5 +27,5 @@ def command(what: tuple[str, ...], store: Store) -> None:
         if observer.holder(lease) is None:
             say(f"{name} is not being run")
             continue
-        write_file(store.cancelled(name), "")
+        store.cancel(name)
         say(f"asked {observer.who(lease)} to stop {name}")

@@ -95,14 +95,17 @@ def specs_of(
     from orchestrator.study.stopping import recorded
 
     specs = load([sweep_file(store, name) for name in sweeps], settings, only)
-    specs = [spec.with_extensions(store.sweep(spec.name) / FILE) for spec in specs]
-    return [recorded(spec, store.sweep(spec.name)) for spec in specs]
+    extended = []
+    for spec in specs:
+        with store.sweep(spec.name).reading() as path:
+            extended.append(spec.with_extensions(path / FILE))
+    return [recorded(spec, store.sweep(spec.name)) for spec in extended]
 
 
 def existing(store: Store) -> Store:
     """This store, for commands that have nothing to do where there is none."""
-    if not store.root.is_dir():
-        raise Wrong(f"there is no store at {store.root}; run a sweep first, or give --store")
+    if not store.exists():
+        raise Wrong(f"there is no store at {store}; run a sweep first, or give --store")
     return store
 
 
@@ -110,20 +113,20 @@ def sweep_file(store: Store, name: str) -> Path:
     """The YAML file of a sweep given as a path or by name. Raises UserError with the names there are."""
     if Path(name).is_file():
         return Path(name)
-    kept = store.sweep(name) / "sweep.yaml"
-    if name not in (".", "..") and "/" not in name and kept.is_file():
-        return kept
+    if name not in (".", "..") and "/" not in name and store.sweep(name).has("sweep.yaml"):
+        store.sweep(name).copy_to(store.root / "sweeps" / name)  # nothing, on a disk
+        return store.root / "sweeps" / name / "sweep.yaml"
     known = store.sweep_names()
     hint = f"it has run {', '.join(known)}" if known else "it has run none yet"
     near = difflib.get_close_matches(name, known, n=1)
     raise UserError(
-        f"sweep {name!r}: no such file, and no sweep of the store {store.root}; {hint}"
+        f"sweep {name!r}: no such file, and no sweep of the store {store}; {hint}"
         + (f". Did you mean {near[0]!r}?" if near else "")
     )
 
 
 def is_sweep(store: Store, name: str) -> bool:
-    return Path(name).is_file() or (store.sweep(name) / "sweep.yaml").is_file()
+    return Path(name).is_file() or store.sweep(name).has("sweep.yaml")
 
 
 def emit(value: Any) -> None:

@@ -48,10 +48,8 @@ def command(a: str, b: str, store: Store, as_json: bool) -> None:
 
 
 def _runs(store: Store, a: str, b: str) -> dict[str, Any]:
-    from trainers.state.folder import RunFolder
-
     keys = [store.find(a), store.find(b)]
-    records = [RunFolder(store.run(key)).record() or {} for key in keys]
+    records = [store.run(key).record() or {} for key in keys]
     identities, configs = ([r[part] for r in records] for part in ("identity", "config"))
     return {
         "a": keys[0],

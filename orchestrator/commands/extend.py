@@ -11,7 +11,6 @@ import click
 from orchestrator.commands.common import Wrong, emit, guarded, json_option, say, specs_of, store_option
 from orchestrator.commands.run import backend_options, execute
 from orchestrator.store.store import Store
-from trainers.components.files import write_file
 
 if TYPE_CHECKING:
     from orchestrator.language.spec import SweepSpec
@@ -64,8 +63,8 @@ def command(
         raise click.UsageError(f"--to {to}: {error}") from None
     (spec,) = specs_of(store, [sweep])
     matches = _censored(store, spec, definition) if censored else [_chosen(store, sweep, only)]
-    file = store.sweep(spec.name) / FILE
-    text = written([{"match": match, "to": to} for match in matches], file)
+    with store.sweep(spec.name).reading() as path:
+        text = written([{"match": match, "to": to} for match in matches], path / FILE)
     with tempfile.TemporaryDirectory() as scratch:
         draft = Path(scratch) / FILE
         draft.write_text(text)
@@ -88,7 +87,7 @@ def command(
     if dry_run or as_json:
         say(totals(planned))
         ctx.exit(0)
-    write_file(file, text)
+    store.sweep(spec.name).write(FILE, text)
     ctx.exit(execute(store, specs_of(store, [sweep]), **options))
 
 

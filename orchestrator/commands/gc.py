@@ -66,10 +66,9 @@ def _delete_checkpoints(
 ) -> None:
     """Delete the checkpoints that nobody needs, of the runs that nobody else works on; add to ``freed``."""
     from orchestrator.upkeep.disk_usage import needs
-    from trainers.state.folder import RunFolder
     from trainers.state.retention import RetentionPolicy, retain
 
-    names = [name for name in store.sweep_names() if (store.sweep(name) / "sweep.yaml").is_file()]
+    names = [name for name in store.sweep_names() if store.sweep(name).has("sweep.yaml")]
     with contextlib.ExitStack() as stack:
         for name in names:
             if not stack.enter_context(_lease(session, f"sweep-{name}")):
@@ -79,7 +78,7 @@ def _delete_checkpoints(
         for key in store.run_keys():
             with _lease(session, f"run-{key}") as ours:
                 if ours:
-                    run, policy = RunFolder(store.run(key)), needed.get(key, RetentionPolicy())
+                    run, policy = store.run(key), needed.get(key, RetentionPolicy())
                     commit = run.last_commit()
                     if commit is not None and keep == "evals":
                         policy |= RetentionPolicy(weights=frozenset(commit.checkpoints))

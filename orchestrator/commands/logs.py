@@ -18,14 +18,11 @@ from orchestrator.store.store import Store, UnknownRun
 @guarded
 def command(key: str, last: int | None, store: Store, as_json: bool) -> None:
     """Print what a run has committed, event by event, and how its failed attempts ended."""
-    from trainers.state.folder import RunFolder
-
     key = _key(store, key)
-    run = RunFolder(store.run(key))
+    run = store.run(key)
     events = sorted([*run.history(), *run.telemetry()], key=lambda e: e["step"])
     events = [{k: v for k, v in e.items() if k not in ("scores", "sequence_tokens")} for e in events]
-    log = store.logs / f"{key}.log"
-    failures = log.read_text() if log.exists() else ""
+    failures = (store.logs.read(f"{key}.log") or b"").decode()
     if as_json:
         emit({"run": key, "events": events[-last:] if last else events, "failures": failures})
         return
@@ -41,7 +38,8 @@ def _key(store: Store, prefix: str) -> str:
     try:
         return store.find(prefix)
     except UnknownRun:
-        matches = sorted(p.stem for p in store.logs.glob(f"{prefix.split('-')[0]}*.log"))
+        logs = [name.removesuffix(".log") for name in store.logs.names() if name.endswith(".log")]
+        matches = [key for key in logs if key.startswith(prefix.split("-")[0])]
         if len(matches) != 1:
             raise
         return matches[0]

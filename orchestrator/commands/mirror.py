@@ -8,7 +8,6 @@ import click
 
 from orchestrator.commands.common import existing, guarded, say, store_option
 from orchestrator.store.store import Store
-from trainers.components.files import read_json
 
 
 @click.command("mirror")
@@ -24,23 +23,23 @@ def command(rebuild: bool, store: Store) -> None:
     from orchestrator.store.leases import Session
     from orchestrator.tracking.experiment import Tracker, markers
     from orchestrator.tracking.mirror import MirroredRun, mirror_run
-    from trainers.state.folder import RunFolder
 
     existing(store)
     if rebuild:
         shutil.rmtree(markers(store), ignore_errors=True)
     members: dict[str, set[str]] = {}
     for name in store.sweep_names():
-        for key in (read_json(store.sweep(name) / "plan.json") or {}).get("members", []):
+        for key in store.members(name):
             members.setdefault(key, set()).add(name)
     tracker = Tracker(store)
     observer = Session(store.leases)
     written = 0
     for key in store.run_keys():
-        commit = RunFolder(store.run(key)).last_commit()
+        commit = store.run(key).last_commit()
         leased = observer.holder(f"run-{key}") is not None
         state = standing_of(None, commit, leased=leased, failure=store.failure(key))
         written += mirror_run(store, lambda: tracker, key, MirroredRun(members.get(key, set()), state))
     for name in store.sweep_names():
-        tracker.summarise(name, store.sweep(name), {}, {})
+        with store.sweep(name).reading() as path:
+            tracker.summarise(name, path, {}, {})
     say(f"{written} runs written, {len(store.run_keys()) - written} were up to date")

@@ -60,16 +60,15 @@ def command(
         say(f"warning: {warning}")
     for note in store_notes(store, planned.specs):
         say(f"note: {note}")
-    say(f"store: {store.root}")
+    say(f"store: {store}")
 
 
 def store_notes(store: Store, specs: Iterable[SweepSpec]) -> Iterator[str]:
     """What files of the store change of the meaning of these sweeps."""
     for spec in specs:
         for file, change in ((EXTENDED, "moves ends beyond"), (STOPPED, "ends runs before")):
-            path = store.sweep(spec.name) / file
-            if spec.limits if file == STOPPED else path.is_file():
-                yield f"{path} {change} what {spec.file} says; remove it to undo that"
+            if spec.limits if file == STOPPED else store.sweep(spec.name).has(file):
+                yield f"{store}/sweeps/{spec.name}/{file} {change} what {spec.file} says; remove it to undo that"
 
 
 def rows(planned: Plan, keys: Container[str] | None = None) -> str:

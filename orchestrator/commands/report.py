@@ -71,9 +71,14 @@ def _of_mlflow(store: Store, spec: Any, to: Path | None) -> Any:
     tables = of_mlflow(Tracker(store), spec.name, fields)
     # A field that no run logged is of a component that none of them uses: there is nothing to tune over.
     over = [f for f in spec.analysis.pair_over if f in tables.runs.columns]
-    where = writable(to / spec.name if to is not None else store.sweep(spec.name) / "report-mlflow")
+    folder = to / spec.name if to is not None else store.root / "sweeps" / spec.name / "report-mlflow"
     return report.write(
-        where, tables.runs, tables.curves, spec=spec.snapshot(), pair=spec.analysis.pair, pair_over=over
+        writable(folder),
+        tables.runs,
+        tables.curves,
+        spec=spec.snapshot(),
+        pair=spec.analysis.pair,
+        pair_over=over,
     )
 
 

@@ -9,7 +9,6 @@ import click
 from orchestrator.commands.common import Wrong, guarded, is_sweep, say, specs_of, store_option
 from orchestrator.commands.run import backend_options, execute
 from orchestrator.store.store import Store
-from trainers.components.files import read_json
 
 
 @click.command("retry")
@@ -26,13 +25,13 @@ def command(ctx: click.Context, what: tuple[str, ...], store: Store, **options: 
         if is_sweep(store, item):
             sweeps.append(item)
             (spec,) = specs_of(store, [item])
-            chosen |= failed & members(store, spec.name)
+            chosen |= failed & set(store.members(spec.name))
         else:
             key = next((k for k in failed if k.startswith(item.split("-")[0])), None) or store.find(item)
             chosen.add(key)
-            owners = [name for name in store.sweep_names() if key in members(store, name)]
+            owners = [name for name in store.sweep_names() if key in store.members(name)]
             if not owners:
-                raise Wrong(f"run {item!r}: no sweep of the store {store.root} has it")
+                raise Wrong(f"run {item!r}: no sweep of the store {store} has it")
             sweeps += [owners[0]] if not set(owners) & set(sweeps) else []
     if not chosen:
         say("nothing has failed")
@@ -40,8 +39,3 @@ def command(ctx: click.Context, what: tuple[str, ...], store: Store, **options: 
     for key in chosen:
         store.record_failure(key, None)
     ctx.exit(execute(store, specs_of(store, sweeps), only_runs=chosen, **options))
-
-
-def members(store: Store, sweep: str) -> set[str]:
-    """Training keys of a sweep's runs, as it was last run."""
-    return set((read_json(store.sweep(sweep) / "plan.json") or {}).get("members", []))

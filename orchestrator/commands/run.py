@@ -79,7 +79,7 @@ def execute(
         if not quiet:
             for note in store_notes(store, planned.specs):
                 say(f"note: {note}")
-            say(f"{totals(planned)}\nstore: {store.root}")
+            say(f"{totals(planned)}\nstore: {store}")
 
     if local and address:
         raise click.UsageError("--local and --address exclude each other")
@@ -111,7 +111,7 @@ def execute(
         click.echo(f"{name}: {headline}")
         click.echo(f"  report: {result.reports[name]}")
     if result.reports and not no_mlflow:
-        where = f" --store {store.root}" if store != Store.at() else ""
+        where = f" --store {store}" if store != Store.at() else ""
         click.echo(f"  curves: crossover ui{where}")
     sys.stdout.flush()
     return result.exit_code

@@ -58,7 +58,7 @@ def describe(store: Store, key: str) -> dict[str, Any]:
     return {
         **{k: v for k, v in row.items() if k != "key"},
         "name": title(config),
-        "folder": str(store.run(key)),
+        "folder": f"{store}/runs/{key}",
         "commit": commit.n if commit is not None else None,
         "checkpoints": sorted(commit.checkpoints) if commit is not None else [],
         "attempts": sum(e["event"] == "attempt" for e in run.folder.telemetry()),

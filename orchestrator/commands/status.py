@@ -9,7 +9,6 @@ import click
 from analysis.tables.wording import human
 from orchestrator.commands.common import emit, guarded, json_option, say, specs_of, store_option, table
 from orchestrator.store.store import Store
-from trainers.components.files import read_json
 
 
 @click.command("status")
@@ -24,7 +23,7 @@ def command(sweeps: tuple[str, ...], store: Store, as_json: bool) -> None:
     """
     names = sweeps or tuple(store.sweep_names())
     if not names:
-        say(f"no sweep has been run in {store.root}")
+        say(f"no sweep has been run in {store}")
     runs = records(store, names) if names else []
     counts: dict[str, int] = {}
     for run in runs:
@@ -50,14 +49,13 @@ def records(store: Store, names: tuple[str, ...]) -> list[dict[str, Any]]:
     from orchestrator.planning.standing import Standing, standing_of
     from orchestrator.planning.titles import title
     from orchestrator.store.leases import Session
-    from trainers.state.folder import RunFolder
 
     planned = plan(specs_of(store, names), store)
     blocked = {row.run for row in planned.rows if row.state is Standing.BLOCKED}
     observer = Session(store.leases)
     out = []
     for key, run in tasks.runs_of(planned).items():
-        folder = RunFolder(store.run(key))
+        folder = store.run(key)
         commit, failure = folder.last_commit(), store.failure(key)
         step, steps = (commit.step if commit is not None else 0), run.config.steps
         live = _live(store, key) if observer.holder(f"run-{key}") is not None else None
@@ -83,4 +81,4 @@ def records(store: Store, names: tuple[str, ...]) -> list[dict[str, Any]]:
 
 def _live(store: Store, key: str) -> dict[str, Any]:
     """What the worker that trains this run last said."""
-    return read_json(store.control / f"progress-{key}.json") or {}
+    return store.control.read_json(f"progress-{key}.json") or {}

@@ -169,7 +169,7 @@ def study_tables(
     if not path.is_file() and table not in store.sweep_names():
         known = ", ".join(store.sweep_names())
         raise Wrong(
-            f"{table!r} is no file, and no sweep of {store.root}"
+            f"{table!r} is no file, and no sweep of {store}"
             + (f" (it has {known})" if known else "")
             + f"; give a table ({', '.join(TABLE_ENDINGS)}), a folder with runs.csv and curves.csv, or a"
             " sweep"

@@ -70,7 +70,7 @@ def serve(store: Store, host: str, port: int, allow: tuple[str, ...] = ()) -> su
         names = [*allow, "localhost", "localhost:*", "127.0.0.1", "127.0.0.1:*"]
         names += [f"{name}:*" for name in allow if ":" not in name]
         arguments += ["--allowed-hosts", ",".join(names)]
-    log = store.logs / "mlflow-server.log"
+    log = store.root / "logs" / "mlflow-server.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as file:
         return subprocess.Popen(arguments, env=environment, stdout=file, stderr=file, start_new_session=True)

@@ -15,7 +15,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from orchestrator.execution import tasks, worker
@@ -26,9 +25,8 @@ from orchestrator.execution.scheduler import Capacity, Launch, ScheduledTask, Sc
 from orchestrator.failures import Failure, Outcome
 from orchestrator.planning.standing import Standing
 from orchestrator.store.leases import Session
-from orchestrator.store.store import Store
+from orchestrator.store.store import Store, cancel_flag
 from orchestrator.tracking.mirror import Mirror
-from trainers.components.files import read_json, write_file
 
 UNKNOWN = Capacity(float("inf"), float("inf"))
 LOOK_AGAIN = 2.0
@@ -107,7 +105,7 @@ class Driver:
         self.view.close()
         if self._started:
             self.backend.close()
-        self._stop_flag.unlink(missing_ok=True)
+        self.store.control.delete(self._stop_flag)
 
     def _fitted(self, task: ScheduledTask) -> ScheduledTask:
         """In process a task has the machine to itself, whatever it asks for."""
@@ -165,7 +163,7 @@ class Driver:
             if tasks.finished(self.store, self.runs[task.key].config):  # by another driver, while we waited
                 self._finish(scheduler, Finished(task.key, Outcome(task.key, "done")))
                 return
-            self._progress_file(task.key).unlink(missing_ok=True)
+            self.store.control.delete(_progress_name(task.key))
             if self.mirror is not None:
                 for sweep in self.runs[task.key].sweeps:
                     self.mirror.follow(task.key, sweep, Standing.RUNNING)
@@ -179,8 +177,8 @@ class Driver:
             task=task.key,
             job=task.job,
             micro_batch=launch.micro_batch,
-            flags=(str(self._stop_flag), str(self.store.cancelled(task.key))),
-            progress=str(self._progress_file(task.key)),
+            flags=(self._stop_flag, cancel_flag(task.key)),
+            progress=_progress_name(task.key),
         )
         return dispatch.to_json()
 
@@ -199,7 +197,7 @@ class Driver:
             self._blocked(scheduler)
             return
         self.session.release(f"run-{key}")
-        self._progress_file(key).unlink(missing_ok=True)
+        self.store.control.delete(_progress_name(key))
         if state is State.FAILED and outcome.failure is not Failure.DIVERGED:
             self._record(key, outcome, scheduler.attempts(key))
         elif outcome.state != "failed":
@@ -228,11 +226,11 @@ class Driver:
 
     def _log(self, task: ScheduledTask, outcome: Outcome) -> None:
         """Every failed attempt leaves its traceback in the store, for `crossover logs`."""
-        path = self.store.logs / f"{task.key}.log"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(OSError), path.open("a") as file:
-            stamp = time.strftime("%Y-%m-%d %H:%M:%S")
-            file.write(f"--- {stamp} {outcome.failure}: {outcome.message}\n{outcome.traceback}\n")
+        stamp = time.strftime("%Y-%m-%d %H:%M:%S")
+        with contextlib.suppress(OSError):
+            self.store.log(
+                task.key, f"--- {stamp} {outcome.failure}: {outcome.message}\n{outcome.traceback}\n"
+            )
 
     # ------------------------------------------------------------------ signs of life
 
@@ -241,7 +239,7 @@ class Driver:
         for task in scheduler.running():
             if task.kind != "train":
                 continue
-            content = _read_progress(self._progress_file(task.key))
+            content = self._read_progress(task.key)
             if content is None or content == self._reports.get(task.key):
                 continue
             self._measure(task.key, content, now)
@@ -252,7 +250,7 @@ class Driver:
             self.view.line(f"{scheduler.task(key).title}: no sign of life for {self._hang_after:g} s; killed")
             self.backend.kill(key)
         for run in {name for r in self.runs.values() for name in r.sweeps}:
-            if self.store.cancelled(run).exists() and not scheduler.stopping:
+            if not scheduler.stopping and self.store.cancelled(run):
                 self.view.line(f"sweep {run} was cancelled; stopping")
                 self._stop(scheduler)
 
@@ -291,15 +289,19 @@ class Driver:
     # ------------------------------------------------------------------ stopping
 
     @property
-    def _stop_flag(self) -> Path:
-        return self.store.control / f"stop-{self.session.id}"
+    def _stop_flag(self) -> str:
+        return f"stop-{self.session.id}"
 
-    def _progress_file(self, key: str) -> Path:
-        return self.store.control / f"progress-{key}.json"
+    def _read_progress(self, key: str) -> dict[str, Any] | None:
+        try:
+            content = self.store.control.read_json(_progress_name(key))
+        except (json.JSONDecodeError, OSError):
+            return None
+        return content if isinstance(content, dict) else None
 
     def _stop(self, scheduler: Scheduler) -> None:
         scheduler.stop()
-        write_file(self._stop_flag, "")
+        self.store.control.write(self._stop_flag, "")
 
     @contextlib.contextmanager
     def _listening(self, scheduler: Scheduler) -> Iterator[None]:
@@ -340,12 +342,8 @@ def _standing(outcome: Outcome, state: State) -> Standing:
     return Standing.DONE if outcome.state == "done" else Standing.PARTIAL
 
 
-def _read_progress(path: Path) -> dict[str, Any] | None:
-    try:
-        content = read_json(path)
-    except (json.JSONDecodeError, OSError):
-        return None
-    return content if isinstance(content, dict) else None
+def _progress_name(key: str) -> str:
+    return f"progress-{key}.json"
 
 
 def _first_line(text: str) -> str:

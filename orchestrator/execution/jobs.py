@@ -29,7 +29,9 @@ class Prepare(Frozen):
         from orchestrator.language.derived.supply import fell_short
         from trainers.data import prepare
 
-        dataset = prepare(self.data, Store.at(self.store).data)
+        store = Store.at(self.store)
+        dataset = prepare(self.data, store.fetch(self.data))
+        store.publish(self.data)
         message = fell_short(self.data, dataset.manifest) or ""
         return Outcome(dispatch.task, "done", message=message)
 
@@ -92,13 +94,14 @@ class Evaluate(Frozen):
         from trainers.run.rescoring import rescore
 
         store = Store.at(self.store)
+        run = store.run(self.key)
         rescore(
-            store.run(self.key),
+            run,
             self.steps,
             evaluation=self.evaluation,
             precise=self.precise,
             replay=self.replay,
-            data_root=store.data,
+            data_root=store.fetch(run.config().data),
         )
         return Outcome(dispatch.task, "done")
 
@@ -116,7 +119,8 @@ class Decode(Frozen):
         from trainers.run.rescoring import decode
 
         store = Store.at(self.store)
-        decode(store.run(self.key), self.step, sequences=self.sequences, data_root=store.data)
+        run = store.run(self.key)
+        decode(run, self.step, sequences=self.sequences, data_root=store.fetch(run.config().data))
         return Outcome(dispatch.task, "done")
 
 
@@ -126,8 +130,9 @@ Job = Annotated[Prepare | Train | Evaluate | Decode, Field(discriminator="kind")
 class Dispatch(Frozen):
     """A job as it is sent to a worker.
 
-    ``micro_batch`` is None unless an earlier attempt ran out of memory. The worker replaces the file
-    ``progress`` to show that it lives, and stops at a checkpoint once one of the files ``flags`` is there.
+    ``micro_batch`` is None unless an earlier attempt ran out of memory. The worker replaces the control
+    object ``progress`` of the store to show that it lives, and stops at a checkpoint once one of the control
+    objects ``flags`` is there.
     """
 
     task: str = Field(description="Key of the scheduler's task.")
@@ -150,8 +155,5 @@ class Dispatch(Frozen):
         """Step of the newest commit of the run that the job trains; 0 where it trains none or has none."""
         if not isinstance(self.job, Train):
             return 0
-        from trainers.state.folder import RunFolder
-
-        folder = Store.at(self.job.store).run(self.job.config.training_key)
-        commit = RunFolder(folder).last_commit()
+        commit = Store.at(self.job.store).run(self.job.config.training_key).last_commit()
         return commit.step if commit else 0

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.execution.share import Share
@@ -36,7 +35,9 @@ def train(share: Share, task: str) -> Result:
     resources = share.config.resources
     workers = resources.n_workers
     each = {"CPU": resources.threads, **({"GPU": resources.gpus / workers} if resources.gpus else {})}
-    scratch = Path(share.progress).absolute().with_suffix(".ray")  # where all nodes see it
+    scratch = (Store.at(share.store).root / "control" / share.progress).with_suffix(
+        ".ray"
+    )  # all nodes see it
     device = "cuda" if resources.gpus else resources.device  # cards are the workers' to see, not this task's
     shutil.rmtree(scratch, ignore_errors=True)
     trainer = TorchTrainer(

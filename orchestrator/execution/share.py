@@ -1,22 +1,21 @@
-"""One worker's share of training: the loop, and the two small files by which the driver stops it and sees
-it live.
+"""One worker's share of training: the loop, and the two small objects of the store by which the driver stops
+it and sees it live.
 
-They work in one process, on one machine and on a shared file system alike.
+They work in one process, on one machine, and wherever the store is reached alike.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.store.store import Store
 from trainers.components.component import Frozen
-from trainers.components.files import write_file
 from trainers.config import RunConfig
+from trainers.state.storage import Storage
 
 if TYPE_CHECKING:
     from trainers.machine.workers import Workers
@@ -40,11 +39,11 @@ class Share(Frozen):
         from trainers.run.loop import train
 
         store = Store.at(self.store)
-        contact = Contact(Path(self.progress), self.flags)
+        contact = Contact(store.control.storage, self.progress, self.flags)
         return train(
             self.config,
             store.run(self.config.training_key),
-            data_root=store.data,
+            data_root=store.fetch(self.config.data),
             report=contact.report,
             stop=contact.stop,
             branch_steps=self.branch_steps,
@@ -55,12 +54,12 @@ class Share(Frozen):
 class Contact:
     """What the training loop is given: ``report`` and ``stop``, and with them the signs of life.
 
-    The progress file is replaced at most every ``PROGRESS_EVERY`` seconds, from either; losing one is
+    The progress object is replaced at most every ``PROGRESS_EVERY`` seconds, from either; losing one is
     harmless. The stop flags are looked for at most every ``STOP_EVERY`` seconds.
     """
 
-    def __init__(self, progress: Path, flags: Sequence[str]) -> None:
-        self._progress = progress
+    def __init__(self, control: Storage, progress: str, flags: Sequence[str]) -> None:
+        self._control, self._progress = control, progress
         self._flags = flags
         self._next_look = self._next_write = 0.0
         self._stop, self._beats = False, 0
@@ -77,7 +76,7 @@ class Contact:
         now = time.monotonic()
         if not self._stop and now >= self._next_look:
             self._next_look = now + STOP_EVERY
-            self._stop = any(os.path.exists(path) for path in self._flags)
+            self._stop = any(self._is_set(flag) for flag in self._flags)
             self._write()
         return self._stop
 
@@ -87,4 +86,10 @@ class Contact:
             self._next_write = now + PROGRESS_EVERY
             self._beats += 1
             text = json.dumps({**self._seen, "beat": self._beats})
-            write_file(self._progress, text, sync=False)  # it is worth nothing after a crash
+            self._control.put(self._progress, text.encode(), durable=False)  # worth nothing after a crash
+
+    def _is_set(self, flag: str) -> bool:
+        with contextlib.suppress(FileNotFoundError):
+            self._control.get(flag)
+            return True
+        return False

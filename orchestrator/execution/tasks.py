@@ -53,9 +53,7 @@ def runs_of(plan: planning.Plan, sweep: str | None = None) -> dict[str, Run]:
 
 def finished(store: Store, config: RunConfig) -> bool:
     """Nothing is left to train: the run is at its end, or diverged on the way."""
-    from trainers.state.folder import RunFolder
-
-    commit = RunFolder(store.run(config.training_key)).last_commit()
+    commit = store.run(config.training_key).last_commit()
     return commit is not None and (commit.step >= config.steps or commit.state == "diverged")
 
 
@@ -65,7 +63,7 @@ def of_plan(plan: planning.Plan, store: Store) -> list[ScheduledTask]:
 
 
 def _task(task: planning.PlannedTask, store: Store) -> ScheduledTask:
-    config, address = task.config, str(store.root)
+    config, address = task.config, store.address
     needs = tuple(need.removeprefix("train:") for need in task.needs)
     seconds = max(task.seconds, LEAST_SECONDS)
     job: Job
@@ -106,14 +104,12 @@ def to_evaluate(
     """Tasks that score these (run, step) precisely, as their configs in ``runs`` ask, one a run. Left out:
     what is scored already as precisely as it can be, and steps whose weights are not kept, unless ``replay``
     trains up to them again."""
-    from trainers.state.folder import RunFolder
-
     steps: dict[str, set[int]] = {}
     for key, step in requests:
         steps.setdefault(key, set()).add(step)
     tasks = []
     for key, requested in sorted(steps.items()):
-        config, folder = runs[key].config, RunFolder(store.run(key))
+        config, folder = runs[key].config, store.run(key)
         commit, evaluation = folder.last_commit(), config.evaluation.identity()
         scored = {
             s["event"]["step"]
@@ -126,7 +122,7 @@ def to_evaluate(
         left = sorted((requested if replay else requested & kept) - scored)
         if left:
             job = Evaluate(
-                store=str(store.root),
+                store=store.address,
                 key=key,
                 steps=tuple(left),
                 evaluation=config.evaluation,
@@ -145,18 +141,16 @@ def to_decode(
     requests: Iterable[tuple[str, int]], runs: dict[str, Run], store: Store, sequences: int
 ) -> list[ScheduledTask]:
     """Tasks that score these (run, step) under decoding orders, less what is there or has no weights."""
-    from trainers.state.folder import RunFolder
-
     tasks = []
     for key, step in sorted(requests):
-        config, folder = runs[key].config, RunFolder(store.run(key))
+        config, folder = runs[key].config, store.run(key)
         commit, scored = folder.last_commit(), min(sequences, config.evaluation.sequences)
         done = {
             s["event"]["step"] for s in folder.scores("decoding") if len(s["event"]["scores"]["b"]) == scored
         }
         if commit is None or step not in commit.checkpoints or step in done:
             continue
-        job = Decode(store=str(store.root), key=key, step=step, sequences=scored)
+        job = Decode(store=store.address, key=key, step=step, sequences=scored)
         name, heading = f"decode:{key}@{step}", f"decoding {title(config)}"
         tasks.append(ScheduledTask(name, "decode", (), 2.0, _resources(config), title=heading, job=job))
     return tasks

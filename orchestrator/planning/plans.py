@@ -14,7 +14,6 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from orchestrator.language.derived.budgets import unique_tokens
@@ -23,12 +22,12 @@ from orchestrator.language.spec import SweepSpec
 from orchestrator.planning.estimate import Estimator, Sample, disk_bytes, on_card, sample
 from orchestrator.planning.standing import Standing, planned_standing, standing_of
 from orchestrator.planning.trainings import Training, blocked_by, collect, read
+from orchestrator.store.store import Store
 from trainers.components.component import digest
 from trainers.components.source import Issue, SpecError
 from trainers.config import Parent, RunConfig
 from trainers.evaluation.grid import evaluation_grid
 from trainers.flops import matmul_flops, six_nd
-from trainers.state.folder import RunFolder
 
 CALIBRATION_RUNS = 60
 """How many run folders' telemetry is read at most."""
@@ -159,8 +158,12 @@ class Plan:
         return {"runs": runs, "totals": self.totals, "warnings": list(self.warnings)}
 
 
-def plan(specs: Sequence[SweepSpec], store: Any = None, estimator: Estimator | None = None) -> Plan:
-    """The plan of these sweeps against a store (a folder, or an object with ``root``; None for an empty one).
+def plan(
+    specs: Sequence[SweepSpec],
+    store: Store | str | os.PathLike[str] | None = None,
+    estimator: Estimator | None = None,
+) -> Plan:
+    """The plan of these sweeps against a store (or its address; None for an empty one).
 
     Raises SpecError with the errors of all of them.
     """
@@ -173,12 +176,12 @@ def plan(specs: Sequence[SweepSpec], store: Any = None, estimator: Estimator | N
             issues += error.issues
     if issues:
         raise SpecError(issues)
-    root = None if store is None else Path(store if isinstance(store, str | os.PathLike) else store.root)
+    opened = Store.at(store) if isinstance(store, str | os.PathLike) else store
     runs = collect(points)
     for key, run in runs.items():
-        read(run, None if root is None else root / "runs" / key)
-    estimator = estimator or Estimator(_samples(root, runs))
-    blocked = blocked_by(runs, root)
+        read(run, None if opened is None else opened.run(key))
+    estimator = estimator or Estimator(_samples(opened, runs))
+    blocked = blocked_by(runs, opened)
     by_key: dict[str, list[EndPoint]] = defaultdict(list)
     for point in points:
         by_key[point.key].append(point)
@@ -360,16 +363,16 @@ def _data_title(config: RunConfig) -> str:
     return f"data {data.corpus.name} {amount or 'all'} {data.quality.name} seed={data.subset_seed}"
 
 
-def _samples(root: Path | None, runs: dict[str, Training]) -> list[Sample]:
-    """Speeds that the store knows: the sweeps' own runs first, then others, newest first."""
-    if root is None or not (root / "runs").is_dir():
+def _samples(store: Store | None, runs: dict[str, Training]) -> list[Sample]:
+    """Speeds that the store knows: those of the sweeps' own runs first, then those of others."""
+    if store is None:
         return []
-    own = [root / "runs" / key for key, run in runs.items() if run.commit is not None]
-    others = sorted((p for p in (root / "runs").iterdir() if p not in set(own)), key=lambda p: p.name)
-    samples = []
-    for path in [*own, *others][:CALIBRATION_RUNS]:
+    own = [key for key, run in runs.items() if run.commit is not None]
+    others = store.run_keys() if len(own) < CALIBRATION_RUNS else []
+    samples: list[Sample] = []
+    for key in list(dict.fromkeys([*own, *others]))[:CALIBRATION_RUNS]:
         try:
-            folder = RunFolder(path)
+            folder = store.run(key)
             speed = sample(folder.config(), folder.telemetry())
         except (OSError, ValueError):
             continue

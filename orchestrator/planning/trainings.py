@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from orchestrator.language.expansion import EndPoint
+from orchestrator.store.store import Store
 from trainers.config import Parent, RunConfig
 from trainers.evaluation.grid import evaluation_grid
 from trainers.state.folder import Commit, RunFolder
@@ -66,11 +66,10 @@ def collect(points: Iterable[EndPoint]) -> dict[str, Training]:
     return runs
 
 
-def read(run: Training, path: Path | None) -> None:
+def read(run: Training, folder: RunFolder | None) -> None:
     """What the store holds of a run: its newest commit, and which wanted evaluations it lacks."""
-    if path is None or not path.is_dir():
+    if folder is None:
         return
-    folder = RunFolder(path)
     run.commit, record = folder.last_commit(), folder.record()
     if run.commit is None or record is None:
         return
@@ -110,7 +109,7 @@ def _wanted(run: Training) -> list[int]:
     )
 
 
-def blocked_by(runs: dict[str, Training], root: Path | None) -> dict[str, str]:
+def blocked_by(runs: dict[str, Training], store: Store | None) -> dict[str, str]:
     """Runs that cannot start, by key, with the reason: their parent, or trunk, is dead or nowhere."""
     blocked: dict[str, str] = {}
 
@@ -124,8 +123,7 @@ def blocked_by(runs: dict[str, Training], root: Path | None) -> dict[str, str]:
             if parent.diverged and parent.done < init.step:
                 return f"its parent {init.run} diverged at step {parent.done}"
             return f"its parent {init.run} is blocked" if init.run in blocked else None
-        folder = None if root is None else root / "runs" / init.run
-        commit = RunFolder(folder).last_commit() if folder is not None and folder.is_dir() else None
+        commit = store.run(init.run).last_commit() if store is not None else None
         if commit is None:
             return f"its parent {init.run} is neither in the store nor in these sweeps"
         return (

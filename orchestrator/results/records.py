@@ -29,10 +29,8 @@ class RunRecord:
     """What one run folder holds, read once, as ``evaluation`` wants it scored (default: as it was first)."""
 
     def __init__(self, store: Store, key: str, evaluation: EvaluationConfig | None = None) -> None:
-        from trainers.state.folder import RunFolder
-
         self.key = key
-        self.folder: RunFolder = RunFolder(store.run(key))
+        self.folder: RunFolder = store.run(key)
         self.commit = self.folder.last_commit()
         self.events = self.folder.history()
         self.own, self.added = self._readings(evaluation)

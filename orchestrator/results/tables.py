@@ -101,13 +101,11 @@ def decoding(store: Store, keys: Iterable[str]) -> pd.DataFrame:
     """Exact likelihoods of these runs under decoding orders: one row a run, step, order and sequence."""
     import pandas as pd
 
-    from trainers.state.folder import RunFolder
-
     rows = [
         {"run": key, **{k: event[k] for k in ("step", "order", "tokens_per_step")}, "sequence": i, "nll": nll}
         | {"tokens": tokens}
         for key in sorted(keys)
-        for event in (score["event"] for score in RunFolder(store.run(key)).scores("decoding"))
+        for event in (score["event"] for score in store.run(key).scores("decoding"))
         for i, (nll, tokens) in enumerate(
             zip(event["scores"]["b"], event["sequence_tokens"]["b"], strict=True)
         )

@@ -1,7 +1,7 @@
 """Leases: at most one driver works on a run, or on a sweep, at a time.
 
-A lease is a series of small files ``<name>/<n>.json``, each created only if absent: who creates the next
-number holds the lease. Files name a *session*, a driver's life, whose beat file the driver rewrites every few
+A lease is a series of small objects ``<name>/<n>.json``, each created only if absent: who creates the next
+number holds the lease. They name a *session*, a driver's life, whose beat file the driver rewrites every few
 seconds. A session is dead when its beat has not changed for a while by the *observer's* monotonic clock
 (clocks of two machines are never compared), or at once where observer and holder share a machine and the
 process is gone.
@@ -21,7 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from trainers.components.files import create_file, read_json, write_file
+from trainers.state.storage import Storage
 
 BEAT_EVERY = 3.0
 DEAD_AFTER = 30.0
@@ -32,13 +32,13 @@ class Session:
 
     def __init__(
         self,
-        folder: Path,
+        storage: Storage,
         *,
         clock: Callable[[], float] = time.monotonic,
         beat_every: float = BEAT_EVERY,
         dead_after: float = DEAD_AFTER,
     ) -> None:
-        self.folder = folder
+        self.storage = storage
         self.id = uuid.uuid4().hex[:12]
         self._clock = clock
         self._beat_every = beat_every
@@ -67,12 +67,12 @@ class Session:
             self._thread.join()
         for name in list(self._leases):
             self.release(name)
-        self._beat_file(self.id).unlink(missing_ok=True)
+        self.storage.delete(_beat(self.id))
 
     def beat(self) -> None:
         """Show that this session lives."""
         self._count += 1
-        write_file(self._beat_file(self.id), json.dumps({**self._process, "beat": self._count}))
+        self.storage.put(_beat(self.id), json.dumps({**self._process, "beat": self._count}).encode())
 
     def _keep_beating(self) -> None:
         while not self._end.wait(self._beat_every):
@@ -93,12 +93,12 @@ class Session:
             return True
         if holder is not None and self._alive(holder):
             return False
-        if not create_file(self._lease(name) / f"{number + 1:08d}.json", json.dumps({"session": self.id})):
+        if not self._claim(name, number + 1, self.id):
             return False
         self._leases[name] = number + 1
-        for old in self._lease(name).glob("*.json"):
-            if int(old.stem) <= number:
-                old.unlink(missing_ok=True)
+        for old in self._numbers(name):
+            if old <= number:
+                self.storage.delete(_lease(name, old))
         return True
 
     def holds(self, name: str) -> bool:
@@ -109,8 +109,8 @@ class Session:
         """Give a lease back; harmless if it was lost."""
         number = self._leases.pop(name, None)
         if number is not None and self._newest(name) == (number, self.id):
-            create_file(self._lease(name) / f"{number + 1:08d}.json", json.dumps({"session": None}))
-            (self._lease(name) / f"{number:08d}.json").unlink(missing_ok=True)
+            self._claim(name, number + 1, None)
+            self.storage.delete(_lease(name, number))
 
     def holder(self, name: str) -> str | None:
         """The living session that holds ``name``, this one included; None if it is free."""
@@ -119,22 +119,34 @@ class Session:
 
     def who(self, name: str) -> str:
         """The holder in words, for a message: ``process 4711 on host``."""
-        about = read_json(self._beat_file(self._newest(name)[1] or "")) or {}
+        about = self._read(_beat(self._newest(name)[1] or "")) or {}
         return f"process {about.get('pid', '?')} on {about.get('host', '?')}"
 
     def _newest(self, name: str) -> tuple[int, str | None]:
-        folder = self._lease(name)
-        for _ in range(10):  # a file may vanish between listing and reading, when a newer one has come
-            numbers = sorted(int(p.stem) for p in folder.glob("*.json")) if folder.is_dir() else []
+        for _ in range(10):  # an object may vanish between listing and reading, when a newer one has come
+            numbers = self._numbers(name)
             if not numbers:
                 return 0, None
-            content: Any = read_json(folder / f"{numbers[-1]:08d}.json")
+            content = self._read(_lease(name, numbers[-1]))
             if content is not None:
                 return numbers[-1], content["session"]
         return numbers[-1], None
 
+    def _claim(self, name: str, number: int, session: str | None) -> bool:
+        return self.storage.put_if_absent(_lease(name, number), json.dumps({"session": session}).encode())
+
+    def _numbers(self, name: str) -> list[int]:
+        names = (n for n in self.storage.list(name) if n.endswith(".json") and not n.startswith("."))
+        return sorted(int(n.removesuffix(".json")) for n in names)
+
+    def _read(self, name: str) -> Any:
+        try:
+            return json.loads(self.storage.get(name))
+        except FileNotFoundError:
+            return None
+
     def _alive(self, session: str) -> bool:
-        about = read_json(self._beat_file(session))
+        about = self._read(_beat(session))
         if about is None:
             return False
         if (about["host"], about["boot"]) == (self._process["host"], self._process["boot"]):
@@ -147,11 +159,13 @@ class Session:
             return True
         return now - since <= self._dead_after
 
-    def _lease(self, name: str) -> Path:
-        return self.folder / name
 
-    def _beat_file(self, session: str) -> Path:
-        return self.folder / ".sessions" / f"{session}.json"
+def _lease(name: str, number: int) -> str:
+    return f"{name}/{number:08d}.json"
+
+
+def _beat(session: str) -> str:
+    return f".sessions/{session}.json"
 
 
 def _boot() -> str:

@@ -1,19 +1,40 @@
-"""Where everything is: the layout of a store."""
+"""Where everything is: the layout of a store, which owns one storage and through it all that is kept.
+
+::
+
+    runs/<key>/         run folders (`trainers.state.folder`)
+    data/               prepared data, by digest; a machine that lacks some fetches it from here
+    sweeps/<name>/      a sweep as last run, its plan, its report
+    leases/             who trains what (`orchestrator.store.leases`)
+    control/            short-lived objects by which drivers, workers and commands talk
+    failures/, logs/    how runs failed
+    format.json         the version of this layout
+"""
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import secrets
+import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from trainers.components.component import digest
 from trainers.components.errors import UserError
-from trainers.components.files import create_file, read_json, write_json
+from trainers.components.files import cache_folder, create_file
+from trainers.state.folder import RunFolder
+from trainers.state.storage import Chunks, LocalStorage, Storage, open_storage, within
+
+if TYPE_CHECKING:
+    from trainers.config import DataConfig
 
 DEFAULT = "store"
 ENVIRONMENT = "CROSSOVER_STORE"
+FORMAT = 1
+"""The version of the layout. Raise it when an older program would misread what a newer one writes."""
 
 
 class UnknownRun(UserError):
@@ -22,6 +43,10 @@ class UnknownRun(UserError):
 
 class Unwritable(UserError):
     """A folder that cannot be made, or written to."""
+
+
+class NewerStore(UserError):
+    """A newer version of this program has written the store."""
 
 
 def writable(folder: Path) -> Path:
@@ -35,65 +60,193 @@ def writable(folder: Path) -> Path:
     return folder
 
 
-@dataclass(frozen=True)
-class Store:
-    """A folder that holds runs, prepared data, sweeps and the MLflow database. Paths inside are never written
-    anywhere but in MLflow (whose artifact root is absolute), so a store can be moved or copied."""
+class Folder:
+    """A folder of a store: small objects by name, and whole trees of files for those who need paths."""
 
-    root: Path
+    def __init__(self, storage: Storage, name: str) -> None:
+        self.storage, self.name = within(storage, name), name
+
+    def read(self, name: str) -> bytes | None:
+        """The bytes of an object; None if it is not there."""
+        try:
+            return self.storage.get(name)
+        except FileNotFoundError:
+            return None
+
+    def read_json(self, name: str) -> Any:
+        """The content of a JSON object; None if it is not there."""
+        content = self.read(name)
+        return None if content is None else json.loads(content)
+
+    def write(self, name: str, data: Chunks | str) -> None:
+        """Write an object, whole or not at all."""
+        self.storage.put(name, data.encode() if isinstance(data, str) else data)
+
+    def delete(self, name: str) -> None:
+        self.storage.delete(name)
+
+    def names(self, folder: str = "") -> list[str]:
+        """Names of the objects directly in a folder, sorted; temporary files and folders left out."""
+        names = self.storage.list(folder)
+        return sorted(n for n in names if not n.startswith(".") and not n.endswith("/"))
+
+    def has(self, name: str) -> bool:
+        folder, _, last = name.rpartition("/")
+        return last in self.storage.list(folder)
+
+    def size(self, folder: str = "") -> int:
+        """Bytes of everything in a folder, however deep."""
+        sizes = self.storage.list(folder)
+        prefix = f"{folder}/" if folder else ""
+        return sum(self.size(prefix + n[:-1]) if n.endswith("/") else size for n, size in sizes.items())
+
+    def files(self, folder: str = "") -> Iterator[str]:
+        """Names of all objects in a folder, however deep."""
+        prefix = f"{folder}/" if folder else ""
+        for name in sorted(self.storage.list(folder)):
+            if name.endswith("/"):
+                yield from self.files(prefix + name[:-1])
+            elif not name.startswith("."):
+                yield prefix + name
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[Path]:
+        """The folder as files: itself on a disk, else a copy that is gone afterwards."""
+        if isinstance(self.storage, LocalStorage):
+            yield self.storage.root
+            return
+        with tempfile.TemporaryDirectory() as scratch:
+            self.copy_to(Path(scratch))
+            yield Path(scratch)
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[Path]:
+        """A path to write files to, which are in the folder afterwards."""
+        if isinstance(self.storage, LocalStorage):
+            yield writable(self.storage.root)
+            return
+        with tempfile.TemporaryDirectory() as scratch:
+            yield Path(scratch)
+            self.copy_from(Path(scratch))
+
+    def copy_to(self, path: Path) -> None:
+        """Write the files that ``path`` lacks; JSON files last, for they say that the others are there."""
+        for name in sorted(self.files(), key=lambda n: n.endswith(".json")):
+            create_file(path / name, self.storage.get(name), sync=False)
+
+    def copy_from(self, path: Path) -> None:
+        """Take in the files below ``path``, JSON files last."""
+        files = [f for f in path.rglob("*") if f.is_file() and not f.name.startswith(".")]
+        for file in sorted(files, key=lambda f: f.suffix == ".json"):
+            self.storage.put(file.relative_to(path).as_posix(), file.read_bytes())
+
+
+class Store:
+    """A place that holds runs, prepared data, sweeps and, on a disk, the MLflow database.
+
+    ``address`` is a path, or ``memory://NAME``; ``root`` is the store's folder on a disk, and for a store
+    elsewhere the folder of this machine for what must be files: prepared data, the MLflow database, Ray's
+    token. Paths inside a store are never written anywhere but in MLflow (whose artifact root is absolute), so
+    that a store can be moved or copied.
+    """
+
+    def __init__(self, address: str | os.PathLike[str]) -> None:
+        self.address = os.fspath(address)
+        self.storage = open_storage(self.address)
+        self.local = isinstance(self.storage, LocalStorage)
+        self.root = Path(address) if self.local else cache_folder() / "stores" / digest(self.address)
+        self.leases = within(self.storage, "leases")
+        self._runs = within(self.storage, "runs")
 
     @classmethod
-    def at(cls, root: str | Path | None = None) -> Store:
-        """The store at ``root``, else at $CROSSOVER_STORE, else ``store`` in the current directory."""
-        return cls(Path(root or os.environ.get(ENVIRONMENT) or DEFAULT).expanduser().absolute())
+    def at(cls, address: str | os.PathLike[str] | None = None) -> Store:
+        """The store at ``address``, else at $CROSSOVER_STORE, else ``store`` in the current directory. Raises
+        :class:`NewerStore`."""
+        place = os.fspath(address or os.environ.get(ENVIRONMENT) or DEFAULT)
+        store = cls(place if "://" in place else Path(place).expanduser().absolute())
+        store.check_format()
+        return store
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Store) and self.address == other.address
+
+    def __hash__(self) -> int:
+        return hash(self.address)
+
+    def __repr__(self) -> str:
+        return f"Store({self.address!r})"
+
+    def __str__(self) -> str:
+        return self.address
+
+    # ------------------------------------------------------------------ the store itself
+
+    def exists(self) -> bool:
+        """Whether anything has been put there."""
+        return bool(self.storage.list("")) or (self.local and self.root.is_dir())
+
+    def open_for_writing(self) -> None:
+        """Make the store where there is none, with its format. Raises :class:`Unwritable`,
+        :class:`NewerStore`."""
+        if self.local:
+            writable(self.root)
+        self.check_format()
+        self.storage.put_if_absent("format.json", json.dumps({"format": FORMAT}).encode() + b"\n")
+
+    def check_format(self) -> None:
+        """Raise :class:`NewerStore` where this program is too old for the store. A store without a format is
+        of version 1."""
+        try:
+            version = json.loads(self.storage.get("format.json"))["format"]
+        except FileNotFoundError:
+            return
+        if version > FORMAT:
+            raise NewerStore(
+                f"store {self}: it has format {version}, and this version of crossover reads formats up to "
+                f"{FORMAT}; install a newer one"
+            )
+
+    # ------------------------------------------------------------------ its parts
+
+    def run(self, key: str) -> RunFolder:
+        """The run folder of this training key."""
+        return RunFolder(key, self._runs)
+
+    def sweep(self, name: str) -> Folder:
+        """Folder of a sweep: its YAML as last run, its plan, its report."""
+        return Folder(self.storage, f"sweeps/{name}")
+
+    @property
+    def control(self) -> Folder:
+        """Short-lived objects by which drivers, workers and commands talk: stop flags, progress."""
+        return Folder(self.storage, "control")
+
+    @property
+    def logs(self) -> Folder:
+        return Folder(self.storage, "logs")
 
     @property
     def data(self) -> Path:
+        """Prepared data, on this machine."""
         return self.root / "data"
 
     @property
-    def runs(self) -> Path:
-        return self.root / "runs"
-
-    @property
-    def sweeps(self) -> Path:
-        return self.root / "sweeps"
-
-    @property
-    def leases(self) -> Path:
-        return self.root / "leases"
-
-    @property
-    def control(self) -> Path:
-        """Short-lived files by which drivers, workers and commands talk: stop flags, progress."""
-        return self.root / "control"
-
-    @property
     def mlflow(self) -> Path:
+        """The MLflow database, on this machine."""
         return self.root / "mlflow"
-
-    @property
-    def logs(self) -> Path:
-        return self.root / "logs"
-
-    def run(self, key: str) -> Path:
-        """Folder of the run with this training key."""
-        return self.runs / key
-
-    def sweep(self, name: str) -> Path:
-        """Folder of a sweep: its YAML as last run, its plan, its report."""
-        return self.sweeps / name
 
     def run_keys(self) -> list[str]:
         """Training keys of all runs, sorted."""
-        return (
-            sorted(p.name for p in self.runs.iterdir() if (p / "config.json").exists())
-            if self.runs.is_dir()
-            else []
-        )
+        keys = [name[:-1] for name in self._runs.list("") if name.endswith("/")]
+        return sorted(key for key in keys if "config.json" in self._runs.list(key))
 
     def sweep_names(self) -> list[str]:
-        return sorted(p.name for p in self.sweeps.iterdir() if p.is_dir()) if self.sweeps.is_dir() else []
+        return sorted(name[:-1] for name in self.storage.list("sweeps") if name.endswith("/"))
+
+    def members(self, sweep: str) -> list[str]:
+        """Training keys of a sweep's runs, as it was last run."""
+        plan = self.sweep(sweep).read_json("plan.json") or {}
+        return list(plan.get("members", []))
 
     def find(self, prefix: str) -> str:
         """The training key that starts with ``prefix`` (an end-point key will do). Raises
@@ -106,7 +259,7 @@ class Store:
                 if matches
                 else "no run starts with it"
             )
-            raise UnknownRun(f"run {prefix!r}: {what} (store {self.root})")
+            raise UnknownRun(f"run {prefix!r}: {what} (store {self})")
         return matches[0]
 
     def token(self) -> Path:
@@ -117,26 +270,64 @@ class Store:
             create_file(path, secrets.token_hex(32), mode=0o600)
         return path
 
+    # ------------------------------------------------------------------ prepared data
+
+    def fetch(self, data: DataConfig) -> Path:
+        """Bring prepared data from the store to this machine, as far as it is there; the data root."""
+        if not self.local:
+            from trainers.data.preparation import folders
+
+            for name in folders(data):
+                Folder(self.storage, f"data/{name}").copy_to(self.data / name)
+        return self.data
+
+    def publish(self, data: DataConfig) -> None:
+        """Put data that this machine has prepared where other machines fetch it."""
+        if not self.local:
+            from trainers.data.preparation import folders
+
+            for name in folders(data):
+                Folder(self.storage, f"data/{name}").copy_from(self.data / name)
+
     # ------------------------------------------------------------------ what failed, and who was told to stop
 
     def failures(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """(training key, record) of every run whose last attempt failed."""
-        for path in sorted((self.root / "failures").glob("*.json")):
-            record = read_json(path)
+        failures = Folder(self.storage, "failures")
+        for name in failures.names():
+            record = failures.read_json(name)
             if record is not None:
-                yield path.stem, record
+                yield name.removesuffix(".json"), record
 
     def failure(self, key: str) -> dict[str, Any] | None:
-        return read_json(self.root / "failures" / f"{key}.json")
+        record: dict[str, Any] | None = Folder(self.storage, "failures").read_json(f"{key}.json")
+        return record
 
     def record_failure(self, key: str, record: dict[str, Any] | None) -> None:
         """Keep how a run failed, beside the runs; None once it is past."""
-        path = self.root / "failures" / f"{key}.json"
+        failures = Folder(self.storage, "failures")
         if record is None:
-            path.unlink(missing_ok=True)
+            failures.delete(f"{key}.json")
         else:
-            write_json(path, record, sync=True)
+            failures.write(f"{key}.json", json.dumps(record, indent=1, ensure_ascii=False) + "\n")
 
-    def cancelled(self, name: str) -> Path:
-        """Flag by which `crossover cancel` tells the driver of a sweep, or of a run by its key, to stop."""
-        return self.control / f"cancel-{name}"
+    def log(self, key: str, text: str) -> None:
+        """Add to the log of a run; one driver at a time does."""
+        name = f"{key}.log"
+        self.logs.write(name, (self.logs.read(name) or b"") + text.encode())
+
+    def cancel(self, name: str, cancelled: bool = True) -> None:
+        """Tell the driver of a sweep, or of a run by its key, to stop; or take that back."""
+        if cancelled:
+            self.control.write(cancel_flag(name), "")
+        else:
+            self.control.delete(cancel_flag(name))
+
+    def cancelled(self, name: str) -> bool:
+        """Whether a sweep, or a run, was told to stop."""
+        return self.control.read(cancel_flag(name)) is not None
+
+
+def cancel_flag(name: str) -> str:
+    """Name of the control object that tells a sweep, or a run by its key, to stop."""
+    return f"cancel-{name}"

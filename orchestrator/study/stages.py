@@ -25,7 +25,6 @@ from orchestrator.store.store import Store, writable
 from orchestrator.study import refinement as refine
 from orchestrator.study import stopping
 from orchestrator.tracking.mirror import Mirror
-from trainers.components.files import write_file
 from trainers.components.source import SpecError
 
 if TYPE_CHECKING:
@@ -41,7 +40,7 @@ class Result:
 
     plan: Plan
     ending: RoundResult
-    reports: dict[str, Path] = field(default_factory=dict)
+    reports: dict[str, str] = field(default_factory=dict)
     headlines: dict[str, str] = field(default_factory=dict)
     behind: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -109,7 +108,7 @@ def carry_out(
     seconds: dict[str, float] = {}
     begin = time.monotonic()
     refuse_lacking(store, specs)
-    writable(store.root)
+    store.open_for_writing()
     with Session(store.leases) as session:
         for spec in specs:
             _take_sweep(session, spec.name, view)
@@ -161,7 +160,7 @@ def carry_out(
             result.behind = mirror.close()
         seconds["mirror"] = time.monotonic() - begin - sum(seconds.values())
         for spec in specs:
-            write_file(store.sweep(spec.name) / "timing.json", json.dumps(seconds))
+            store.sweep(spec.name).write("timing.json", json.dumps(seconds))
     return result
 
 
@@ -228,13 +227,13 @@ def _record(store: Store, made: Plan, runs: dict[str, tasks.Run]) -> None:
     for spec in made.specs:
         folder = store.sweep(spec.name)
         snapshot = yaml.safe_dump(spec.snapshot(), sort_keys=False, allow_unicode=True)
-        write_file(folder / "sweep.yaml", snapshot)
+        folder.write("sweep.yaml", snapshot)
         rows = [row for row in made.json()["runs"] if spec.name in row["sweeps"]]
         members = sorted({key for key, run in runs.items() if spec.name in run.sweeps})
-        write_file(folder / "plan.json", json.dumps({"runs": rows, "members": members}, indent=1))
-        store.cancelled(spec.name).unlink(missing_ok=True)
+        folder.write("plan.json", json.dumps({"runs": rows, "members": members}, indent=1))
+        store.cancel(spec.name, False)
     for key in runs:
-        store.cancelled(key).unlink(missing_ok=True)
+        store.cancel(key, False)
 
 
 def _score_precisely(
@@ -305,7 +304,7 @@ def _report(store: Store, spec: SweepSpec, made: Plan, result: Result, view: Vie
     except TableError as error:
         view.line(f"sweep {spec.name}: no report: {error}")
         return
-    result.reports[spec.name] = written.html
+    result.reports[spec.name] = f"{store}/sweeps/{spec.name}/report/{written.html.name}"
     result.headlines[spec.name] = written.headline
 
 
@@ -326,14 +325,17 @@ def write_report(store: Store, spec: SweepSpec, made: Plan, folder: Path | None 
     from analysis import reporting as report
 
     keys = {key for point in end_points(made, spec.name) for key in (point.run, _trunk(point)) if key}
-    return report.write(
-        writable(folder or store.sweep(spec.name) / "report"),
-        crossovers(store, spec, made),
-        decoding=tables.decoding(store, keys),
-        spec={**spec.snapshot(), "question": spec.description},
-        provenance=flat(provenance()),
-        command=f"crossover run {spec.command or spec.file}",
-    )
+    with contextlib.ExitStack() as stack:
+        if folder is None:
+            folder = stack.enter_context(store.sweep(spec.name).writing()) / "report"
+        return report.write(
+            writable(folder),
+            crossovers(store, spec, made),
+            decoding=tables.decoding(store, keys),
+            spec={**spec.snapshot(), "question": spec.description},
+            provenance=flat(provenance()),
+            command=f"crossover run {spec.command or spec.file}",
+        )
 
 
 def _trunk(point: EndPoint) -> str | None:

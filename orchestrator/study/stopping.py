@@ -12,37 +12,36 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.language.expansion import expand
-from trainers.components.files import read_json, write_file
 
 if TYPE_CHECKING:
     from analysis.crossover import Crossovers
     from orchestrator.language.spec import SweepSpec
+    from orchestrator.store.store import Folder
 
 FILE = "stopped.json"
 ROUNDS = tuple(2 ** (-k / 2) for k in range(6, -1, -1))
 """Shares of the horizon at which crossings are looked for."""
 
 
-def recorded(spec: SweepSpec, folder: Path) -> SweepSpec:
+def recorded(spec: SweepSpec, folder: Folder) -> SweepSpec:
     """The sweep with the ends that its stop rule set, as ``folder`` records them. Another rule starts
     anew."""
-    record = read_json(folder / FILE)
+    record = folder.read_json(FILE)
     rule = spec.analysis.stop
     if record is None or rule is None or record["rule"] != rule.model_dump(mode="json"):
         return spec
     return replace(spec, limits={run: int(step) for run, step in record["runs"].items()})
 
 
-def record(spec: SweepSpec, folder: Path) -> None:
+def record(spec: SweepSpec, folder: Folder) -> None:
     """Keep where the runs of a sweep were stopped."""
     if spec.analysis.stop is not None:
         rule = spec.analysis.stop.model_dump(mode="json")
         text = json.dumps({"rule": rule, "runs": dict(sorted(spec.limits.items()))}, indent=1)
-        write_file(folder / FILE, text)
+        folder.write(FILE, text)
 
 
 def until(spec: SweepSpec, share: float) -> SweepSpec:

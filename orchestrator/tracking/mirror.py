@@ -13,14 +13,13 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from orchestrator.failures import POLICIES, Failure
 from orchestrator.planning.standing import Standing, standing_of
 from orchestrator.planning.titles import title
 from orchestrator.store.origin import provenance
-from orchestrator.store.store import Store
+from orchestrator.store.store import Folder, Store
 from orchestrator.tracking import experiment as tracking
 from orchestrator.tracking import metrics
 from trainers.components.files import read_json, write_file
@@ -51,9 +50,7 @@ def mirror_run(
 ) -> bool:
     """Bring one run up to date; False where it was already, or where nothing is committed. ``tracker`` is
     called if needed."""
-    from trainers.state.folder import RunFolder
-
-    folder = RunFolder(store.run(key))
+    folder = store.run(key)
     commit = folder.last_commit()
     if commit is None or not commit.history:
         return False
@@ -102,20 +99,21 @@ def mirror_sweep(
     store: Store,
     tracker: Callable[[], tracking.Tracker],
     name: str,
-    folder: Path,
+    folder: Folder,
     tags: dict[str, str],
     values: dict[str, float],
 ) -> bool:
     """Refresh a sweep's summary run where its YAML or its results have changed; False where they have not."""
     path = tracking.markers(store) / f"sweep-{name}.json"
-    parts = [folder / "sweep.yaml", *sorted((folder / "report").rglob("*.csv"))]
+    parts = ["sweep.yaml", *(f for f in folder.files("report") if f.endswith(".csv"))]
     content = hashlib.sha256(json.dumps([tags, values], sort_keys=True).encode())
     for part in parts:
-        content.update(part.read_bytes() if part.exists() else b"-")
+        content.update(folder.read(part) or b"-")
     marker = {"sha256": content.hexdigest()}
     if read_json(path) == marker:
         return False
-    tracker().summarise(name, folder, tags, values)
+    with folder.reading() as files:
+        tracker().summarise(name, files, tags, values)
     write_file(path, json.dumps(marker))
     return True
 
@@ -152,7 +150,7 @@ class Mirror:
         self._store, self._every, self._make, self._warn, self._leased = store, every, tracker, warn, leased
         self._tracker: tracking.Tracker | None = None
         self._followed: dict[str, MirroredRun] = {}
-        self._summaries: dict[str, tuple[Path, dict[str, str], dict[str, float]]] = {}
+        self._summaries: dict[str, tuple[Folder, dict[str, str], dict[str, float]]] = {}
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._closing = False
@@ -174,7 +172,7 @@ class Mirror:
                 followed.sweeps.add(sweep)
             followed.state, followed.reason = state, reason
 
-    def summarise(self, sweep: str, folder: Path, tags: dict[str, str], values: dict[str, float]) -> None:
+    def summarise(self, sweep: str, folder: Folder, tags: dict[str, str], values: dict[str, float]) -> None:
         """Refresh a sweep's summary run from its folder, once the runs are up to date."""
         with self._lock:
             self._summaries[sweep] = (folder, tags, values)

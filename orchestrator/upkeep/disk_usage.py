@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.store.store import Store
-from trainers.components.files import read_json
+from orchestrator.store.store import Folder, Store
 
 if TYPE_CHECKING:
     from orchestrator.language.spec import SweepSpec
     from trainers.config import RunConfig
+    from trainers.state.folder import RunFolder
     from trainers.state.retention import RetentionPolicy
 
 KINDS = ("weights", "states", "events", "scores", "commits", "garbage")
@@ -54,23 +53,20 @@ class Usage:
 def usage(store: Store) -> Usage:
     """Bytes of everything in the store."""
     runs = {key: of_run(store.run(key)) for key in store.run_keys()}
-    members = {
-        name: [k for k in (read_json(store.sweep(name) / "plan.json") or {}).get("members", []) if k in runs]
-        for name in store.sweep_names()
-    }
+    members = {name: [key for key in store.members(name) if key in runs] for name in store.sweep_names()}
     sweeps = {name: sum(sum(runs[key].values()) for key in keys) for name, keys in members.items()}
     kinds: Counter[str] = Counter({kind: 0 for kind in KINDS})
     for parts in runs.values():
         kinds.update(parts)
-    elsewhere = {"data": store.data, "mlflow": store.mlflow, "sweeps": store.sweeps, "logs": store.logs}
-    return Usage(runs, sweeps, members, dict(kinds) | {name: _tree(path) for name, path in elsewhere.items()})
+    whole = Folder(store.storage, "")
+    elsewhere = {name: whole.size(name) for name in ("data", "mlflow", "sweeps", "logs")}
+    return Usage(runs, sweeps, members, dict(kinds) | elsewhere)
 
 
-def of_run(path: Path) -> dict[str, int]:
+def of_run(folder: RunFolder) -> dict[str, int]:
     """Bytes of a run folder by kind."""
-    from trainers.state.folder import RunFolder, garbage
+    from trainers.state.folder import garbage
 
-    folder = RunFolder(path)
     left = garbage(folder)
     sizes: Counter[str] = Counter({kind: 0 for kind in KINDS})
     sizes["garbage"] = sum(left.values())
@@ -83,10 +79,6 @@ def of_run(path: Path) -> dict[str, int]:
     return dict(sizes)
 
 
-def _tree(path: Path) -> int:
-    return sum(p.stat().st_size for p in path.rglob("*") if p.is_file() and not p.is_symlink())
-
-
 def needs(store: Store, specs: Iterable[SweepSpec], started: bool = True) -> dict[str, RetentionPolicy]:
     """What branches, children, evaluations to come and verdicts need of the runs of a store, by training key.
 
@@ -97,7 +89,7 @@ def needs(store: Store, specs: Iterable[SweepSpec], started: bool = True) -> dic
     """
     from orchestrator.language.expansion import expand
     from orchestrator.planning.trainings import collect, read
-    from trainers.state.folder import RunFolder, step_of
+    from trainers.state.folder import step_of
     from trainers.state.retention import RetentionPolicy
 
     weights: dict[str, set[int]] = defaultdict(set)
@@ -112,7 +104,7 @@ def needs(store: Store, specs: Iterable[SweepSpec], started: bool = True) -> dic
     for spec in specs:
         for key, step in _coarse(store, spec):
             weights[key].add(step)
-    stored = {key: RunFolder(store.run(key)) for key in store.run_keys()}
+    stored = {key: store.run(key) for key in store.run_keys()}
     configs = {key: folder.config() for key, folder in stored.items()}
     for key, config in {**configs, **{key: run.config for key, run in runs.items()}}.items():
         commit = stored[key].last_commit() if key in stored else None

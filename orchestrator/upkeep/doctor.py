@@ -99,7 +99,7 @@ def _store(store: Store) -> Iterator[Finding]:
     if not store.root.exists():
         yield Finding("store", "ok", f"{store.root} (not made yet)")
         return
-    probe = store.control / f"doctor-{os.getpid()}"
+    probe = store.root / "control" / f"doctor-{os.getpid()}"
     probe.unlink(missing_ok=True)
     linked = create_file(probe, b"") and not create_file(probe, b"")
     ahead = probe.stat().st_mtime - time.time()

@@ -50,12 +50,8 @@ def prepare(data: DataConfig, root: Path | str) -> Dataset:
     root = Path(root)
     if data.corpus.digest().startswith("pending-"):
         data.corpus.resolve()
-    corpus = data.corpus.identity()
-    tokenizer = data.tokenizer.identity()
     opened: Callable[[], Documents] = partial(open_documents, data.corpus, root)
-    fitted = root / "tokenizers" / digest([corpus, tokenizer])
-    validation = root / "validation" / digest([corpus, tokenizer, data.context])
-    subset = root / "subsets" / subset_digest(data)
+    fitted, validation, subset = (root / name for name in folders(data))
     if read_json(fitted / "tokenizer_done.json") is None:
         _fit(data.tokenizer, opened(), fitted)
     held_out = read_json(validation / "validation.json")
@@ -81,6 +77,18 @@ def prepare(data: DataConfig, root: Path | str) -> Dataset:
         repack=data.repack,
         crop=data.crop,
         attend=data.attend,
+    )
+
+
+def folders(data: DataConfig) -> tuple[str, str, str]:
+    """The folders below a data root that a dataset lies in: its tokenizer's, its validation sequences', its
+    subset's.
+    """
+    corpus, tokenizer = data.corpus.identity(), data.tokenizer.identity()
+    return (
+        f"tokenizers/{digest([corpus, tokenizer])}",
+        f"validation/{digest([corpus, tokenizer, data.context])}",
+        f"subsets/{subset_digest(data)}",
     )
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from trainers import flops
+from trainers.components.files import cache_folder
 from trainers.config import EvaluationConfig, Parent, RunConfig
 from trainers.data import prepare
 from trainers.evaluation.grid import evaluation_grid, resume_points
@@ -34,6 +35,7 @@ from trainers.state.checkpoint import (
 )
 from trainers.state.folder import Attempt, Commit, Event, Origin, RunFolder
 from trainers.state.retention import RetentionPolicy
+from trainers.state.storage import LocalStorage
 
 Report = Callable[[Event], None]
 
@@ -159,8 +161,12 @@ def result(config: RunConfig, folder: str | os.PathLike[str] | RunFolder) -> Res
 
 
 def default_data_root(folder: RunFolder) -> Path:
-    """``<store>/data`` for ``<store>/runs/<key>``; else ``data`` beside the folder."""
-    root = Path(getattr(folder.storage, "root", "."))
+    """``<store>/data`` for ``<store>/runs/<key>``; else ``data`` beside the folder. Where the folder is on no
+    disk, in the user's cache.
+    """
+    if not isinstance(folder.storage, LocalStorage):
+        return cache_folder() / "data"
+    root = folder.storage.root
     return (root.parent if root.name == "runs" else root) / "data"
 
 

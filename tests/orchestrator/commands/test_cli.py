@@ -18,7 +18,6 @@ from click.testing import Result
 
 from orchestrator.cli import COMMANDS
 from orchestrator.store.store import Store
-from trainers.components.files import write_file
 
 Cli = Callable[..., Result]
 KEYS = {
@@ -215,14 +214,14 @@ def test_retry_trains_what_failed_and_nothing_else(crossover: Cli, tiny: Path, s
     import shutil
 
     for key in (first, second):
-        shutil.rmtree(store.run(key))
+        shutil.rmtree(store_copy / "runs" / key)
     store.record_failure(first, {"failure": "code error", "message": "boom", "traceback": ""})
-    write_file(store.logs / f"{first}.log", "the traceback\n")
+    store.log(first, "the traceback\n")
     where = ("--store", store_copy)
     assert read(crossover, "status", *where)["totals"] == {"done": 2, "failed": 1, "new": 1}
     assert (
         "the traceback" in crossover("logs", first[:8], *where).stdout
-        if (store.run(first)).exists()
+        if (store_copy / "runs" / first).exists()
         else True
     )
     result = crossover("retry", "tiny", "--local", *where)
@@ -266,14 +265,13 @@ def test_ctrl_c_exits_130_and_the_same_command_goes_on(tiny: Path, tmp_path: Pat
     )
     store = Store(tmp_path / "s")
     end = time.monotonic() + 120
-    while not list(store.control.glob("progress-*.json")) and time.monotonic() < end:
+    while not any(name.startswith("progress-") for name in store.control.names()) and time.monotonic() < end:
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
-    from trainers.state.folder import RunFolder
 
-    reached = [commit.step for key in store.run_keys() if (commit := RunFolder(store.run(key)).last_commit())]
+    reached = [commit.step for key in store.run_keys() if (commit := store.run(key).last_commit())]
     assert any(0 < step < 4000 for step in reached)
 
 

@@ -183,7 +183,7 @@ def test_failures_are_said_recorded_and_forgotten_once_past(tmp_path: Path) -> N
     assert view.lines == ["run 0: code error: ValueError: no"]
     record = store.failure(key)
     assert record is not None and record["failure"] == "code error" and record["attempts"] == 1
-    assert "the place" in (store.logs / f"{key}.log").read_text()
+    assert "the place" in (store.logs.read(f"{key}.log") or b"").decode()
     ending, _ = drive(store, Fake(done), runs, tasks)
     assert complete(ending) and store.failure(key) is None
 
@@ -228,7 +228,8 @@ def test_a_run_that_another_driver_trains_is_waited_for_and_its_result_taken(tmp
             looks.append(payload["task"])
             if len(looks) == 5:  # the other driver finishes
                 write_file(
-                    store.run(shared) / "commits" / "00000001.json", '{"n": 1, "step": 10, "state": "done"}'
+                    tmp_path / "runs" / shared / "commits" / "00000001.json",
+                    '{"n": 1, "step": 10, "state": "done"}',
                 )
                 other.release(f"run-{shared}")
             return done(payload) if len(looks) > 8 else None
@@ -254,7 +255,8 @@ def test_signs_of_life_are_read(tmp_path: Path) -> None:
     def answer(payload: dict[str, Any]) -> Outcome | None:
         looks.append(len(looks))
         write_file(
-            Path(payload["progress"]), f'{{"step": 3, "tokens": {100 * len(looks)}, "beat": {len(looks)}}}'
+            tmp_path / "control" / payload["progress"],
+            f'{{"step": 3, "tokens": {100 * len(looks)}, "beat": {len(looks)}}}',
         )
         return done(payload) if len(looks) > 50 else None
 
@@ -270,14 +272,16 @@ def test_cancelling_a_sweep_stops_it_at_a_checkpoint(tmp_path: Path) -> None:
     runs, tasks = study(3)
 
     def answer(payload: dict[str, Any]) -> Outcome | None:
-        write_file(store.cancelled("s"), "")
-        stopped = any(Path(flag).exists() for flag in payload["flags"])
+        store.cancel("s")
+        stopped = any((tmp_path / "control" / flag).exists() for flag in payload["flags"])
         return Outcome(payload["task"], "stopped") if stopped else None
 
     ending, view = drive(store, Fake(answer), runs, tasks)
     assert sorted(ending.states.values()) == [State.STOPPED, State.STOPPED, State.WAITING]
     assert not ending.interrupted and "sweep s was cancelled; stopping" in view.lines
-    assert not list(store.control.glob("stop-*")), "no flag is left that would stop the next driver"
+    assert not any(name.startswith("stop-") for name in store.control.names()), (
+        "no flag is left that would stop the next driver"
+    )
 
 
 def test_ctrl_c_stops_runs_at_a_checkpoint(tmp_path: Path) -> None:
@@ -289,7 +293,7 @@ def test_ctrl_c_stops_runs_at_a_checkpoint(tmp_path: Path) -> None:
     runs, tasks = study(3)
 
     def answer(payload: dict[str, Any]) -> Outcome | None:
-        if not any(Path(flag).exists() for flag in payload["flags"]):
+        if not any((tmp_path / "control" / flag).exists() for flag in payload["flags"]):
             os.kill(os.getpid(), signal.SIGINT)
             return None
         return Outcome(payload["task"], "stopped")

@@ -131,7 +131,6 @@ def test_a_killed_driver_loses_nothing(tiny: Path, tmp_path: Path) -> None:
     assert json.loads(status.stdout)["totals"] == {"done": 4}
 
     from orchestrator.tracking.experiment import KEY_TAG, Tracker
-    from trainers.state.folder import RunFolder
 
     tracker = Tracker(store)
     runs = tracker.client.search_runs([tracker.experiment], "tags.`sweep.tiny` = 'member'")
@@ -140,14 +139,13 @@ def test_a_killed_driver_loses_nothing(tiny: Path, tmp_path: Path) -> None:
     )
     assert {r.info.status for r in runs} == {"FINISHED"}
     for run in runs:
-        history = RunFolder(store.run(run.data.tags[KEY_TAG])).history()
+        history = store.run(run.data.tags[KEY_TAG]).history()
         expected = [(e["step"], e["b"]["nll"]) for e in history if e["event"] == "evaluation"]
         logged = [(m.step, m.value) for m in tracker.client.get_metric_history(run.info.run_id, "val/nll")]
         assert sorted(logged) == expected, "every point once"
 
 
 def _positions(store: Store) -> dict[str, int]:
-    from trainers.state.folder import RunFolder
 
-    found = {key: RunFolder(store.run(key)).last_commit() for key in store.run_keys()}
+    found = {key: store.run(key).last_commit() for key in store.run_keys()}
     return {key: commit.step for key, commit in found.items() if commit is not None and commit.step > 0}

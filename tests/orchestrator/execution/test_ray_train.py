@@ -24,7 +24,6 @@ from orchestrator.planning.estimate import Estimator
 from orchestrator.planning.plans import plan
 from orchestrator.store.store import Store
 from trainers.config import RunConfig
-from trainers.state.folder import RunFolder
 
 
 @pytest.fixture(scope="module")
@@ -56,8 +55,8 @@ def train(backend: RayBackend, store: Store, steps: int, **fields: Any) -> Outco
     dispatch = Dispatch(
         task=key,
         job=Train(store=str(store.root), config=config),
-        flags=(str(store.root / "stop"),),
-        progress=str(store.root / "progress.json"),
+        flags=("stop",),
+        progress="progress.json",
     )
     backend.submit(ScheduledTask(key, "train", resources=Capacity(2), workers=2), dispatch.to_json())
     end = time.monotonic() + 120
@@ -73,10 +72,12 @@ def test_two_workers_train_a_run(backend: RayBackend, tmp_path: Path) -> None:
     outcome = train(backend, store, 12)
     assert (outcome.state, outcome.progress) == ("done", 12), outcome.traceback
     (key,) = store.run_keys()
-    folder = RunFolder(store.run(key))
+    folder = store.run(key)
     (attempt,) = (e for e in folder.telemetry() if e["event"] == "attempt")
     assert attempt["numerics"]["workers"] == 2
-    assert json.loads((store.root / "progress.json").read_text())["step"] >= 1, "it shows signs of life"
+    assert json.loads((store.root / "control" / "progress.json").read_text())["step"] >= 1, (
+        "it shows signs of life"
+    )
 
 
 @pytest.mark.slow
@@ -100,7 +101,7 @@ def workers() -> list[psutil.Process]:
 @pytest.mark.parametrize("who", ["a worker", "the task"])
 def test_a_death_ends_all_workers(who: str, backend: RayBackend, tmp_path: Path) -> None:
     def kill() -> None:
-        while not (tmp_path / "progress.json").exists():
+        while not (tmp_path / "control" / "progress.json").exists():
             time.sleep(0.1)
         if who == "a worker":
             workers()[0].kill()

@@ -91,9 +91,9 @@ def test_means_of_scores_are_the_curve(found: tables.Tables) -> None:
 def test_a_precise_value_takes_the_curves_place(store_copy: Path, points: list[EndPoint]) -> None:
     store = Store(store_copy)
     key = next(p.run for p in points if p.config.objective.name == "masked_diffusion")
-    for score in (store.run(key) / "scores").glob("*.json"):
+    for score in (store_copy / "runs" / key / "scores").glob("*.json"):
         score.unlink()
-    folder = RunFolder(store.run(key))
+    folder = store.run(key)
     event = next(e for e in folder.history() if e["event"] == "evaluation")
     draws = {h: [[1.0, 2.0, 3.0]] * 4 for h in ("a", "b")}
     better = {**event, "draws": 3, "b": {"nll": 2.0, "se": 0.1, "mc_se": 0.001}, "scores": draws}
@@ -111,8 +111,8 @@ def test_states_of_what_is_not_done(store_copy: Path, points: list[EndPoint]) ->
 
     store = Store(store_copy)
     missing, failed, longer = points[0], points[1], points[2]
-    shutil.rmtree(store.run(missing.run))
-    shutil.rmtree(store.run(failed.run))
+    shutil.rmtree(store_copy / "runs" / missing.run)
+    shutil.rmtree(store_copy / "runs" / failed.run)
     store.record_failure(failed.run, {"failure": "code error", "message": "boom"})
     from dataclasses import replace
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.store.leases import Session
+from trainers.state.storage import LocalStorage
 
 
 class Clock:
@@ -23,7 +24,7 @@ class Clock:
 
 
 def session(folder: Path, clock: Clock | None = None) -> Session:
-    made = Session(folder, clock=clock or Clock(), dead_after=30)
+    made = Session(LocalStorage(folder), clock=clock or Clock(), dead_after=30)
     made.beat()
     return made
 
@@ -66,8 +67,9 @@ def test_a_holder_elsewhere_dies_by_the_observers_clock_alone(tmp_path: Path) ->
 
 def test_a_killed_process_on_this_machine_holds_nothing(tmp_path: Path) -> None:
     code = (
-        "import sys, time; from pathlib import Path; from orchestrator.store.leases import Session\n"
-        "s = Session(Path(sys.argv[1])); s.beat(); print(s.acquire('run-x'), flush=True); time.sleep(60)"
+        "import sys, time; from orchestrator.store.leases import Session\n"
+        "from trainers.state.storage import LocalStorage\n"
+        "s = Session(LocalStorage(sys.argv[1])); s.beat(); print(s.acquire('run-x'), flush=True); time.sleep(60)"
     )
     process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None and process.stdout.readline().strip() == "True"
@@ -97,7 +99,7 @@ def test_of_many_takers_one_gets_it(tmp_path: Path) -> None:
 
 
 def test_leaving_gives_everything_back(tmp_path: Path) -> None:
-    with Session(tmp_path) as a:
+    with Session(LocalStorage(tmp_path)) as a:
         assert a.acquire("run-x")
     assert session(tmp_path).acquire("run-x")
 

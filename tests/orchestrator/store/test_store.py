@@ -47,7 +47,7 @@ def test_a_write_replaces_the_whole_file(tmp_path: Path) -> None:
 def test_keys_by_their_beginning(tmp_path: Path) -> None:
     store = Store(tmp_path)
     for key in ("abc1", "abd2"):
-        write_file(store.run(key) / "config.json", "{}")
+        write_file(tmp_path / "runs" / key / "config.json", "{}")
     assert store.find("abc") == "abc1"
     assert store.find("abc1-200") == "abc1", "an end point's key will do"
     for wrong, message in (("ab", "2 runs start with it"), ("zz", "no run starts with it"), ("", "no run")):

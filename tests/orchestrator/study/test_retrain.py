@@ -14,7 +14,6 @@ from orchestrator.language.loading import load
 from orchestrator.planning.standing import Standing
 from orchestrator.results.tables import of_sweep
 from orchestrator.store.store import Store
-from trainers.state.folder import RunFolder
 
 Cli = Callable[..., Result]
 WIDER = ("--set", "base.evaluation.sequences=6", "--only", "seed=0")
@@ -44,12 +43,12 @@ def test_what_is_gone_is_trained_again_and_gives_the_same_values(
         assert crossover("gc", "--keep", "last", "--store", store_copy).exit_code == 0
     else:
         for key in store.run_keys():
-            folder = RunFolder(store.run(key))
+            folder = store.run(key)
             commit = folder.last_commit()
             assert commit is not None
             for step, kept in commit.checkpoints.items():
                 if step != commit.step and (lost != "a file deleted" or step == 13):
-                    (store.run(key) / kept.weights).unlink()
+                    (store_copy / "runs" / key / kept.weights).unlink()
     before = plan(crossover, tiny, store_copy)
     assert {row["state"] for row in before["runs"]} == {
         Standing.CHECKPOINT_GONE if lost == "dropped by gc" else "partial"

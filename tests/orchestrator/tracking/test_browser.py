@@ -14,7 +14,6 @@ import pytest
 from orchestrator.commands import ui
 from orchestrator.store.store import Store
 from orchestrator.tracking import experiment as tracking
-from trainers.state.folder import RunFolder
 
 CHROMIUM = next(
     (p for name in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(name))), None
@@ -107,7 +106,7 @@ def test_the_sweeps_page_shows_its_runs_and_a_chart_with_the_stores_values(
     for run in tracker.client.search_runs([tracker.experiment], f"tags.`sweep.tiny` = '{tracking.MEMBER}'"):
         if run.info.run_name not in names:
             continue
-        history = RunFolder(store.run(run.data.tags[tracking.KEY_TAG])).history()
+        history = store.run(run.data.tags[tracking.KEY_TAG]).history()
         held = {e["step"]: e["b"]["nll"] for e in history if e["event"] == "evaluation"}
         steps, values = shown[run.info.run_name]
         assert len(held) > 3 and dict(zip(steps, values, strict=True)) == pytest.approx(held)
@@ -116,7 +115,7 @@ def test_the_sweeps_page_shows_its_runs_and_a_chart_with_the_stores_values(
 def test_a_runs_page_shows_its_last_value(browser: Any, server: str, finished_store: Path) -> None:
     tracker = tracking.Tracker(Store(finished_store))
     key = tracker.store.run_keys()[0]
-    last = [e for e in RunFolder(tracker.store.run(key)).history() if e["event"] == "evaluation"][-1]
+    last = [e for e in tracker.store.run(key).history() if e["event"] == "evaluation"][-1]
     browser.get(f"{server}/#/experiments/{tracker.experiment}/runs/{tracker.run(key)}")
     until(browser, lambda b: "val/nll_a" in text_of(b))
     lines = text_of(browser).splitlines()

@@ -58,7 +58,7 @@ def test_one_run_a_training_key_with_its_curve(finished_store: Path) -> None:
     assert names == {"AR d16x1 U=5kB s0", "AR d16x1 U=5kB s1", "MDM d16x1 U=5kB s0", "MDM d16x1 U=5kB s1"}
     assert {row[2] for row in held["runs"]} == {"FINISHED"}
     for key in store.run_keys():
-        evaluations = [e for e in RunFolder(store.run(key)).history() if e["event"] == "evaluation"]
+        evaluations = [e for e in store.run(key).history() if e["event"] == "evaluation"]
         logged = {row[3]: row[2] for row in held["metrics"] if row[0] == key and row[1] == "val/nll"}
         assert logged == {e["step"]: e["b"]["nll"] for e in evaluations}
         beside = {row[3]: row[2] for row in held["metrics"] if row[0] == key and row[1] == "tokens"}
@@ -71,7 +71,7 @@ def test_one_run_a_training_key_with_its_curve(finished_store: Path) -> None:
 def test_params_hold_the_training_key_and_nothing_else(finished_store: Path) -> None:
     store = Store(finished_store)
     for key in store.run_keys():
-        record = RunFolder(store.run(key)).record()
+        record = store.run(key).record()
         assert record is not None
         expected = metrics.params(record["identity"])
         assert {r[1]: r[2] for r in everything(store)["params"] if r[0] == key} == expected
