@@ -68,7 +68,8 @@ def store_notes(store: Store, specs: Iterable[SweepSpec]) -> Iterator[str]:
     for spec in specs:
         for file, change in ((EXTENDED, "moves ends beyond"), (STOPPED, "ends runs before")):
             if spec.limits if file == STOPPED else store.sweep(spec.name).has(file):
-                yield f"{store}/sweeps/{spec.name}/{file} {change} what {spec.file} says; remove it to undo that"
+                place = f"{store}/sweeps/{spec.name}/{file}"
+                yield f"{place} {change} what {spec.file} says; remove it to undo that"
 
 
 def rows(planned: Plan, keys: Container[str] | None = None) -> str:

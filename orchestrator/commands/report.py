@@ -72,14 +72,8 @@ def _of_mlflow(store: Store, spec: Any, to: Path | None) -> Any:
     # A field that no run logged is of a component that none of them uses: there is nothing to tune over.
     over = [f for f in spec.analysis.pair_over if f in tables.runs.columns]
     folder = to / spec.name if to is not None else store.root / "sweeps" / spec.name / "report-mlflow"
-    return report.write(
-        writable(folder),
-        tables.runs,
-        tables.curves,
-        spec=spec.snapshot(),
-        pair=spec.analysis.pair,
-        pair_over=over,
-    )
+    shown = {"spec": spec.snapshot(), "pair": spec.analysis.pair, "pair_over": over}
+    return report.write(writable(folder), tables.runs, tables.curves, **shown)
 
 
 def _of_tables(folder: Path, to: Path | None) -> Any:

@@ -175,7 +175,5 @@ def open_storage(address: str) -> Storage:
         return LocalStorage(address)
     if scheme not in SCHEMES:
         known = ", ".join(f"{name}://" for name in SCHEMES)
-        raise UserError(
-            f"store {address!r}: unknown scheme {scheme!r}; a store is a path, or begins with {known}"
-        )
+        raise UserError(f"store {address!r}: unknown scheme {scheme!r}; give a path, or one of {known}")
     return SCHEMES[scheme](rest)

@@ -69,7 +69,8 @@ def test_a_killed_process_on_this_machine_holds_nothing(tmp_path: Path) -> None:
     code = (
         "import sys, time; from orchestrator.store.leases import Session\n"
         "from trainers.state.storage import LocalStorage\n"
-        "s = Session(LocalStorage(sys.argv[1])); s.beat(); print(s.acquire('run-x'), flush=True); time.sleep(60)"
+        "s = Session(LocalStorage(sys.argv[1])); s.beat()\n"
+        "print(s.acquire('run-x'), flush=True); time.sleep(60)"
     )
     process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None and process.stdout.readline().strip() == "True"

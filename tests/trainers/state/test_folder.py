@@ -21,7 +21,7 @@ from trainers.state.folder import (
     object_name,
     segment_name,
 )
-from trainers.state.storage import LocalStorage
+from trainers.state.storage import LocalStorage, MemoryStorage, Storage, within
 
 
 def write(attempt: Attempt, step: int, state: str = "running", start: int = 0) -> None:
@@ -39,8 +39,10 @@ def folder(tmp_path: Path) -> RunFolder:
     return RunFolder(tmp_path / "runs" / "a")
 
 
-def test_storage_puts_whole_objects_and_refuses_a_second_of_a_name(tmp_path: Path) -> None:
-    storage = LocalStorage(tmp_path)
+@pytest.mark.parametrize("kind", ["disk", "memory", "a folder of it"])
+def test_storage_puts_whole_objects_and_refuses_a_second_of_a_name(kind: str, tmp_path: Path) -> None:
+    storage: Storage = LocalStorage(tmp_path) if kind == "disk" else MemoryStorage()
+    storage = within(storage, "runs/x") if kind == "a folder of it" else storage
     storage.put("a/x", b"one")
     storage.put("a/x", [b"t", b"wo"])
     assert storage.get("a/x") == b"two"
@@ -66,8 +68,10 @@ def test_a_write_that_fails_leaves_nothing(tmp_path: Path) -> None:
     assert LocalStorage(tmp_path).list("a") == {}
 
 
-def test_one_of_many_wins_a_name(tmp_path: Path) -> None:
-    storage, won = LocalStorage(tmp_path), []
+@pytest.mark.parametrize("kind", ["disk", "memory"])
+def test_one_of_many_wins_a_name(kind: str, tmp_path: Path) -> None:
+    storage: Storage = LocalStorage(tmp_path) if kind == "disk" else MemoryStorage()
+    won: list[int] = []
     barrier = threading.Barrier(8)
 
     def contend(i: int) -> None:
