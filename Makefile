@@ -10,7 +10,7 @@ DEMO := sweeps/quickstart.yaml
 WORKERS ?= logical
 PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 8 --dist worksteal
 
-.PHONY: setup demo test test-all lint format bench ui clean
+.PHONY: setup demo test test-all lint format docs notebooks bench ui clean
 
 setup: .venv/.ready
 
@@ -48,6 +48,14 @@ format: .venv/.ready-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+docs: .venv/.ready-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+# Runs the notebooks from top to bottom and writes what they show into them.
+notebooks: .venv/.ready-dev
+	cd docs/notebooks && ../../$(BIN)/jupyter execute --inplace --NotebookClient.record_timing=False *.ipynb
+	rm -rf docs/notebooks/data docs/notebooks/runs docs/notebooks/exported docs/notebooks/store
+
 bench: .venv/.ready-dev
 	$(BIN)/python -m benchmarks $(if $(ONLY),--only $(ONLY))
 
@@ -56,5 +64,5 @@ ui: .venv/.ready
 
 # The store (trained runs) is not touched: remove it by hand if you mean to.
 clean:
-	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

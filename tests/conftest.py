@@ -43,6 +43,12 @@ def crossover() -> Callable[..., Result]:
     return _crossover
 
 
+@pytest.fixture(scope="session")
+def prose_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One prepared prose pack for the session: splitting it takes seconds."""
+    return tmp_path_factory.mktemp("prepared")
+
+
 @pytest.fixture(autouse=True)
 def subnormals() -> None:
     """Training lets the processor flush subnormal numbers to zero; no later test of the process runs so."""

@@ -90,7 +90,8 @@ def locate(
         pair: the objective that is ahead early, then the one expected to pass it. By default
             autoregressive and masked diffusion, or the only two that there are.
         pair_over: axes that may differ within a pair, such as a learning rate tuned for each objective.
-        axes, columns: see :func:`analysis.tables.tables.load`.
+        columns: which column is which; see :func:`analysis.tables.tables.load`.
+        axes: columns that tell cells apart; see there.
         metric: ``nll``, or any column pair ``<metric>_a``/``<metric>_b`` of curves.
         higher_is_better: whether more of the metric is better, as of an accuracy.
         minima: whose minimum must be bracketed before a crossing of best values counts; see

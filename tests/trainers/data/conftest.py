@@ -48,12 +48,6 @@ def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
-@pytest.fixture(scope="session")
-def prose_root(tmp_path_factory) -> Path:
-    """One prepared prose pack for the session: splitting it takes seconds."""
-    return tmp_path_factory.mktemp("prepared")
-
-
 @pytest.fixture
 def prose(prose_root):
     """Prepare a subset of the prose pack."""

@@ -1,0 +1,68 @@
+"""The Python of the pages, of the README and of the notebooks runs as it stands."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from tests.paths import ROOT
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("python-*.md"))]
+NOTEBOOKS = sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
+BLOCK = re.compile(r"^( *)```python\n(.*?)^\1```", re.DOTALL | re.MULTILINE)
+
+
+def code_of_page(path: Path) -> str:
+    """Its Python blocks, one after the other, as a reader would enter them at one prompt."""
+    return "\n".join(textwrap.dedent(code) for _, code in BLOCK.findall(path.read_text(encoding="utf-8")))
+
+
+def cells(path: Path) -> list[dict[str, object]]:
+    """The code cells of a notebook."""
+    return [c for c in json.loads(path.read_text(encoding="utf-8"))["cells"] if c["cell_type"] == "code"]
+
+
+def run(code: str, folder: Path, prepared: Path) -> None:
+    """Run code in a folder of its own, in which data is prepared already."""
+    assert code.strip()
+    (folder / "data").symlink_to(prepared, target_is_directory=True)
+    (folder / "code.py").write_text(code, encoding="utf-8")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "code.py"], cwd=folder, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)
+def test_the_python_of_a_page_runs(page: Path, tmp_path: Path, prose_root: Path) -> None:
+    run(code_of_page(page), tmp_path, prose_root)
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda p: p.stem)
+def test_a_notebook_runs(notebook: Path, tmp_path: Path, prose_root: Path) -> None:
+    run("\n".join("".join(c["source"]) for c in cells(notebook)), tmp_path, prose_root)
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda p: p.stem)
+def test_a_notebook_is_committed_as_it_ran_from_top_to_bottom(notebook: Path) -> None:
+    counts = [c["execution_count"] for c in cells(notebook)]
+    assert counts == list(range(1, len(counts) + 1)), "make notebooks"
+    assert any(c["outputs"] for c in cells(notebook))
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
+    command = [Path(sys.executable).with_name("mkdocs"), "build", "--strict", "--site-dir", tmp_path / "site"]
+    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "site" / "api" / "trainers" / "index.html").read_text(encoding="utf-8")
+    assert 'id="trainers.train"' in page and "Raises" in page
