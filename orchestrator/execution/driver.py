@@ -12,24 +12,25 @@ import os
 import signal
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from orchestrator.execution import tasks, worker
 from orchestrator.execution.backends import Backend, Finished
-from orchestrator.execution.jobs import Dispatch
+from orchestrator.execution.capacity import UNLIMITED, Capacity, ClusterCapacity
+from orchestrator.execution.jobs import Decode, Dispatch, Evaluate
 from orchestrator.execution.live import NullView, RunProgress, SweepProgress, View
-from orchestrator.execution.scheduler import Capacity, Launch, ScheduledTask, Scheduler, State
+from orchestrator.execution.scheduler import Launch, ScheduledTask, Scheduler, State
 from orchestrator.failures import Failure, Outcome
 from orchestrator.planning.standing import Standing
 from orchestrator.store.leases import Session
 from orchestrator.store.store import Store, cancel_flag
 from orchestrator.tracking.mirror import Mirror
 
-UNKNOWN = Capacity(float("inf"), float("inf"))
 LOOK_AGAIN = 2.0
+CAPACITY_EVERY = 2.0
+"""Seconds between two looks at how much the backend has."""
 HANG_AFTER = 1800.0
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -81,6 +82,10 @@ class Driver:
         self._reports: dict[str, dict[str, Any]] = {}
         self._speeds: dict[str, tuple[float, float, float]] = {}
         self._notes: dict[str, str] = {}
+        self._capacity: ClusterCapacity | None = None
+        self._next_look = 0.0
+        self._waiting_said: set[str] = set()
+        self._sweeps = sorted({sweep for run in runs.values() for sweep in run.sweeps})
 
     # ------------------------------------------------------------------ one round
 
@@ -88,7 +93,8 @@ class Driver:
         """Do these tasks, as far as they go; returns once nothing more can be started. Ctrl-C stops it
         cleanly."""
         todo = [self._fitted(task) for task in todo]
-        scheduler = Scheduler(todo, UNKNOWN, hang_after=self._hang_after)
+        self._capacity = None
+        scheduler = Scheduler(todo, UNLIMITED, hang_after=self._hang_after)
         if not todo:
             return RoundResult()
         with self._listening(scheduler):
@@ -115,14 +121,15 @@ class Driver:
         if not self._started:
             self._started = True
             self.backend.start()
-        sized = False
+        ready = False
         while not scheduler.finished:
             now = self._clock()
-            if not sized and self.backend.ready():
-                sized = True
-                scheduler.resize(self.backend.available())
+            if not ready and self.backend.ready():
+                ready = True
                 self._arm(scheduler)
-            if sized:
+                self._next_look = now
+            if ready:
+                self._measure_capacity(scheduler, now)
                 for launch in scheduler.start(now):
                     self._launch(scheduler, launch)
                 for finished in self.backend.wait(0.2):
@@ -131,6 +138,17 @@ class Driver:
                 time.sleep(0.02)
             self._look_after(scheduler)
             self.view.show(self._standing(scheduler))
+
+    def _measure_capacity(self, scheduler: Scheduler, now: float) -> None:
+        """Let the scheduler know how much there is, where a cluster has grown or shrunk."""
+        if now < self._next_look:
+            return
+        self._next_look = now + CAPACITY_EVERY
+        capacity = self.backend.capacity()
+        if capacity != self._capacity:
+            self._capacity = capacity
+            scheduler.resize(capacity.now, capacity.limit)
+            self._note_blocked(scheduler)
 
     def _prepare_here(self, scheduler: Scheduler, now: float) -> bool:
         """Prepare one data set in this process, while the backend starts; False where there is none to
@@ -146,10 +164,13 @@ class Driver:
     def _launch(self, scheduler: Scheduler, launch: Launch) -> None:
         task = launch.task
         reason = self.backend.infeasible(task)
+        if reason is not None and self._capacity is not None and self._capacity.may_grow:
+            self._notes[task.key] = f"{task.title or task.key} waits for a larger cluster: {reason}"
+            scheduler.defer(task.key, self._clock() + LOOK_AGAIN)
+            return
         if reason is not None:
-            self._finish(
-                scheduler, Finished(task.key, Outcome(task.key, "failed", Failure.USER_ERROR, reason))
-            )
+            outcome = Outcome(task.key, "failed", Failure.USER_ERROR, reason)
+            self._finish(scheduler, Finished(task.key, outcome))
             return
         if task.kind == "train":
             lease = f"run-{task.key}"
@@ -193,8 +214,11 @@ class Driver:
             again = " (tried again)" if state is State.WAITING else ""
             self.view.line(f"{task.title or key}: {outcome.failure}{again}: {_first_line(outcome.message)}")
             self._log(task, outcome)
+        self._notes.pop(key, None)
+        self._note_blocked(scheduler)
         if task.kind != "train":
-            self._blocked(scheduler)
+            if self.mirror is not None and isinstance(task.job, Evaluate | Decode):
+                self.mirror.touch(task.job.key)
             return
         self.session.release(f"run-{key}")
         self.store.control.delete(_progress_name(key))
@@ -205,18 +229,12 @@ class Driver:
         if self.mirror is not None:
             reason = f"{outcome.failure}: {_first_line(outcome.message)}" if outcome.failure else ""
             self.mirror.follow(key, None, _standing(outcome, state), reason)
-        self._blocked(scheduler)
 
-    def _blocked(self, scheduler: Scheduler) -> None:
+    def _note_blocked(self, scheduler: Scheduler) -> None:
         """Record the runs that can no longer start, because what they need has failed."""
-        for key, state in scheduler.states().items():
+        for key in scheduler.newly_blocked():
             outcome = scheduler.outcome(key)
-            if (
-                state is State.BLOCKED
-                and outcome is not None
-                and key in self.runs
-                and self.store.failure(key) is None
-            ):
+            if outcome is not None and key in self.runs and self.store.failure(key) is None:
                 self._record(key, outcome, 0)
                 self._log(scheduler.task(key), outcome)
 
@@ -249,9 +267,9 @@ class Driver:
             scheduler.beat(key, now)
             self.view.line(f"{scheduler.task(key).title}: no sign of life for {self._hang_after:g} s; killed")
             self.backend.kill(key)
-        for run in {name for r in self.runs.values() for name in r.sweeps}:
-            if not scheduler.stopping and self.store.cancelled(run):
-                self.view.line(f"sweep {run} was cancelled; stopping")
+        for sweep in self._sweeps:
+            if not scheduler.stopping and self.store.cancelled(sweep):
+                self.view.line(f"sweep {sweep} was cancelled; stopping")
                 self._stop(scheduler)
 
     def _measure(self, key: str, content: dict[str, Any], now: float) -> None:
@@ -266,12 +284,7 @@ class Driver:
             self._speeds[key] = (tokens, now, (tokens - before[0]) / max(now - before[1], 1e-6))
 
     def _standing(self, scheduler: Scheduler) -> SweepProgress:
-        states = scheduler.states()
-        counts: Counter[str] = Counter()
-        for key, state in states.items():
-            if scheduler.task(key).kind != "prepare":
-                diverged = (o := scheduler.outcome(key)) is not None and o.failure is Failure.DIVERGED
-                counts["diverged" if diverged and state is State.FAILED else state.value] += 1
+        counts = scheduler.counts
         rows, share = [], {}
         for task in scheduler.running():
             seen = self._reports.get(task.key, {})
@@ -283,8 +296,22 @@ class Driver:
         slots = min(scheduler.available.cpus, max(len(rows), 1))
         left = scheduler.remaining_seconds(share) / max(slots, 1)
         order = ("running", "done", "failed", "diverged", "blocked", "stopped", "waiting")
-        note = scheduler.halted or "; ".join(self._notes.values())
-        return SweepProgress(self._title, {name: counts[name] for name in order}, rows, left, note)
+        note = scheduler.halted or "; ".join([*self._notes.values(), *self._too_large(scheduler)])
+        return SweepProgress(self._title, {name: counts.get(name, 0) for name in order}, rows, left, note)
+
+    def _too_large(self, scheduler: Scheduler) -> list[str]:
+        """What waits for more than the backend has in all, in words; each is also said once, as a line."""
+        largest = self._capacity.largest if self._capacity is not None else scheduler.available
+        texts = []
+        for task in scheduler.too_large():
+            has = f"there are {scheduler.available} now, {largest} at most so far"
+            texts.append(
+                f"{task.title or task.key} waits for a larger cluster: it needs {task.resources}; {has}"
+            )
+            if task.key not in self._waiting_said:
+                self._waiting_said.add(task.key)
+                self.view.line(texts[-1])
+        return texts
 
     # ------------------------------------------------------------------ stopping
 

@@ -8,42 +8,20 @@ that no long run is left for last and parents come before their children.
 
 from __future__ import annotations
 
+import heapq
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Literal
 
+from orchestrator.execution.capacity import NOTHING, ONE_CORE, Capacity
+from orchestrator.execution.ready_queue import ReadyQueue
 from orchestrator.failures import POLICIES, Failure, Outcome, Policy
 
 if TYPE_CHECKING:
     from orchestrator.execution.jobs import Job
-
-
-@dataclass(frozen=True)
-class Capacity:
-    """What a task holds while it runs, or what a backend has: CPU cores and GPUs (fractions allowed)."""
-
-    cpus: float = 1.0
-    gpus: float = 0.0
-
-    def fits(self, free: Capacity) -> bool:
-        return self.cpus <= free.cpus + 1e-9 and self.gpus <= free.gpus + 1e-9
-
-    def each(self, workers: int) -> Capacity:
-        """What one of ``workers`` holds that share these evenly."""
-        return Capacity(self.cpus / workers, self.gpus / workers)
-
-    def holds(self, worker: Capacity) -> int:
-        """How many such workers fit at once."""
-        shares = [(self.cpus, worker.cpus), (self.gpus, worker.gpus)]
-        return min((int(has / wants + 1e-9) for has, wants in shares if wants), default=1)
-
-    def __add__(self, other: Capacity) -> Capacity:
-        return Capacity(self.cpus + other.cpus, self.gpus + other.gpus)
-
-    def __sub__(self, other: Capacity) -> Capacity:
-        return Capacity(self.cpus - other.cpus, self.gpus - other.gpus)
 
 
 @dataclass(frozen=True)
@@ -60,7 +38,7 @@ class ScheduledTask:
     kind: Literal["prepare", "train", "evaluate", "decode"]
     needs: tuple[str, ...] = ()
     seconds: float = 1.0
-    resources: Capacity = Capacity()
+    resources: Capacity = ONE_CORE
     batch: int = 1
     workers: int = 1
     title: str = ""
@@ -81,6 +59,7 @@ class State(StrEnum):
 BLOCKED_BY = "what it needs failed: "
 
 FINAL = frozenset({State.DONE, State.FAILED, State.BLOCKED})
+OPEN = frozenset({State.WAITING, State.RUNNING})
 
 
 @dataclass(frozen=True)
@@ -103,27 +82,48 @@ class _Entry:
     progress: int = 0
     in_a_row: int = 0
     outcome: Outcome | None = None
-    priority: float | None = None
+    priority: float = 0.0
+    lacking: int = 0
+    """How many of the tasks that it needs are not done."""
+
+    @property
+    def label(self) -> str:
+        """Its state as people count it: a run that diverged has ended, and has not failed."""
+        diverged = self.outcome is not None and self.outcome.failure is Failure.DIVERGED
+        return "diverged" if diverged and self.state is State.FAILED else self.state.value
 
 
 class Scheduler:
     """The queue of one `run`. Times are seconds of any clock that does not go back; the caller passes
-    ``now``."""
+    ``now``.
+
+    The work of each call depends on what runs and what changes, not on how many tasks there are.
+    """
 
     def __init__(
         self,
         tasks: Iterable[ScheduledTask],
         available: Capacity,
         *,
+        limit: Capacity | None = None,
         hang_after: float = 900.0,
         policies: Mapping[Failure, Policy] = POLICIES,
     ) -> None:
-        self.available = available
+        self.available, self._limit = available, limit or available
         self.hang_after = hang_after
         self.halted: str | None = None
         self.stopping = False
         self._policies = policies
         self._entries: dict[str, _Entry] = {}
+        self._children: dict[str, list[str]] = {}
+        self._ready = ReadyQueue(lambda key: self._entries[key].state is State.WAITING)
+        self._delayed: list[tuple[float, str]] = []
+        self._running: dict[str, _Entry] = {}
+        self._counts: Counter[tuple[bool, str]] = Counter()
+        self._waiting = 0
+        self._seconds = 0.0
+        self._busy = NOTHING
+        self._blocked: list[str] = []
         self._fingerprints: dict[tuple[Failure, str], int] = {}
         self.add(tasks)
 
@@ -137,52 +137,71 @@ class Scheduler:
             missing = [key for key in task.needs if key not in self._entries and key not in new]
             if missing:
                 raise ValueError(f"task {task.key} needs {', '.join(missing)}, which the plan does not hold")
-        self._entries |= {key: _Entry(task) for key, task in new.items()}
+        for key, task in new.items():
+            entry = self._entries[key] = _Entry(task)
+            self._children.setdefault(key, [])
+            for need in task.needs:
+                self._children.setdefault(need, []).append(key)
+            self._waiting += 1
+            self._seconds += task.seconds
+            self._counts[self._group(entry)] += 1
+        for key, task in new.items():
+            self._entries[key].lacking = sum(self._entries[n].state is not State.DONE for n in task.needs)
         self._rank()
+        self._ready.clear()
+        self._delayed.clear()
         for entry in self._entries.values():
-            if entry.state is State.WAITING and any(self._dead(need) for need in entry.task.needs):
-                self._block(entry)
-        self.resize(self.available)
+            self._queue(entry)
+        for key in new:
+            if any(self._dead(need) for need in self._entries[key].task.needs):
+                self._block(key)
+        self.resize(self.available, self._limit)
 
-    def resize(self, available: Capacity) -> None:
-        """The backend has this much in all. What can never fit fails here, for Ray would let it wait for
-        ever."""
-        self.available = available
-        for entry in self._entries.values():
-            if entry.state is State.WAITING and not entry.task.resources.fits(self.available):
-                has, wants = self.available, entry.task.resources
-                reason = (
-                    f"needs {wants.cpus:g} CPUs and {wants.gpus:g} GPUs; "
-                    f"there are at most {has.cpus:g} and {has.gpus:g}"
-                )
-                self._fail(
-                    entry, Outcome(entry.task.key, "failed", Failure.USER_ERROR, f"infeasible: {reason}")
-                )
+    def resize(self, available: Capacity, limit: Capacity | None = None) -> None:
+        """The backend has this much in all, and ``limit`` (default: the same) at most in future.
+
+        What can never fit fails here, for Ray would let it wait for ever.
+        """
+        self.available, self._limit = available, limit or available
+        for entry in list(self._entries.values()):
+            wants = entry.task.resources
+            if entry.state is State.WAITING and not wants.fits(self._limit):
+                most = f"there are at most {self._limit.cpus:g} and {self._limit.gpus:g}"
+                reason = f"infeasible: needs {wants}; {most}"
+                self._fail(entry, Outcome(entry.task.key, "failed", Failure.USER_ERROR, reason))
+
+    def too_large(self) -> list[ScheduledTask]:
+        """Of the tasks that are ready, those that wait for more than there is in all: one of each size."""
+        heads = [key for resources, key in self._ready.heads() if not resources.fits(self.available)]
+        return [self._entries[key].task for key in sorted(heads)]
 
     def _rank(self) -> None:
-        children: dict[str, list[_Entry]] = {key: [] for key in self._entries}
-        for entry in self._entries.values():
-            entry.priority = None
-            for need in entry.task.needs:
-                children[need].append(entry)
         visiting: set[str] = set()
+        ranked: set[str] = set()
         stack = list(self._entries)
         while stack:
             key = stack[-1]
-            entry = self._entries[key]
-            if entry.priority is not None:
+            if key in ranked:
                 stack.pop()
                 continue
-            below = [c for c in children[key] if c.priority is None]
+            children = self._children[key]
+            below = [child for child in children if child not in ranked]
             if below and key in visiting:
                 raise ValueError(f"the plan has a cycle through task {key}")
             if below:
                 visiting.add(key)
-                stack += [c.task.key for c in below]
+                stack += below
                 continue
             visiting.discard(key)
-            entry.priority = entry.task.seconds + max((c.priority or 0.0 for c in children[key]), default=0.0)
+            longest = max((self._entries[child].priority for child in children), default=0.0)
+            self._entries[key].priority = self._entries[key].task.seconds + longest
+            ranked.add(key)
             stack.pop()
+
+    @property
+    def free(self) -> Capacity:
+        """What no running task holds."""
+        return self.available - self._busy
 
     # ------------------------------------------------------------------ starting
 
@@ -192,61 +211,52 @@ class Scheduler:
 
         A task that does not fit claims what it lacks, so that smaller ones cannot starve it.
         """
-        started: list[Launch] = []
         if self.stopping or self.halted:
-            return started
-        free, claimed = self.free, set()
-        for entry in sorted(self._ready(now), key=lambda e: (-(e.priority or 0.0), e.task.key)):
-            if kinds is not None and entry.task.kind not in kinds:
-                continue
-            if most is not None and len(started) >= most:
-                break
-            wants = entry.task.resources
-            if (wants.cpus and "cpus" in claimed) or (wants.gpus and "gpus" in claimed):
-                continue
-            if not wants.fits(free):
-                claimed |= {"cpus"} if wants.cpus > free.cpus + 1e-9 else set()
-                claimed |= {"gpus"} if wants.gpus > free.gpus + 1e-9 else set()
-                continue
-            free -= wants
-            entry.state, entry.attempt, entry.beat = State.RUNNING, entry.attempt + 1, now
+            return []
+        while self._delayed and self._delayed[0][0] <= now:
+            entry = self._entries[heapq.heappop(self._delayed)[1]]
+            if entry.not_before <= now:
+                entry.not_before = -math.inf
+                self._queue(entry)
+        started: list[Launch] = []
+        count = len(self._entries) if most is None else most
+        for key in self._ready.take(self.free, self.available, kinds, count):
+            entry = self._entries[key]
+            self._set(entry, State.RUNNING)
+            entry.attempt, entry.beat = entry.attempt + 1, now
             started.append(Launch(entry.task, entry.attempt, entry.micro_batch))
         return started
 
-    def _ready(self, now: float) -> list[_Entry]:
-        return [
-            e
-            for e in self._entries.values()
-            if e.state is State.WAITING
-            and e.not_before <= now
-            and all(self._entries[need].state is State.DONE for need in e.task.needs)
-        ]
+    def _queue(self, entry: _Entry) -> None:
+        """Put a task that lacks nothing where :meth:`start` finds it, at its time."""
+        if entry.state is not State.WAITING or entry.lacking:
+            return
+        task = entry.task
+        if entry.not_before > -math.inf:
+            heapq.heappush(self._delayed, (entry.not_before, task.key))
+        else:
+            self._ready.push(task.key, task.kind, task.resources, entry.priority)
 
-    @property
-    def free(self) -> Capacity:
-        """What no running task holds."""
-        free = self.available
-        for entry in self._entries.values():
-            if entry.state is State.RUNNING:
-                free -= entry.task.resources
-        return free
+    def _wait(self, entry: _Entry, until: float) -> None:
+        self._set(entry, State.WAITING)
+        entry.not_before = until
+        self._queue(entry)
 
     def defer(self, key: str, until: float) -> None:
         """Take a started task back: another driver holds its run. The attempt does not count."""
-        entry = self._running(key)
-        entry.state, entry.attempt, entry.not_before = State.WAITING, entry.attempt - 1, until
+        entry = self._running_entry(key)
+        entry.attempt -= 1
+        self._wait(entry, until)
 
     def beat(self, key: str, now: float) -> None:
         """A running task showed a sign of life."""
-        self._running(key).beat = now
+        self._running_entry(key).beat = now
 
     def hung(self, now: float) -> list[str]:
         """Training tasks without a sign of life for longer than ``hang_after``; the driver kills them.
         (Others give none.)"""
-        running = [
-            (k, e) for k, e in self._entries.items() if e.state is State.RUNNING and e.task.kind == "train"
-        ]
-        return [k for k, e in running if now - e.beat > self.hang_after]
+        silent = (k for k, e in self._running.items() if now - e.beat > self.hang_after)
+        return [key for key in silent if self._entries[key].task.kind == "train"]
 
     def stop(self) -> None:
         """Start nothing more; what runs is asked to stop by the driver."""
@@ -256,13 +266,13 @@ class Scheduler:
 
     def finish(self, outcome: Outcome, now: float) -> None:
         """Record how a running task ended and apply the policy of its failure class."""
-        entry = self._running(outcome.task)
-        entry.outcome = outcome
-        if outcome.state == "done":
-            entry.state = State.DONE
-            return
-        if outcome.state == "stopped":
-            entry.state = State.STOPPED
+        entry = self._running_entry(outcome.task)
+        if outcome.state != "failed":
+            self._set(entry, State.DONE if outcome.state == "done" else State.STOPPED, outcome)
+            if outcome.state == "done":
+                for child in self._children[outcome.task]:
+                    self._entries[child].lacking -= 1
+                    self._queue(self._entries[child])
             return
         if outcome.failure is None:
             raise ValueError(f"a failed outcome must name its class: {outcome}")
@@ -279,61 +289,96 @@ class Scheduler:
         if policy.halve_micro_batch:
             current = entry.micro_batch or outcome.details.get("micro_batch") or entry.task.batch
             if current <= 1:
-                self._fail(
-                    entry,
-                    replace(outcome, message=f"out of memory with one sequence at a time: {outcome.message}"),
-                )
+                message = f"out of memory with one sequence at a time: {outcome.message}"
+                self._fail(entry, replace(outcome, message=message))
                 return
             entry.micro_batch = math.ceil(current / 2)
         elif policy.attempts is not None and entry.in_a_row >= policy.attempts:
             self._fail(entry, outcome)
             return
-        entry.state, entry.not_before = State.WAITING, now + policy.wait(entry.in_a_row)
+        entry.outcome = outcome
+        self._wait(entry, now + policy.wait(entry.in_a_row))
 
     def _fail(self, entry: _Entry, outcome: Outcome) -> None:
-        entry.outcome = outcome
-        entry.state = State.FAILED
-        for other in self._entries.values():
-            if other.state is State.WAITING and entry.task.key in other.task.needs:
-                self._block(other)
+        self._set(entry, State.FAILED, outcome)
+        self._block_children(entry.task.key)
 
-    def _block(self, entry: _Entry) -> None:
+    def _block_children(self, key: str) -> None:
+        """Block everything that waits for a task, however far down; no recursion, for chains are long."""
+        stack = [key]
+        while stack:
+            for child in self._children[stack.pop()]:
+                if self._entries[child].state is State.WAITING:
+                    self._mark_blocked(child)
+                    stack.append(child)
+
+    def _block(self, key: str) -> None:
+        if self._entries[key].state is State.WAITING:
+            self._mark_blocked(key)
+            self._block_children(key)
+
+    def _mark_blocked(self, key: str) -> None:
+        entry = self._entries[key]
         dead = self._entries[next(need for need in entry.task.needs if self._dead(need))]
         cause = dead.outcome.message.removeprefix(BLOCKED_BY) if dead.outcome is not None else ""
-        message = (
-            f"{BLOCKED_BY}{cause}"
-            if dead.state is State.BLOCKED
-            else f"{BLOCKED_BY}{dead.task.title or dead.task.key}: {cause}"
-        )
-        entry.state = State.BLOCKED
-        entry.outcome = Outcome(entry.task.key, "failed", Failure.BLOCKED, message)
-        for other in self._entries.values():
-            if other.state is State.WAITING and entry.task.key in other.task.needs:
-                self._block(other)
+        named = cause if dead.state is State.BLOCKED else f"{dead.task.title or dead.task.key}: {cause}"
+        outcome = Outcome(key, "failed", Failure.BLOCKED, f"{BLOCKED_BY}{named}")
+        self._set(entry, State.BLOCKED, outcome)
+        self._blocked.append(key)
+
+    def newly_blocked(self) -> list[str]:
+        """The tasks that were blocked since the last call."""
+        blocked, self._blocked = self._blocked, []
+        return blocked
 
     def _dead(self, key: str) -> bool:
         return self._entries[key].state in (State.FAILED, State.BLOCKED)
 
-    def _running(self, key: str) -> _Entry:
+    def _running_entry(self, key: str) -> _Entry:
         entry = self._entries[key]
         if entry.state is not State.RUNNING:
             raise ValueError(f"task {key} is {entry.state}, not running")
         return entry
 
-    # ------------------------------------------------------------------ reading
+    # ------------------------------------------------------------------ states
+
+    def _set(self, entry: _Entry, state: State, outcome: Outcome | None = None) -> None:
+        """Change a task's state, and with it everything that is counted."""
+        before, key = entry.state, entry.task.key
+        self._counts[self._group(entry)] -= 1
+        entry.state, entry.outcome = state, outcome or entry.outcome
+        self._counts[self._group(entry)] += 1
+        self._waiting += (state is State.WAITING) - (before is State.WAITING)
+        self._seconds += entry.task.seconds * ((state in OPEN) - (before in OPEN))
+        if before is State.RUNNING:
+            del self._running[key]
+            self._busy -= entry.task.resources
+        if state is State.RUNNING:
+            self._running[key] = entry
+            self._busy += entry.task.resources
+        if not self._running:
+            self._busy = NOTHING  # no rounding is carried on
+
+    def _group(self, entry: _Entry) -> tuple[bool, str]:
+        return entry.task.kind == "prepare", entry.label
 
     @property
     def finished(self) -> bool:
         """Nothing runs, and nothing more will be started."""
-        states = {e.state for e in self._entries.values()}
-        if State.RUNNING in states:
+        if self._running:
             return False
-        return self.stopping or self.halted is not None or State.WAITING not in states
+        return self.stopping or self.halted is not None or not self._waiting
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many tasks are in each state, data preparations left out, diverged runs told from failed."""
+        return {label: count for (prepares, label), count in self._counts.items() if not prepares}
 
     def state(self, key: str) -> State:
         return self._entries[key].state
 
     def states(self) -> dict[str, State]:
+        """The state of every task."""
         return {key: e.state for key, e in self._entries.items()}
 
     def task(self, key: str) -> ScheduledTask:
@@ -347,15 +392,11 @@ class Scheduler:
         return self._entries[key].attempt
 
     def running(self) -> list[ScheduledTask]:
-        return [e.task for e in self._entries.values() if e.state is State.RUNNING]
+        return [e.task for e in self._running.values()]
 
     def remaining_seconds(self, done: Mapping[str, float] | None = None) -> float:
         """Estimated work left, seconds of one slot each; ``done`` is the share finished of running tasks
         (0..1)."""
-        done = done or {}
-        open_states = (State.WAITING, State.RUNNING)
-        return sum(
-            e.task.seconds * (1 - done.get(k, 0.0))
-            for k, e in self._entries.items()
-            if e.state in open_states
-        )
+        shares = (done or {}).items()
+        finished = sum(self._entries[k].task.seconds * share for k, share in shares if k in self._running)
+        return max(0.0, self._seconds - finished)

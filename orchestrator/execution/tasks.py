@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.execution.capacity import Capacity
 from orchestrator.execution.jobs import Decode, Evaluate, Job, Prepare, Train
-from orchestrator.execution.scheduler import Capacity, ScheduledTask
+from orchestrator.execution.scheduler import ScheduledTask
 from orchestrator.planning.titles import title
 from orchestrator.store.store import Store
 from trainers.config import RunConfig

@@ -12,7 +12,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from orchestrator.failures import POLICIES, Failure
@@ -150,16 +150,23 @@ class Mirror:
         self._store, self._every, self._make, self._warn, self._leased = store, every, tracker, warn, leased
         self._tracker: tracking.Tracker | None = None
         self._followed: dict[str, MirroredRun] = {}
+        self._pending: dict[str, None] = {}
+        """Runs to look at in the next pass, in order: what was followed or touched since, and what runs."""
         self._summaries: dict[str, tuple[Folder, dict[str, str], dict[str, float]]] = {}
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._closing = False
         self._away = 0
         self._thread = threading.Thread(target=self._work, name="mlflow-mirror", daemon=True)
-        self.behind: list[str] = []
 
     def start(self) -> None:
         self._thread.start()
+
+    @property
+    def behind(self) -> list[str]:
+        """Runs of which MLflow may lack something."""
+        with self._lock:
+            return list(self._pending)
 
     def follow(
         self, key: str, sweep: str | None = None, state: Standing | None = None, reason: str = ""
@@ -171,6 +178,13 @@ class Mirror:
             if sweep is not None:
                 followed.sweeps.add(sweep)
             followed.state, followed.reason = state, reason
+            self._pending[key] = None
+
+    def touch(self, key: str) -> None:
+        """Look at a run again that is followed: something was added to its folder."""
+        with self._lock:
+            if key in self._followed:
+                self._pending[key] = None
 
     def summarise(self, sweep: str, folder: Folder, tags: dict[str, str], values: dict[str, float]) -> None:
         """Refresh a sweep's summary run from its folder, once the runs are up to date."""
@@ -185,7 +199,7 @@ class Mirror:
         if self._thread.is_alive():
             self._thread.join(patience)
         with self._lock:
-            return sorted({*self.behind, *self._summaries})
+            return sorted({*self._pending, *self._summaries})
 
     def _work(self) -> None:
         while True:
@@ -199,12 +213,20 @@ class Mirror:
 
     def _pass(self) -> None:
         with self._lock:
-            todo, summaries = dict(self._followed), dict(self._summaries)
-        self.behind = list(todo)
+            todo, self._pending = self._pending, {}
+            summaries = dict(self._summaries)
+        left = iter(todo)
         try:
-            for key, followed in todo.items():
-                mirror_run(self._store, self._connected, key, followed)
-                self.behind.remove(key)
+            for key in left:
+                with self._lock:
+                    followed = replace(self._followed[key], sweeps=set(self._followed[key].sweeps))
+                try:
+                    mirror_run(self._store, self._connected, key, followed)
+                except BaseException:
+                    self._look_again(key, *left)
+                    raise
+                if followed.state is Standing.RUNNING and not self._closing:
+                    self._look_again(key)
             for sweep, (folder, tags, values) in summaries.items():
                 mirror_sweep(self._store, self._connected, sweep, folder, tags, values)
                 with self._lock:
@@ -217,6 +239,10 @@ class Mirror:
                 )
         else:
             self._away = 0
+
+    def _look_again(self, *keys: str) -> None:
+        with self._lock:
+            self._pending |= dict.fromkeys(keys)
 
     def _connected(self) -> tracking.Tracker:
         if self._tracker is None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from orchestrator.execution.scheduler import Capacity, ScheduledTask
+from orchestrator.execution.capacity import ClusterCapacity
+from orchestrator.execution.scheduler import ScheduledTask
 from orchestrator.failures import Outcome
 
 
@@ -27,12 +28,13 @@ class Backend(Protocol):
     def ready(self) -> bool:
         """Started? Raises what went wrong in starting."""
 
-    def available(self) -> Capacity:
-        """All it has, idle or not. Blocks until it is started."""
+    def capacity(self) -> ClusterCapacity:
+        """All it has, idle or not, and whether that may grow: the driver asks every few seconds. Blocks until
+        it is started."""
 
     def infeasible(self, task: ScheduledTask) -> str | None:
-        """Why ``task`` could never start here (no one node holds what it asks for), or None. Blocks until
-        started."""
+        """Why ``task`` cannot start here as things are (no one node holds what it needs), or None. Where the
+        capacity may grow, the driver asks again later. Blocks until started."""
 
     def submit(self, task: ScheduledTask, payload: dict[str, Any]) -> None:
         """Run ``payload`` (see `orchestrator.execution.worker.execute`) with the task's resources."""

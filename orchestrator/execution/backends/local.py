@@ -9,7 +9,8 @@ from typing import Any
 
 from orchestrator.execution import worker
 from orchestrator.execution.backends.base import Finished
-from orchestrator.execution.scheduler import Capacity, ScheduledTask
+from orchestrator.execution.capacity import Capacity, ClusterCapacity
+from orchestrator.execution.scheduler import ScheduledTask
 
 
 class LocalBackend:
@@ -33,8 +34,8 @@ class LocalBackend:
     def ready(self) -> bool:
         return True
 
-    def available(self) -> Capacity:
-        return self._resources
+    def capacity(self) -> ClusterCapacity:
+        return ClusterCapacity.fixed(self._resources)
 
     def infeasible(self, task: ScheduledTask) -> str | None:
         """Resources are not counted here, a task simply has the machine to itself; but it is one process."""

@@ -15,7 +15,8 @@ from typing import Any
 
 from orchestrator.execution import worker
 from orchestrator.execution.backends.base import Finished
-from orchestrator.execution.scheduler import Capacity, ScheduledTask
+from orchestrator.execution.capacity import Capacity, ClusterCapacity
+from orchestrator.execution.scheduler import ScheduledTask
 from orchestrator.failures import Failure, Outcome, failed
 from orchestrator.store.store import Store
 from trainers.machine.cores import usable_cores
@@ -48,6 +49,7 @@ class RayBackend:
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._start, name="ray-start", daemon=True)
         self._nodes: list[Capacity] = []
+        self._largest = Capacity(0.0, 0.0)
         self._remote: dict[str, Any] = {}
         self._refs: dict[Any, str] = {}
         self._killed: set[str] = set()
@@ -108,11 +110,7 @@ class RayBackend:
                 object_store_memory=OBJECT_STORE_BYTES,
                 **common,
             )
-        self._nodes = [
-            Capacity(node["Resources"].get("CPU", 0.0), node["Resources"].get("GPU", 0.0))
-            for node in ray.nodes()
-            if node["Alive"]
-        ]
+        self._nodes = _living_nodes()
         plain: dict[str, Any] = {"max_retries": 0, "num_cpus": 1}
         self._remote = {
             "warm": ray.remote(**plain)(self._execute),
@@ -121,19 +119,20 @@ class RayBackend:
         }
         if self._warm is not None:
             warm = ray.remote(**plain)(self._warm)
-            for _ in range(int(self.available_now().cpus)):
+            for _ in range(int(sum(node.cpus for node in self._nodes))):
                 warm.remote()
 
     # ------------------------------------------------------------------ resources
 
-    def available(self) -> Capacity:
+    def capacity(self) -> ClusterCapacity:
+        """Sum over living nodes. A cluster that was started elsewhere may grow; one started here does not."""
         self._started.wait()
         self.ready()
-        return self.available_now()
-
-    def available_now(self) -> Capacity:
-        """Sum over living nodes."""
-        return sum(self._nodes, Capacity(0.0, 0.0))
+        if self._address is not None:
+            self._nodes = _living_nodes()
+        now = sum(self._nodes, Capacity(0.0, 0.0))
+        self._largest |= now
+        return ClusterCapacity(now, self._largest, may_grow=self._address is not None)
 
     def infeasible(self, task: ScheduledTask) -> str | None:
         self._started.wait()
@@ -141,7 +140,8 @@ class RayBackend:
         wants = task.resources.each(task.workers)
         if sum(node.holds(wants) for node in self._nodes) >= task.workers:
             return None
-        best = Capacity(max(n.cpus for n in self._nodes), max(n.gpus for n in self._nodes))
+        cpus = max((node.cpus for node in self._nodes), default=0.0)
+        best = Capacity(cpus, max((node.gpus for node in self._nodes), default=0.0))
         who = "it" if task.workers == 1 else f"each of its {task.workers} workers"
         return (
             f"no node can run it: {who} wants {wants.cpus:g} CPUs and {wants.gpus:g} GPUs, "
@@ -194,3 +194,10 @@ class RayBackend:
             if name == key:
                 self._killed.add(key)
                 ray.cancel(ref, force=True)
+
+
+def _living_nodes() -> list[Capacity]:
+    import ray
+
+    resources = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return [Capacity(has.get("CPU", 0.0), has.get("GPU", 0.0)) for has in resources]

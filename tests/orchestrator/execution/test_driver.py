@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 
 from orchestrator.execution.backends import Finished
+from orchestrator.execution.capacity import Capacity, ClusterCapacity
 from orchestrator.execution.driver import Driver, RoundResult
 from orchestrator.execution.jobs import Prepare, Train
 from orchestrator.execution.live import SweepProgress
-from orchestrator.execution.scheduler import Capacity, ScheduledTask, State
+from orchestrator.execution.scheduler import ScheduledTask, State
 from orchestrator.execution.tasks import Run
 from orchestrator.failures import Failure, Outcome
 from orchestrator.store.leases import Session
@@ -43,8 +44,8 @@ class Fake:
         self.starting -= 1
         return self.starting < 0
 
-    def available(self) -> Capacity:
-        return Capacity(2)
+    def capacity(self) -> ClusterCapacity:
+        return ClusterCapacity.fixed(Capacity(2))
 
     def infeasible(self, task: ScheduledTask) -> str | None:
         return "no node can run it" if task.resources.gpus else None
@@ -211,7 +212,7 @@ def test_out_of_memory_comes_back_with_a_smaller_micro_batch(tmp_path: Path) -> 
 def test_what_no_node_can_run_is_said_and_not_submitted(tmp_path: Path) -> None:
     runs, (task,) = study(1)
     backend = Fake(done)
-    backend.available = lambda: Capacity(2, 2)  # type: ignore[method-assign]
+    backend.capacity = lambda: ClusterCapacity.fixed(Capacity(2, 2))  # type: ignore[method-assign]
     ending, _ = drive(Store(tmp_path), backend, runs, [replace(task, resources=Capacity(1, 1))])
     assert "no node can run it" in ending.failed[task.key].message and backend.submitted == []
 
@@ -313,3 +314,59 @@ def test_blocked_runs_are_recorded(tmp_path: Path) -> None:
     ending, _ = drive(store, broken, runs, tasks)
     assert ending.failed[child.key].failure is Failure.BLOCKED
     assert read_json(tmp_path / "failures" / f"{child.key}.json")["failure"] == "blocked"
+
+
+class Growing(Fake):
+    """A cluster that grows by a core whenever it is looked at, up to eight."""
+
+    def __init__(self, answer: Answer, may_grow: bool = True) -> None:
+        super().__init__(answer)
+        self.may_grow, self.cores = may_grow, 1
+
+    def capacity(self) -> ClusterCapacity:
+        self.cores = min(self.cores + 1, 8)
+        now = Capacity(self.cores)
+        return ClusterCapacity(now, now, self.may_grow)
+
+    def infeasible(self, task: ScheduledTask) -> str | None:
+        too_large = task.resources.cpus > self.cores
+        return f"the largest node has {self.cores} CPUs" if too_large else None
+
+
+def test_a_run_that_is_too_large_waits_for_a_cluster_that_grows(tmp_path: Path) -> None:
+    runs, (large, small) = study(2)
+    tasks = [replace(large, resources=Capacity(6)), small]
+    backend = Growing(done)
+    ending, view = drive(Store(tmp_path), backend, runs, tasks)
+    assert complete(ending) and backend.submitted == [small.key, large.key], "the small one did not wait"
+    (line,) = view.lines
+    assert line == (
+        "run 0 waits for a larger cluster: it needs 6 CPUs and 0 GPUs; "
+        "there are 2 CPUs and 0 GPUs now, 2 CPUs and 0 GPUs at most so far"
+    )
+    assert any("run 0 waits for a larger cluster" in progress.note for progress in view.shown)
+
+
+def test_a_run_that_no_node_holds_yet_waits_where_nodes_may_come(tmp_path: Path) -> None:
+    runs, (task,) = study(1)
+    backend = Growing(done)
+    backend.capacity = lambda: ClusterCapacity(Capacity(8), Capacity(8), True)  # type: ignore[method-assign]
+    looks = 0
+
+    def infeasible(task: ScheduledTask) -> str | None:
+        nonlocal looks
+        looks += 1
+        return "the largest node has 4 CPUs" if looks < 3 else None
+
+    backend.infeasible = infeasible  # type: ignore[method-assign]
+    ending, view = drive(Store(tmp_path), backend, runs, [replace(task, resources=Capacity(6))])
+    assert complete(ending) and backend.submitted == [task.key]
+    assert any("the largest node has 4 CPUs" in progress.note for progress in view.shown)
+
+
+def test_a_run_that_is_too_large_fails_at_once_where_nothing_can_grow(tmp_path: Path) -> None:
+    runs, (large, small) = study(2)
+    tasks = [replace(large, resources=Capacity(6)), small]
+    ending, _ = drive(Store(tmp_path), Fake(done), runs, tasks)
+    assert "needs 6 CPUs and 0 GPUs; there are at most 2 and 0" in ending.failed[large.key].message
+    assert ending.states[small.key] is State.DONE

@@ -16,7 +16,8 @@ import psutil
 import pytest
 
 from orchestrator.execution.backends.ray_core import RayBackend
-from orchestrator.execution.scheduler import Capacity, ScheduledTask
+from orchestrator.execution.capacity import Capacity, ClusterCapacity
+from orchestrator.execution.scheduler import ScheduledTask
 from orchestrator.failures import Failure, Outcome
 from orchestrator.store.store import Store
 
@@ -56,7 +57,7 @@ def finish(backend: RayBackend, count: int, seconds: float = 60) -> dict[str, Ou
 
 
 def test_tasks_come_back_and_workers_are_used_again(backend: RayBackend) -> None:
-    assert backend.available() == Capacity(2, 0)
+    assert backend.capacity() == ClusterCapacity.fixed(Capacity(2, 0))
     for i in range(6):
         backend.submit(ScheduledTask(f"t{i}", "train"), {"task": f"t{i}"})
     ended = finish(backend, 6)

@@ -15,8 +15,9 @@ import pytest
 
 from orchestrator.execution.backends import LocalBackend
 from orchestrator.execution.backends.ray_core import RayBackend
+from orchestrator.execution.capacity import Capacity
 from orchestrator.execution.jobs import Dispatch, Train
-from orchestrator.execution.scheduler import Capacity, ScheduledTask
+from orchestrator.execution.scheduler import ScheduledTask
 from orchestrator.execution.tasks import of_plan
 from orchestrator.failures import Failure, Outcome
 from orchestrator.language.loading import load
@@ -30,7 +31,7 @@ from trainers.config import RunConfig
 def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayBackend]:
     made = RayBackend(Store(tmp_path_factory.mktemp("ray")), cpus=2, warm=None)
     made.start()
-    made.available()
+    made.capacity()
     yield made
     made.close()
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.execution.scheduler import FINAL, Capacity, ScheduledTask, Scheduler, State
+from orchestrator.execution.capacity import Capacity
+from orchestrator.execution.scheduler import FINAL, ScheduledTask, Scheduler, State
 from orchestrator.failures import POLICIES, Failure, Outcome
 
 
