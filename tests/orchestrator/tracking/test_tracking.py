@@ -13,10 +13,12 @@ from typing import Any
 
 import pytest
 
+from orchestrator.planning.standing import Standing
 from orchestrator.planning.titles import title
 from orchestrator.store.store import Store
 from orchestrator.tracking import experiment as tracking
 from orchestrator.tracking import metrics
+from orchestrator.tracking import mirror as mirror_module
 from orchestrator.tracking.mirror import Mirror, MirroredRun, mirror_run
 from trainers.config import RunConfig
 from trainers.state.folder import RunFolder
@@ -164,6 +166,34 @@ def test_a_tracker_that_is_away_delays_nothing_and_is_said_once(finished_store: 
     mirror._pass()
     mirror._pass()
     assert mirror.behind == store.run_keys() and len(said) == 1 and "no route" in said[0]
+
+
+def test_a_pass_opens_the_runs_that_changed_and_no_others(
+    store_copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, opened = Store(store_copy), list[str]()
+    whole = mirror_module.mirror_run
+
+    def mirror_run(store: Store, tracker: Any, key: str, followed: MirroredRun) -> bool:
+        opened.append(key)
+        return whole(store, tracker, key, followed)
+
+    monkeypatch.setattr(mirror_module, "mirror_run", mirror_run)
+    mirror, keys = Mirror(store), store.run_keys()
+    for key in keys:
+        mirror.follow(key, "tiny")
+    mirror.follow(keys[0], None, Standing.RUNNING)
+    mirror._pass()
+    assert opened == keys
+    mirror._pass()
+    assert opened[4:] == keys[:1], "one that is trained changes"
+    mirror.touch(keys[2])
+    mirror._pass()
+    assert sorted(opened[5:]) == sorted([keys[0], keys[2]]), "and one that was scored again"
+    mirror.follow(keys[0], None, Standing.DONE)
+    mirror._pass()
+    mirror._pass()
+    assert opened[7:] == keys[:1] and mirror.close(0) == []
 
 
 def test_points_leave_out_what_is_not_finite_and_select_on_half_a() -> None:
