@@ -14,6 +14,7 @@ import numpy as np
 
 from analysis.fitting.options import ESTIMANDS
 from analysis.laws.base import Array
+from analysis.tables.keywords import unknown
 
 _MEANING = {
     "huber": "a robust centre of log loss (Huber, delta = {delta:g})",
@@ -119,7 +120,7 @@ def get_estimand(spec: str | Estimand, delta: float = 1e-3, tau: float = 0.05) -
             raise ValueError(f"estimand {spec!r}: {value!r} is not a number") from None
         delta, tau = (number, tau) if key == "delta" else (delta, number)
     if name not in ESTIMANDS:
-        raise ValueError(f"no estimand {name!r}; there are {', '.join(ESTIMANDS)}")
+        raise ValueError(unknown("estimand", name, ESTIMANDS))
     if name == "huber" and not delta > 0:
         raise ValueError(f"huber needs delta > 0, got {delta:g}; delta = 0 is 'lad'")
     if name == "quantile" and not 0 < tau < 1:

@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import pandas as pd
 from scipy.stats import f as f_distribution
 from scipy.stats import t as t_distribution
 
@@ -31,6 +30,7 @@ from analysis.fitting.uncertainty.resampling import bootstrap as bootstrap_draws
 from analysis.laws import get_law
 from analysis.laws.base import Array, Law
 from analysis.tables.frame import Columns, FitError, Table, prepare
+from analysis.tables.keywords import checked_keywords, unknown
 
 DEFAULT_DRAWS = 1000
 #: other basins within this share of the best objective are starts of every bootstrap draw, too
@@ -41,6 +41,7 @@ BASINS, PROBES = 4, 512
 MANY = 32
 
 
+@checked_keywords
 def fit(
     table: Table,
     law: str | Law = "chinchilla",
@@ -93,7 +94,7 @@ def fit(
     """
     chosen, aim = get_law(law), get_estimand(estimand, delta=delta, tau=tau)
     if interval not in INTERVALS:
-        raise FitError(f"interval must be one of {', '.join(INTERVALS)}; got {interval!r}")
+        raise FitError(unknown("interval", interval, INTERVALS))
     if not 0 < level < 1:
         raise FitError(f"level must lie between 0 and 1, got {level:g}")
     data = prepare(
@@ -129,7 +130,6 @@ def assemble(problem: FitProblem, optima: Optima, data: Columns, request: Reques
     """
     law, best = problem.law, optima.best if optima.basins else None
     converged = best is not None and best.converged
-    heldout = data.heldout
     outcome = Fit(
         law=law,
         estimand=problem.estimand,
@@ -148,9 +148,7 @@ def assemble(problem: FitProblem, optima: Optima, data: Columns, request: Reques
             level=request.level,
         ),
         warnings=list(data.warnings),
-        data=_frame(data, law),
-        weights=data.weights,
-        heldout=None if heldout is None else _frame(heldout, law),
+        source=data,
     )
     if best is None or not best.converged:
         return replace(outcome, warnings=[*outcome.warnings, _unfinished(best)])
@@ -164,11 +162,6 @@ def assemble(problem: FitProblem, optima: Optima, data: Columns, request: Reques
     )
     outcome = replace(outcome, warnings=[*outcome.warnings, *_warnings(outcome, optima)])
     return _with_intervals(outcome, problem, optima, data.clusters, request) if len(best.phi) else outcome
-
-
-def _frame(data: Columns, law: Law) -> pd.DataFrame:
-    """The columns used, under the law's names, indexed by the table's rows."""
-    return pd.DataFrame({**data.x, str(law.target): data.y}, index=data.rows)
 
 
 def _unfinished(best: Basin | None) -> str:

@@ -6,8 +6,9 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,18 @@ from analysis.fitting.estimate import Estimate
 from analysis.fitting.uncertainty.intervals import Sampler, Target, positive, real
 from analysis.laws import get_law
 from analysis.laws.base import Array, Law
+from analysis.tables.frame import Columns, FitError
 from analysis.tables.json_values import plain
+from analysis.tables.keywords import unknown
+from analysis.tables.shown import room
+
+if TYPE_CHECKING:
+    from analysis.plots.drawing import Drawing
+    from analysis.questions.design import Suggestion
+    from analysis.questions.fit_check import FitCheck
+    from analysis.questions.holdout import Score
+    from analysis.questions.likelihood_profiles import ProfileCurve
+    from analysis.questions.optimum import Allocation
 
 Rows = pd.DataFrame | Mapping[str, Any]
 
@@ -34,10 +46,21 @@ class Fit:
     """A fitted law. ``fit.values`` are the numbers, ``fit.parameters`` the same with intervals,
     ``print(fit)`` a page.
 
-    ``excluded`` lists every row left out, with its reason; ``diagnostics`` holds the interval's method and
-    assumption, frozen parameters, scaled gradient, flat directions, parameters at bounds, the gap to the
-    second basin, residual scale, sources of the columns. ``data`` holds the columns used (None after reading
-    JSON).
+    Questions chain from it: ``fit.optimal(1e24)``, ``fit.profile("R_D")``, ``fit.check()``, ``fit.score()``,
+    ``fit.suggest("alpha", 1e21)``, ``fit.plot("compute")``.
+
+    Attributes:
+        law, estimand: what was fitted, and what of the losses it estimates.
+        n: rows fitted.
+        excluded: every row left out, with its reason.
+        parameters: parameter name -> ``Estimate`` in the table's units.
+        objective: the sum of losses at the optimum.
+        convergence: how the search ended, with all local optima.
+        diagnostics: what is known beside the numbers: method and assumption of the intervals, frozen
+            parameters, flat directions, the scale of residuals and more.
+        warnings: what to know before believing the fit.
+        source: the columns that were fitted; None after reading JSON.
+        sampler: what further intervals are made from; None without intervals.
     """
 
     law: Law
@@ -49,10 +72,32 @@ class Fit:
     convergence: Convergence
     diagnostics: Diagnostics
     warnings: list[str] = field(default_factory=list)
-    data: pd.DataFrame | None = None
-    weights: Array | None = None
-    sampler: Sampler | None = field(default=None, repr=False)
-    heldout: pd.DataFrame | None = field(default=None, repr=False)
+    source: Columns | None = None
+    sampler: Sampler | None = None
+
+    # ---- data ------------------------------------------------------------------------------------------
+
+    @cached_property
+    def data(self) -> pd.DataFrame | None:
+        """The rows fitted, under the law's names, indexed by the table's rows; None after reading JSON."""
+        return None if self.source is None else self.source.frame(str(self.law.target))
+
+    @cached_property
+    def heldout(self) -> pd.DataFrame | None:
+        """The rows kept for scoring, in the same form; None if there are none."""
+        heldout = None if self.source is None else self.source.heldout
+        return None if heldout is None else heldout.frame(str(self.law.target))
+
+    @property
+    def weights(self) -> Array | None:
+        """(n,) weights of the rows fitted."""
+        return None if self.source is None else self.source.weights
+
+    def require_data(self) -> pd.DataFrame:
+        """``data``. Raises FitError if the fit was read from JSON, which holds none."""
+        if self.data is None:
+            raise FitError("this fit was read from JSON and holds no data; fit again")
+        return self.data
 
     # ---- numbers ---------------------------------------------------------------------------------------
 
@@ -87,14 +132,13 @@ class Fit:
 
     def fitted(self) -> Array:
         """(n,) predictions at the data."""
-        if self.data is None:
-            raise ValueError("this fit was read from JSON and holds no data; fit again, or use predict(rows)")
-        return self.law.predict(self.values, {v: self.data[v].to_numpy() for v in self.law.variables})
+        data = self.require_data()
+        return self.law.predict(self.values, {v: data[v].to_numpy() for v in self.law.variables})
 
     def residuals(self) -> Array:
         """(n,) residuals on the estimand's scale: log observed - log predicted, or observed - predicted."""
         fitted = self.fitted()
-        observed = self.data[str(self.law.target)].to_numpy()  # type: ignore[index]
+        observed = self.require_data()[str(self.law.target)].to_numpy()
         return np.log(observed) - np.log(fitted) if self.estimand.log else observed - fitted
 
     def predict(self, rows: Rows, interval: bool = True, kind: str = "curve") -> pd.DataFrame:
@@ -105,7 +149,7 @@ class Fit:
         if there are few, normal-tailed and called so). Interval ends that are unbounded are infinite.
         """
         if kind not in ("curve", "run"):
-            raise ValueError(f"kind must be 'curve' or 'run', got {kind!r}")
+            raise ValueError(unknown("kind of prediction", kind, ("curve", "run")))
         frame = (
             pd.DataFrame(
                 {
@@ -199,6 +243,43 @@ class Fit:
         value = float(of(np.array([[self.values[n] for n in names]]))[0])
         se = float(self.sampler.standard_errors([target])[0])
         return self.sampler.intervals([target])[0].around(value, se)
+
+    # ---- questions -------------------------------------------------------------------------------------
+
+    def optimal(self, compute: float, **fixed: float) -> Allocation:
+        """Compute-optimal N and D for ``compute`` FLOPs; ``fixed`` gives the law's other variables
+        (``U=1e8``).
+
+        Raises ValueError if the law has no interior optimum there.
+        """
+        return room("questions.optimum").optimal(self, compute, fixed or None)
+
+    def profile(self, name: str, level: float | None = None) -> ProfileCurve:
+        """The profile likelihood of one free parameter. Raises ValueError if there is no such parameter."""
+        level = self.diagnostics.level if level is None else level
+        return room("questions.likelihood_profiles").profile_curves(self, [name], level)[name]
+
+    def check(self, **options: Any) -> FitCheck:
+        """Lack of fit, influential rows, and a back-test; ``options`` of ``fit`` go to the back-test's
+        refits."""
+        return room("questions.fit_check").check(self, **options)
+
+    def score(self, rows: pd.DataFrame | None = None) -> Score:
+        """Predictions against the held-out rows, or against other ``rows``. Raises FitError if there are
+        none."""
+        return room("questions.holdout").score(self, rows)
+
+    def suggest(self, quantity: str, budget: float, **options: Any) -> Suggestion:
+        """Which next runs narrow ``quantity`` most for ``budget`` FLOPs
+        (`analysis.questions.design.suggest`)."""
+        return room("questions.design").suggest(self, quantity, budget, **options)
+
+    def plot(self, kind: str = "law", **options: Any) -> Drawing:
+        """A figure: one of `analysis.plots.kinds.OF_FITS`. A notebook shows it; ``.write(path)`` saves it.
+
+        Raises FitError if there is no such kind, or if the law lacks what the figure shows.
+        """
+        return room("plots.laws").figure(kind, self, **options)
 
     # ---- JSON ------------------------------------------------------------------------------------------
 

@@ -110,9 +110,6 @@ def _widened(problem: FitProblem, ranges: Array) -> Array:
 
 def rebuild(result: Fit) -> FitProblem:
     """The problem of a fit that still holds its data."""
-    if result.data is None or result.weights is None:
-        raise ValueError("this fit was read from JSON and holds no data; fit again")
-    columns = {v: result.data[v].to_numpy(dtype=float) for v in result.data.columns}
-    y = columns.pop(str(result.law.target))
-    data = Columns(columns, y, result.weights, result.data.index.to_numpy(), [], None, None, {})
-    return make_problem(result.law, data, result.estimand, result.frozen)
+    if result.source is None:
+        raise FitError("this fit was read from JSON and holds no data; fit again")
+    return make_problem(result.law, result.source, result.estimand, result.frozen)

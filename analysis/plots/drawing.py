@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import html
 import math
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import matplotlib as mpl
@@ -25,14 +28,28 @@ RAMP: Colormap = LinearSegmentedColormap.from_list(
 """Small to large: light to dark in grey as well, and told apart by the colour-blind."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Drawing:
-    """A figure with the numbers behind it, its title and its caption."""
+    """A figure with the numbers behind it, its title and its caption. A notebook shows it."""
 
     figure: Figure
     data: pd.DataFrame
     title: str
     caption: str
+
+    def __repr__(self) -> str:
+        return self.caption
+
+    def _repr_html_(self) -> str:
+        buffer = BytesIO()
+        with look():
+            self.figure.savefig(buffer, format="png", dpi=110, metadata={"Software": "crossover"})
+        image = base64.b64encode(buffer.getvalue()).decode()
+        caption = html.escape(self.caption)
+        return (
+            f'<figure><img alt="{html.escape(self.title)}" src="data:image/png;base64,{image}">'
+            f"<figcaption>{caption}</figcaption></figure>"
+        )
 
     def write(self, path: str | Path, dpi: int | None = None) -> Plot:
         """PNG, SVG and CSV beside each other, whatever the ending of ``path``; a PDF too, if it asks

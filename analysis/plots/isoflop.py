@@ -15,36 +15,16 @@ from analysis.plots.drawing import DASHED, Drawing, band, bar, line_beyond, loss
 from analysis.plots.law_curves import REACH, best_path, data_of, fresh, level_of
 from analysis.plots.style import INK, SERIES, SOFT, look, panels
 from analysis.questions.classic_routes import envelope
-from analysis.questions.holdout import budgets
-from analysis.questions.isoflop_curves import IsoFlop, end_points, isoflop
+from analysis.questions.isoflop_curves import IsoFlop, isoflop
 from analysis.questions.optimum import log_size
 from analysis.tables.frame import FitError
 
 _DEGREE = {"parabola": 2, "cubic": 3}
 
 
-def isoflop_curves(
-    rows: pd.DataFrame,
-    iso: IsoFlop,
-    tolerance: float = 0.1,
-    *,
-    log_loss: bool = True,
-    fit: Fit | None = None,
-) -> Drawing:
-    """Loss against N at each budget: the runs, the curve through them, and the minimum where it counts.
-
-    ``rows``, ``tolerance`` and ``log_loss`` as they were given to ``isoflop``; ``fit`` draws a law's
-    curves where the
-    method was ``law``.
-    """
-    data, _ = end_points(rows, None, log_loss)
-    data["budget"] = budgets(data["C"].to_numpy(), tolerance)
-    if iso.method == "law" and fit is None:
-        from analysis.fitting.fitting import fit as fit_law
-
-        fit = fit_law(
-            data.assign(D=data["C"] / 6 / data["N"])[["N", "D", "loss"]], "chinchilla", interval="none"
-        )
+def isoflop_curves(iso: IsoFlop) -> Drawing:
+    """Loss against N at each budget: the runs, the curve through them, and the minimum where it counts."""
+    data, log_loss, fit = iso.points, iso.log_loss, iso.law
     frames = []
     with look():
         figure, axes = panels(1, 1, 4.6, 3.2, left=0.65, right=0.8, top=0.3, bottom=0.5)

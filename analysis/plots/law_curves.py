@@ -41,16 +41,14 @@ CURVES = 7
 
 def data_of(fit: Fit, *needed: str) -> pd.DataFrame:
     """The rows of a fit; FitError where the figure needs columns that the law does not have."""
-    fit.require()
-    if fit.data is None:
-        raise FitError("this fit was read from JSON and holds no data; fit again to draw it")
-    missing = [n for n in needed if n not in fit.data.columns]
+    data = fit.require().require_data()
+    missing = [n for n in needed if n not in data.columns]
     if missing:
         raise FitError(
             f"this figure needs {', '.join(needed)}; the law {fit.law.name} is one of"
             f" {', '.join(fit.law.variables)}"
         )
-    return fit.data
+    return data
 
 
 def level_of(fit: Fit) -> str:

@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
+from typing import Any
 
 from analysis.fitting.result import Fit
-from analysis.plots.checks import profiles, residuals
+from analysis.plots.checks import held_out, profiles, residuals
 from analysis.plots.drawing import Drawing
 from analysis.plots.isoflop import allocation
+from analysis.plots.kinds import OF_FITS
 from analysis.plots.law_curves import along, loss_against_compute, loss_against_tokens
 from analysis.plots.surface import contours
+from analysis.questions.holdout import back_test
 from analysis.tables.frame import FitError
-
-FIGURES: dict[str, tuple[Callable[[Fit], Drawing], str]] = {
-    "law": (lambda fit: overview(fit), "the figure that suits the law"),
-    "compute": (loss_against_compute, "loss against compute, with the envelope"),
-    "tokens": (loss_against_tokens, "loss against tokens by size, with epochs where U is known"),
-    "allocation": (allocation, "best N and D against compute, by law, isoFLOP and front"),
-    "contours": (contours, "the surface L(N, D)"),
-    "residuals": (residuals, "residuals against everything"),
-    "profiles": (profiles, "profile likelihoods of the parameters"),
-}
-"""Name -> (figure of a fit, what it shows). Figures of other things than one fit are in
-`analysis.plots.checks`
-and `analysis.plots.isoflop`."""
+from analysis.tables.keywords import unknown
 
 
 def overview(fit: Fit) -> Drawing:
@@ -40,10 +30,34 @@ def overview(fit: Fit) -> Drawing:
     return residuals(fit)
 
 
-def figure(name: str, fit: Fit) -> Drawing:
-    """A figure of ``FIGURES`` by name; FitError names the ones there are, or what the law lacks for it."""
-    if name not in FIGURES:
-        near = difflib.get_close_matches(name, FIGURES, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise FitError(f"no figure {name!r}{hint} There are {', '.join(FIGURES)}")
-    return FIGURES[name][0](fit)
+def extrapolation(fit: Fit, **options: Any) -> Drawing:
+    """Held-out runs with the law's own intervals, and with those that a back-test calibrates, if there are
+    enough budgets for one. ``options`` of `fit` go to the back-test's refits."""
+    try:
+        calibration = back_test(fit, heldout=False, **options)
+    except ValueError:
+        calibration = None
+    return held_out(fit, calibration)
+
+
+FIGURES: dict[str, Callable[..., Drawing]] = {
+    "law": overview,
+    "compute": loss_against_compute,
+    "tokens": loss_against_tokens,
+    "allocation": allocation,
+    "contours": contours,
+    "residuals": residuals,
+    "heldout": extrapolation,
+    "profiles": profiles,
+}
+"""Name -> figure of a fit, in the order of `analysis.plots.kinds.OF_FITS`, which says what each shows."""
+
+
+def figure(kind: str, fit: Fit, **options: Any) -> Drawing:
+    """The figure of a fit of one ``kind``. ``options`` are the figure's own: ``allocation`` takes ``method``.
+
+    Raises FitError if there is no such kind, or if the law lacks what the figure shows.
+    """
+    if kind not in FIGURES:
+        raise FitError(unknown("kind of figure", kind, OF_FITS))
+    return FIGURES[kind](fit.require(), **options)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,10 @@ from analysis.laws import get_law
 from analysis.questions.isoflop_curves import IsoFlop, end_points, growth, isoflop
 from analysis.questions.optimum import allocation_exponents, optimal
 from analysis.tables.frame import FitError, Table, prepare, read_table
+from analysis.tables.shown import Block, Grid, Shown, room
+
+if TYPE_CHECKING:
+    from analysis.plots.drawing import Drawing
 
 
 @dataclass(frozen=True)
@@ -82,18 +86,21 @@ def envelope(
     return Envelope(points, exponents, coefficient, warnings)
 
 
-@dataclass(frozen=True)
-class Approaches:
+@dataclass(frozen=True, repr=False)
+class Approaches(Shown):
     """Approaches 1 (envelope), 2 (isoFLOP) and 3 (law) at one budget. ``table``: a, its interval, N, D, D/N,
     and a note a route; routes that could not be taken say why instead of giving a number."""
 
     compute: float
     table: pd.DataFrame
 
-    def __str__(self) -> str:
-        return f"C = {self.compute:.4g}\n" + self.table.to_string(
-            float_format=lambda v: f"{v:.4g}", na_rep="-"
-        )
+    def blocks(self) -> Sequence[Block]:
+        return [f"C = {self.compute:.4g}", Grid(self.table, index=True, missing="-")]
+
+    def plot(self) -> Drawing:
+        """The exponent of N* and the tokens per parameter by each route."""
+        drawing: Drawing = room("plots.checks").routes(self)
+        return drawing
 
 
 def approaches(

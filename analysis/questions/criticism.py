@@ -22,6 +22,7 @@ from analysis.laws import get_law
 from analysis.laws.base import Array, Law
 from analysis.questions.holdout import score
 from analysis.tables.frame import Table
+from analysis.tables.shown import Block, Grid, Shown
 
 
 def problem_of(result: Fit) -> tuple[FitProblem, Array]:
@@ -29,14 +30,12 @@ def problem_of(result: Fit) -> tuple[FitProblem, Array]:
     values = result.values
     if result.sampler is not None:
         return result.sampler.problem, result.sampler.phi
-    if result.data is None:
-        raise ValueError("this fit was read from JSON and holds no data; fit again")
     problem = rebuild(result)
     return problem, problem.phi(np.array([[values[n] for n in result.law.parameter_names]]))[0]
 
 
-@dataclass(frozen=True)
-class LackOfFit:
+@dataclass(frozen=True, repr=False)
+class LackOfFit(Shown):
     """Tests of the law's form. ``pure_error``: the fit against the scatter of replicates (None without
     replicates). ``trends``: one row a variable; would its logarithm and the square of it explain residuals
     that the law does not? Small p says that the form is wrong there. ``alarm`` collects those below .01 after
@@ -46,7 +45,7 @@ class LackOfFit:
     trends: pd.DataFrame
     alarm: list[str] = field(default_factory=list)
 
-    def __str__(self) -> str:
+    def blocks(self) -> Sequence[Block]:
         pure = (
             "no replicates"
             if self.pure_error is None
@@ -55,13 +54,7 @@ class LackOfFit:
                 f"{self.pure_error['F']:.2f}, p = {self.pure_error['p']:.2g}"
             )
         )
-        return "\n".join(
-            [
-                f"pure error: {pure}",
-                self.trends.to_string(index=False, float_format=lambda v: f"{v:.3g}"),
-                *(f"! {a}" for a in self.alarm),
-            ]
-        )
+        return [f"pure error: {pure}", Grid(self.trends, 3), *(f"! {a}" for a in self.alarm)]
 
 
 def lack_of_fit(result: Fit) -> LackOfFit:
@@ -125,9 +118,7 @@ def _project_out(base: Array, columns: Array) -> Array:
 
 
 def _trend_columns(result: Fit) -> dict[str, Array]:
-    data = result.data
-    if data is None:
-        raise ValueError("this fit was read from JSON and holds no data; fit again")
+    data = result.require_data()
     out = {
         v: np.log(data[v].to_numpy())
         for v in data.columns
@@ -193,7 +184,9 @@ def influence(result: Fit, limit: int = 2000) -> pd.DataFrame:
         / max(len(phi), 1)
     )
     natural, centre = problem.natural(moved.phi), problem.natural(phi[None])[0]
-    out = pd.DataFrame({"row": result.data.index.to_numpy()[chosen], "distance": np.maximum(rise, 0.0)})  # type: ignore[union-attr]
+    out = pd.DataFrame(
+        {"row": result.require_data().index.to_numpy()[chosen], "distance": np.maximum(rise, 0.0)}
+    )
     for j in problem.free:
         name = problem.law.parameter_names[j]
         se = result.parameters[name].se
@@ -201,8 +194,8 @@ def influence(result: Fit, limit: int = 2000) -> pd.DataFrame:
     return out.sort_values("distance", ascending=False, ignore_index=True)
 
 
-@dataclass(frozen=True)
-class Comparison:
+@dataclass(frozen=True, repr=False)
+class Comparison(Shown):
     """Laws on the same rows. ``table`` has one row a law, best AICc first; ``nested`` the tests of laws that
     contain another; ``fits`` the fits themselves; ``left_out`` laws that could not be fitted, and why."""
 
@@ -211,15 +204,15 @@ class Comparison:
     fits: dict[str, Fit]
     left_out: dict[str, str]
 
-    def __str__(self) -> str:
-        def number(v: float) -> str:
-            return f"{v:.5g}"
+    def blocks(self) -> Sequence[Block]:
+        nested: list[Block] = ["nested:", Grid(self.nested, 5)] if len(self.nested) else []
+        left_out = [f"! {k}: {v}" for k, v in self.left_out.items()]
+        return [Grid(self.table, 5, index=True), *nested, *left_out]
 
-        parts = [self.table.to_string(float_format=number)]
-        if len(self.nested):
-            parts.append("nested:\n" + self.nested.to_string(index=False, float_format=number))
-        parts += [f"! {k}: {v}" for k, v in self.left_out.items()]
-        return "\n".join(parts)
+    def as_dict(self) -> dict[str, Any]:
+        """The field ``compare`` of ``crossover fit --compare --json``."""
+        laws = [{"law": k, **r} for k, r in zip(self.table.index, self.table.to_dict("records"), strict=True)]
+        return {"laws": laws, "nested": self.nested.to_dict("records"), "left_out": self.left_out}
 
 
 def compare(table: Table, laws: Sequence[str | Law], **options: Any) -> Comparison:
@@ -239,7 +232,7 @@ def compare(table: Table, laws: Sequence[str | Law], **options: Any) -> Comparis
             fits[str(chosen.name)] = result
         except (ValueError, NotConverged) as error:
             left_out[str(chosen.name)] = str(error)
-    common = set.intersection(*(set(f.data.index) for f in fits.values())) if fits else set()  # type: ignore[union-attr]
+    common = set.intersection(*(set(f.require_data().index) for f in fits.values())) if fits else set()
     for name, result in list(fits.items()):
         if result.n != len(common):
             left_out[name] = f"uses {result.n} rows where the others share {len(common)}"
@@ -259,7 +252,7 @@ def _summary(result: Fit) -> dict[str, float]:
     k = free + 1
     likelihood = log_likelihood(r, result.estimand, result.weights)
     if result.estimand.log:  # densities of the loss itself, so that log and plain estimands compare
-        likelihood -= float(np.sum(np.log(result.data[str(result.law.target)])))  # type: ignore[index]
+        likelihood -= float(np.sum(np.log(result.require_data()[str(result.law.target)])))
     aicc = -2 * likelihood + 2 * k + (2 * k * (k + 1) / (n - k - 1) if n - k - 1 > 0 else math.inf)
     out = {
         "k": float(free),

@@ -19,12 +19,14 @@ from analysis.fitting.result import Fit
 from analysis.laws.base import Array, Law
 from analysis.questions.information import LogQuantity, Mode, greedy, modes, variance, weighted_optima
 from analysis.questions.optimum import best_size
+from analysis.tables.keywords import checked_keywords
+from analysis.tables.shown import Block, Grid, Shown
 
 _POWERS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
-@dataclass(frozen=True)
-class Suggestion:
+@dataclass(frozen=True, repr=False)
+class Suggestion(Shown):
     """Runs worth doing next. ``runs``: the law's variables, C, and the standard error expected after each run
     (of the quantity; of its logarithm where it is positive). ``before`` and ``after``: that error without and
     with all runs."""
@@ -37,19 +39,13 @@ class Suggestion:
     basins: int
     warnings: list[str]
 
-    def __str__(self) -> str:
+    def blocks(self) -> Sequence[Block]:
         head = (
             f"{self.quantity}: standard error {self.before:.4g} now, {self.after:.4g} expected after "
             f"{len(self.runs)} runs "
             f"({self.spent:.3g} FLOPs), over {self.basins} basin{'s' * (self.basins > 1)}"
         )
-        return "\n".join(
-            [
-                head,
-                self.runs.to_string(index=False, float_format=lambda v: f"{v:.4g}"),
-                *(f"! {w}" for w in self.warnings),
-            ]
-        )
+        return [head, Grid(self.runs), *(f"! {w}" for w in self.warnings)]
 
 
 def split_call(text: str) -> tuple[str, list[str]]:
@@ -102,9 +98,7 @@ def parse_quantity(text: str, law: Law) -> LogQuantity:
 def candidates(result: Fit, budget: float, reach: float = 3.0, levels: int = 12) -> pd.DataFrame:
     """A grid of possible runs: sizes and tokens up to ``reach`` times beyond those of the data, costing 6ND
     <= ``budget`` each; unique tokens, where the law knows them, at the levels of the data."""
-    data = result.data
-    if data is None:
-        raise ValueError("this fit was read from JSON and holds no data; fit again")
+    data = result.require_data()
     axes: dict[str, Array] = {}
     for v in result.law.variables:
         low, high = float(data[v].min()), float(data[v].max())
@@ -131,6 +125,7 @@ def _cost(rows: pd.DataFrame) -> Array:
     raise ValueError("candidate runs need N and D, or C, to know what they cost")
 
 
+@checked_keywords
 def suggest(
     result: Fit,
     quantity: str,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -14,6 +14,10 @@ from analysis.fitting.options import ESTIMANDS
 from analysis.fitting.result import Fit
 from analysis.laws.base import Law
 from analysis.tables.frame import Table
+from analysis.tables.shown import Block, Grid, Shown, room
+
+if TYPE_CHECKING:
+    from analysis.plots.drawing import Drawing
 
 
 def fit_estimands(
@@ -24,8 +28,8 @@ def fit_estimands(
     return EstimandTable(fits)
 
 
-@dataclass(frozen=True)
-class EstimandTable:
+@dataclass(frozen=True, repr=False)
+class EstimandTable(Shown):
     """Fits of one law under several estimands. ``table`` has a row a parameter; ``flags`` says where the
     choice of estimand moves a parameter further than the interval of the first says it can."""
 
@@ -63,7 +67,10 @@ class EstimandTable:
                 )
         return flags
 
-    def __str__(self) -> str:
-        return "\n".join(
-            [self.table().to_string(float_format=lambda v: f"{v:.5g}"), *(f"! {f}" for f in self.flags())]
-        )
+    def blocks(self) -> Sequence[Block]:
+        return [Grid(self.table(), 5, index=True), *(f"! {f}" for f in self.flags())]
+
+    def plot(self) -> Drawing:
+        """Each parameter under each estimand, beside the interval of the first."""
+        drawing: Drawing = room("plots.checks").estimands(self)
+        return drawing

@@ -9,24 +9,31 @@ back-test errors on, parametric and called so with fewer.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.stats import t as t_distribution
 
+from analysis.fitting.estimands import get_estimand
 from analysis.fitting.fitting import fit
 from analysis.fitting.result import Fit, Rows
 from analysis.laws import get_law
 from analysis.laws.base import Array, Law
-from analysis.tables.frame import FitError, Table, prepare
+from analysis.tables.frame import Columns, FitError, Table, prepare
+from analysis.tables.shown import Block, Shown
 
 FREE_ERRORS = 19
+"""Back-test errors from which on intervals need no distribution."""
+
+GROUPS = 12
+"""Groups of runs that a back-test takes for budgets where runs share none."""
 
 
-@dataclass(frozen=True)
-class Score:
+@dataclass(frozen=True, repr=False)
+class Score(Shown):
     """Held-out rows: ``table`` (observed, prediction, low, high, error = prediction/observed - 1, covered),
     mean signed and root-mean-square relative error, and the share that the interval for new runs covers."""
 
@@ -35,9 +42,18 @@ class Score:
     rms: float
     coverage: float | None
 
-    def __str__(self) -> str:
+    def blocks(self) -> Sequence[Block]:
         cover = "" if self.coverage is None else f"; {self.coverage:.0%} covered by intervals for new runs"
-        return f"{len(self.table)} rows held out: {self.signed:+.2%} mean error, {self.rms:.2%} rms{cover}"
+        return [f"{len(self.table)} rows held out: {self.signed:+.2%} mean error, {self.rms:.2%} rms{cover}"]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The field ``holdout`` of ``crossover fit --holdout --json``."""
+        rows = [
+            {"row": int(i), **r}
+            for i, r in zip(self.table.index, self.table.to_dict("records"), strict=True)  # type: ignore[call-overload]
+        ]
+        summary = {"n": len(self.table), "signed": self.signed, "rms": self.rms, "coverage": self.coverage}
+        return {**summary, "rows": rows}
 
 
 def score(result: Fit, rows: pd.DataFrame | None = None) -> Score:
@@ -61,8 +77,8 @@ def score(result: Fit, rows: pd.DataFrame | None = None) -> Score:
     return Score(out, float(out["error"].mean()), float(np.sqrt(np.mean(out["error"] ** 2))), coverage)
 
 
-@dataclass(frozen=True)
-class Calibration:
+@dataclass(frozen=True, repr=False)
+class Calibration(Shown):
     """Back-test errors and the prediction intervals they justify.
 
     ``errors``: one row a prediction (origin, row, budget, error = log observed/predicted, scale, z =
@@ -90,12 +106,12 @@ class Calibration:
         base.attrs.update(kind="run", method=f"rolling origin, {self.kind}", assumption=self.assumption)
         return base
 
-    def __str__(self) -> str:
-        return (
+    def blocks(self) -> Sequence[Block]:
+        return [
             f"{self.errors['origin'].nunique()} origins, {len(self.errors)} back-test errors, "
             f"{self.horizon} budget{'s' * (self.horizon > 1)} ahead: {self.kind}, "
             f"mean z {self.errors['z'].mean() if len(self.errors) else math.nan:+.2f}; {self.assumption}"
-        )
+        ]
 
 
 def _scales(result: Fit, rows: Rows) -> Array:
@@ -138,7 +154,7 @@ def rolling_origin(
     *,
     by: str = "C",
     horizon: int = 1,
-    groups: int = 12,
+    groups: int = GROUPS,
     level: float = 0.95,
     **options: Any,
 ) -> Calibration:
@@ -149,35 +165,78 @@ def rolling_origin(
     and are not independent: each origin counts once, however many runs it predicts.
     """
     chosen = get_law(law)
-    aim_is_log = options.get("estimand", "huber") != "mse"
     keys = ("columns", "where", "drop_highest", "weights", "cluster")
-    data = prepare(table, chosen, log_target=aim_is_log, **{k: v for k, v in options.items() if k in keys})
+    data = prepare(
+        table,
+        chosen,
+        log_target=get_estimand(options.get("estimand", "huber")).log,
+        **{k: v for k, v in options.items() if k in keys},
+    )
+    passed = {k: v for k, v in options.items() if k not in (*keys, "holdout")}
+    errors = _errors(data, chosen, by, horizon, groups, passed)
+    return calibrate(errors, level, horizon)
+
+
+def back_test(result: Fit, heldout: bool = True, **options: Any) -> Calibration:
+    """Roll the origin of a fit's own rows, with its law, estimand and frozen parameters.
+
+    ``heldout``: whether the rows held out take part. ``options`` are those of `fit`, such as ``starts``.
+
+    Raises FitError if the fit holds no data, or no budgets to order it by.
+    """
+    result.require_data()
+    data: Columns = result.source  # type: ignore[assignment]
+    if heldout and data.heldout is not None:
+        data = _joined(data, data.heldout)
+    passed = {"estimand": result.estimand, "fix": result.frozen, **options}
+    return calibrate(_errors(data, result.law, "C", 1, GROUPS, passed), result.diagnostics.level)
+
+
+def _joined(first: Columns, second: Columns) -> Columns:
+    """The rows of both, in the table's order."""
+    order = np.argsort(np.concatenate((first.rows, second.rows)), kind="stable")
+
+    def join(a: Array, b: Array) -> Array:
+        return np.concatenate((a, b))[order]
+
+    clusters = first.clusters, second.clusters
+    return replace(
+        first,
+        x={k: join(first.x[k], second.x[k]) for k in first.x},
+        y=join(first.y, second.y),
+        weights=join(first.weights, second.weights),
+        rows=join(first.rows, second.rows),
+        clusters=None if clusters[0] is None or clusters[1] is None else join(clusters[0], clusters[1]),
+        heldout=None,
+    )
+
+
+def _errors(
+    data: Columns, law: Law, by: str, horizon: int, groups: int, options: Mapping[str, Any]
+) -> pd.DataFrame:
+    """One row a prediction of a later budget; ``options`` are those of `fit`."""
     if by not in data.x:
         raise FitError(f"rolling origin needs the column {by!r} to order budgets; known: {', '.join(data.x)}")
-    codes = _bins(data.x[by], groups)
-    frame = pd.DataFrame({**data.x, str(chosen.target): data.y, "_weight": data.weights}, index=data.rows)
+    codes, target = _bins(data.x[by], groups), str(law.target)
+    frame = data.frame(target).assign(_weight=data.weights)
     if data.clusters is not None:
         frame["_cluster"] = data.clusters
-    passed = {k: v for k, v in options.items() if k not in (*keys, "holdout")}
-    passed = {"interval": "t", **passed}
+    cluster = "_cluster" if data.clusters is not None else None
     errors: list[dict[str, Any]] = []
     for origin in range(codes.max() + 1 - horizon):
         past, future = frame[codes <= origin], frame[codes == origin + horizon]
         try:
-            result = fit(
-                past, chosen, weights="_weight", cluster="_cluster" if "_cluster" in frame else None, **passed
-            )
+            result = fit(past, law, weights="_weight", cluster=cluster, **{"interval": "t", **options})
             scales = _scales(result, future)
             predicted = result.predict(future, interval=False)["prediction"].to_numpy()
         except (ValueError, RuntimeError):
             continue
-        error = np.log(future[str(chosen.target)].to_numpy() / predicted)
+        error = np.log(future[target].to_numpy() / predicted)
         errors.extend(
             {"origin": origin, "row": row, "budget": c, "error": e, "scale": k, "z": e / k}
             for row, c, e, k in zip(future.index, future[by], error, scales, strict=True)
         )
-    out = pd.DataFrame(errors, columns=["origin", "row", "budget", "error", "scale", "z"])
-    return calibrate(out, level, horizon)
+    return pd.DataFrame(errors, columns=["origin", "row", "budget", "error", "scale", "z"])
 
 
 def calibrate(errors: pd.DataFrame, level: float = 0.95, horizon: int = 1) -> Calibration:

@@ -9,8 +9,9 @@ biased off centre and when alpha != beta; the cubic and the law-consistent profi
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -23,17 +24,24 @@ from analysis.laws.base import Array
 from analysis.questions.holdout import budgets
 from analysis.questions.optimum import allocation_exponents, optimal
 from analysis.tables.frame import FitError, Table, read_table, resolve
+from analysis.tables.keywords import checked_keywords, unknown
+from analysis.tables.shown import Block, Grid, Shown, room
+
+if TYPE_CHECKING:
+    from analysis.plots.drawing import Drawing
 
 METHODS = ("parabola", "cubic", "law")
 _NEEDS = {"parabola": 4, "cubic": 5, "law": 3}
 
 
-@dataclass(frozen=True)
-class IsoFlop:
+@dataclass(frozen=True, repr=False)
+class IsoFlop(Shown):
     """Minima of the budgets that have one, the growth law of N* and D*, and the budgets refused.
 
     ``minima``: C, N, D, loss, se_log_N, runs. ``exponents``: a and b of N* ~ C**a, D* ~ C**b, with intervals
-    (t over budgets), None with fewer than 3 minima. ``refused``: C, runs, reason.
+    (t over budgets), None with fewer than 3 minima. ``refused``: C, runs, reason. ``points``: the runs (N, C,
+    loss, budget); ``log_loss``: whether curves go through its logarithm; ``law``: the law through all of
+    them, if that was the method.
     """
 
     method: str
@@ -42,6 +50,9 @@ class IsoFlop:
     exponents: dict[str, Estimate] | None
     coefficient: float | None
     warnings: list[str]
+    points: pd.DataFrame = field(default_factory=pd.DataFrame)
+    log_loss: bool = True
+    law: Fit | None = None
 
     def size_at(self, compute: float) -> float:
         """N* at a budget, by the growth law; ValueError if there is none."""
@@ -51,16 +62,21 @@ class IsoFlop:
             )
         return float(math.exp(self.coefficient) * compute ** self.exponents["a"].value)
 
-    def __str__(self) -> str:
+    def blocks(self) -> Sequence[Block]:
         head = f"isoFLOP ({self.method}): {len(self.minima)} minima, {len(self.refused)} budgets refused"
-        parts = [head]
+        parts: list[Block] = [head]
         if len(self.minima):
-            parts.append(self.minima.to_string(index=False, float_format=lambda v: f"{v:.4g}"))
+            parts.append(Grid(self.minima))
         if self.exponents:
             a = self.exponents["a"]
             parts.append(f"N* ~ C^{a.value:.3f} [{_text(a.low)}, {_text(a.high)}]")
         parts += [f"refused: C = {r.C:.3g}, {r.runs} runs: {r.reason}" for r in self.refused.itertuples()]
-        return "\n".join(parts + [f"! {w}" for w in self.warnings])
+        return [*parts, *(f"! {w}" for w in self.warnings)]
+
+    def plot(self) -> Drawing:
+        """Loss against N at each budget, with the curve through it and its minimum."""
+        drawing: Drawing = room("plots.isoflop").isoflop_curves(self)
+        return drawing
 
 
 def _text(v: float | None) -> str:
@@ -100,6 +116,7 @@ def end_points(
     return data, warnings
 
 
+@checked_keywords
 def isoflop(
     table: Table,
     *,
@@ -116,7 +133,7 @@ def isoflop(
     loss, or ``law``, one separable law through all budgets, minimised at each.
     """
     if method not in METHODS:
-        raise FitError(f"isoflop method must be one of {', '.join(METHODS)}, got {method!r}")
+        raise FitError(unknown("isoFLOP method", method, METHODS))
     data, warnings = end_points(table, columns, log_loss)
     data["budget"] = budgets(data["C"].to_numpy(), tolerance)
     law_at = _law_minimum(data) if method == "law" else None
@@ -152,6 +169,9 @@ def isoflop(
         exponents,
         coefficient,
         warnings,
+        data,
+        log_loss,
+        None if law_at is None else law_at.result,
     )
 
 

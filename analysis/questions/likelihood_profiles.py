@@ -17,10 +17,12 @@ from analysis.fitting.uncertainty.profiles import profile, with_slopes
 from analysis.fitting.uncertainty.resampling import covariance, dispersion
 from analysis.laws.base import Array
 from analysis.questions.criticism import problem_of
+from analysis.tables.keywords import unknown
+from analysis.tables.shown import Block, Grid, Shown
 
 
-@dataclass(frozen=True)
-class ProfileCurve:
+@dataclass(frozen=True, repr=False)
+class ProfileCurve(Shown):
     """One parameter's profile. ``points``: value, and ``rise`` = 2 (Q - Q_min) / dispersion, to be read
     against ``threshold``; ``low`` and ``high`` where it is crossed (None: never, the interval is
     unbounded)."""
@@ -31,6 +33,12 @@ class ProfileCurve:
     low: float | None
     high: float | None
 
+    def blocks(self) -> Sequence[Block]:
+        low = "-inf" if self.low is None else f"{self.low:.5g}"
+        high = "inf" if self.high is None else f"{self.high:.5g}"
+        words = f"profile likelihood of {self.name}: its rise is below {self.threshold:.4g}"
+        return [f"{words} in [{low}, {high}]", Grid(self.points.iloc[:: max(1, len(self.points) // 8)])]
+
 
 def profile_curves(
     result: Fit, names: Sequence[str] | None = None, level: float = 0.95, points: int = 25
@@ -40,7 +48,7 @@ def profile_curves(
     requested = list(problem.free_names) if names is None else list(names)
     absent = [n for n in requested if n not in problem.free_names]
     if absent:
-        raise ValueError(f"no free parameter {', '.join(absent)}; free are {', '.join(problem.free_names)}")
+        raise ValueError(unknown("free parameter", absent[0], problem.free_names))
     targets = dict(zip(problem.free_names, parameter_targets(problem), strict=True))
     chosen = [targets[n] for n in requested]
     kappa, df = dispersion(problem, phi), max(len(problem.y) - len(phi), 1)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,8 @@ import pandas as pd
 from analysis.fitting.estimate import Estimate
 from analysis.fitting.result import Fit
 from analysis.laws.base import Array, Law, Named
+from analysis.tables.keywords import checked_keywords
+from analysis.tables.shown import Block, Grid, Shown
 
 _GRID = 241
 _FAR = np.log(1e30)
@@ -18,8 +21,8 @@ _SPAN = (np.log(1e3), np.log(1e15))
 _ASIDE, _FLAT = np.log(1e3), 1e-9
 
 
-@dataclass(frozen=True)
-class Allocation:
+@dataclass(frozen=True, repr=False)
+class Allocation(Shown):
     """Compute-optimal N, D, tokens per parameter and loss at budget C = 6ND (matmul-free convention), with
     intervals.
 
@@ -37,13 +40,18 @@ class Allocation:
         rows = {"N": self.N, "D": self.D, "D/N": self.tokens_per_parameter, "loss": self.loss}
         return pd.DataFrame.from_dict({k: e.as_dict() for k, e in rows.items()}, orient="index")
 
-    def __str__(self) -> str:
+    def blocks(self) -> Sequence[Block]:
         note = (
             ""
             if self.extrapolates <= 1
             else f" ({self.extrapolates:.3g} times the largest budget in the data)"
         )
-        return f"C = {self.C:.4g}{note}\n" + self.table().to_string(float_format=lambda v: f"{v:.5g}")
+        return [f"C = {self.C:.4g}{note}", Grid(self.table(), 5, index=True)]
+
+    def as_dict(self) -> dict[str, Any]:
+        """One entry of the field ``optimal`` of ``crossover fit --at --json``."""
+        estimates = {k: getattr(self, k).as_dict() for k in ("N", "D", "tokens_per_parameter", "loss")}
+        return {"C": self.C, "extrapolates": self.extrapolates, **estimates}
 
 
 def best_size(law: Law, natural: Array, compute: float, fixed: Mapping[str, float] | None = None) -> Array:
@@ -99,6 +107,7 @@ def log_size(law: Law, p: Named, compute: float, fixed: Mapping[str, float] | No
     return (np.log(alpha * p["A"] / (beta * p["B"])) + beta * np.log(compute / 6.0)) / (alpha + beta)
 
 
+@checked_keywords
 def optimal(result: Fit, compute: float, fixed: Mapping[str, float] | None = None) -> Allocation:
     """Compute-optimal allocation of ``compute`` FLOPs (6ND) under a fitted law of N and D.
 

@@ -7,7 +7,6 @@ by C = 6ND where one is missing, which is noted too.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.laws.base import Array, Law
+from analysis.tables.keywords import nearest
 from analysis.tables.where import select
 
 Table = pd.DataFrame | Mapping[str, Sequence[float]] | str | Path
@@ -55,6 +55,10 @@ class Columns:
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
+    def frame(self, target: str) -> pd.DataFrame:
+        """The columns with the ``target``, indexed by the rows of the original table."""
+        return pd.DataFrame({**self.x, target: self.y}, index=self.rows)
+
 
 def read_table(table: pd.DataFrame | Mapping[str, Sequence[float]] | str | Path) -> pd.DataFrame:
     """A DataFrame, a mapping of columns, or the path of a CSV or Parquet file."""
@@ -88,10 +92,9 @@ def _find(frame: pd.DataFrame, name: str, given: Mapping[str, str]) -> tuple[str
         loose = [c for c in frame.columns if _key(c) == _key(column)]
         if len(loose) == 1:
             return loose[0], False
-        near = difflib.get_close_matches(column, [str(c) for c in frame.columns], n=1)
         raise FitError(
             f"column map {name}={column}: the table has no such column"
-            + (f"; did you mean {near[0]!r}?" if near else ".")
+            + (nearest(column, frame.columns) or ".")
             + f" Columns: {', '.join(map(str, frame.columns))}"
         )
     if name in frame.columns:

@@ -6,7 +6,6 @@ Readers return one long table (run, step, further columns as found, ``y``); `ass
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from analysis.tables.keywords import nearest
 from analysis.tables.tables import TableError, read
 
 FORMATS = ("csv", "wandb", "tensorboard")
@@ -73,8 +73,7 @@ def _pick(names: Iterable[str], requested: str | None, usual: Sequence[str], wha
     inside = [n for n in names if requested in n]
     if len(inside) == 1:
         return inside[0]
-    near = difflib.get_close_matches(requested, names, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else "."
+    hint = nearest(requested, names) or "."
     raise TableError(f"{where}: no {what} {requested!r}{hint} There are: {', '.join(names)}")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -10,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.tables.frame import ALIASES, FitError, resolve
+from analysis.tables.keywords import nearest
 from analysis.tables.tables import LIKELIHOODS, TableError
 from analysis.tables.where import select
 
@@ -66,10 +66,9 @@ def split(
     values = frame[column].astype(str)
     for value in pair:
         if value not in set(values):
-            near = difflib.get_close_matches(value, values.unique(), n=1)
             raise TableError(
                 f"column {column!r} never is {value!r}"
-                + (f"; did you mean {near[0]!r}?" if near else ".")
+                + (nearest(value, values.unique()) or ".")
                 + f" It is: {', '.join(values.unique()[:12])}"
             )
     kinds = {o: _kind(o, likelihood or {}, pair) for o in pair}
@@ -116,8 +115,7 @@ def split(
 def _need(frame: pd.DataFrame, name: str) -> None:
     if name in frame.columns:
         return
-    near = difflib.get_close_matches(name, [str(c) for c in frame.columns], n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else "."
+    hint = nearest(name, frame.columns) or "."
     raise TableError(f"the table has no column {name!r}{hint} Columns: {', '.join(map(str, frame.columns))}")
 
 

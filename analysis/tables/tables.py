@@ -25,6 +25,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.tables.columns import FACTS, SCORES
+from analysis.tables.keywords import nearest
 
 LIKELIHOODS = ("exact", "upper_bound", "pseudo", "none", "unknown")
 """What a reported loss is. Only the first two, and ``unknown`` with a note, enter a crossover."""
@@ -144,10 +145,9 @@ def _allowed(table: pd.DataFrame, name: str, column: str, allowed: tuple[str, ..
     if bad.any():
         first: Any = bad.idxmax()
         value = table[column][first]
-        near = difflib.get_close_matches(str(value), allowed, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
         raise TableError(
-            f"table {name!r}, column {column!r}: {value!r} is not one of {', '.join(allowed)}{hint}"
+            f"table {name!r}, column {column!r}: {value!r} is not one of {', '.join(allowed)}"
+            f"{nearest(value, allowed)}"
         )
 
 

@@ -7,7 +7,6 @@ go between backticks. Used by ``where`` and ``holdout``.
 from __future__ import annotations
 
 import ast
-import difflib
 import operator
 import re
 from collections.abc import Callable, Mapping
@@ -15,6 +14,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+
+from analysis.tables.keywords import nearest
 
 _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.Lt: operator.lt,
@@ -71,8 +72,7 @@ def _walk(node: ast.expr, columns: Mapping[str, pd.Series], quoted: Mapping[str,
     if isinstance(node, ast.Name):
         name = quoted.get(node.id, node.id)
         if name not in columns:
-            near = difflib.get_close_matches(name, [str(c) for c in columns], n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else "."
+            hint = nearest(name, columns) or "."
             raise ValueError(
                 f"filter {text!r}: no column {name!r}{hint} Columns: {', '.join(map(str, columns))}"
             )

@@ -129,12 +129,8 @@ def _list(as_json: bool) -> None:
 def _score(fit: Fit) -> dict[str, Any]:
     if fit.heldout is None or not fit.converged:
         return {}
-    from analysis.questions.holdout import score
-
-    s = score(fit)
-    rows = [{"row": int(i), **r} for i, r in zip(s.table.index, s.table.to_dict("records"), strict=True)]
-    value = {"n": len(s.table), "signed": s.signed, "rms": s.rms, "coverage": s.coverage, "rows": rows}
-    return {"holdout": {"text": f"held out: {s}", "json": value}}
+    score = fit.score()
+    return {"holdout": {"text": f"held out: {score}", "json": score.as_dict()}}
 
 
 def _joint(request: FitRequest, fit: Fit) -> dict[str, Any]:
@@ -147,15 +143,10 @@ def _joint(request: FitRequest, fit: Fit) -> dict[str, Any]:
 def _compare(request: FitRequest, laws: tuple[str, ...]) -> dict[str, Any]:
     from analysis.questions.criticism import compare
 
-    comparison = compare(
-        request.rows, list(dict.fromkeys((request.law, *laws))), **request.options(interval="none")
-    )
-    ranked = [
-        {"law": k, **r}
-        for k, r in zip(comparison.table.index, comparison.table.to_dict("records"), strict=True)
-    ]
-    value = {"laws": ranked, "nested": comparison.nested.to_dict("records"), "left_out": comparison.left_out}
-    return {"compare": {"text": f"compared on the same rows, best first\n{comparison}", "json": value}}
+    laws = tuple(dict.fromkeys((request.law, *laws)))
+    comparison = compare(request.rows, laws, **request.options(interval="none"))
+    text = f"compared on the same rows, best first\n{comparison}"
+    return {"compare": {"text": text, "json": comparison.as_dict()}}
 
 
 def _predictions(fit: Fit, predict: tuple[str, ...]) -> dict[str, Any]:
@@ -180,66 +171,17 @@ def _predictions(fit: Fit, predict: tuple[str, ...]) -> dict[str, Any]:
 def _allocations(fit: Fit, budgets: tuple[float, ...]) -> dict[str, Any]:
     if not budgets:
         return {}
-    from analysis.questions.optimum import optimal
-
-    best = [optimal(fit, c) for c in budgets]
-    value = [
-        {
-            "C": b.C,
-            "extrapolates": b.extrapolates,
-            **{k: getattr(b, k).as_dict() for k in ("N", "D", "tokens_per_parameter", "loss")},
-        }
-        for b in best
-    ]
-    return {"optimal": {"text": "\n".join(map(str, best)), "json": value}}
+    best = [fit.optimal(c) for c in budgets]
+    return {"optimal": {"text": "\n".join(map(str, best)), "json": [b.as_dict() for b in best]}}
 
 
 def _check(request: FitRequest, fit: Fit) -> dict[str, Any]:
-    from analysis.questions.criticism import influence, lack_of_fit
-    from analysis.questions.holdout import rolling_origin
-
-    lack, moved = lack_of_fit(fit), influence(fit).head(5)
-    lines = [
-        f"lack of fit\n{lack}",
-        "most influential rows (shift of each parameter in standard errors)\n"
-        + moved.to_string(index=False, float_format=lambda v: f"{v:.3g}"),
-    ]
-    value: dict[str, Any] = {
-        "pure_error": lack.pure_error,
-        "trends": lack.trends.to_dict("records"),
-        "alarm": lack.alarm,
-        "influence": moved.to_dict("records"),
-    }
-    try:
-        options = {
-            k: v
-            for k, v in request.options().items()
-            if k not in ("holdout", "interval", "bootstrap", "seed")
-        }
-        back = rolling_origin(
-            request.rows,
-            request.law,
-            level=request.level,
-            **{k: v for k, v in options.items() if k != "level"},
-        )
-        lines.append(f"back-test: {back}")
-        value["back_test"] = {
-            "kind": back.kind,
-            "factor": back.factor,
-            "origins": int(back.errors["origin"].nunique()),
-            "errors": len(back.errors),
-            "assumption": back.assumption,
-        }
-    except ValueError as error:
-        lines.append(f"back-test: {error}")
-        value["back_test"] = {"kind": None, "assumption": str(error)}
-    return {"check": {"text": "\n\n".join(lines), "json": value}}
+    check = fit.check(starts=request.given["starts"])
+    return {"check": {"text": str(check), "json": check.as_dict()}}
 
 
 def _draw(fit: Fit, path: Path) -> dict[str, Any]:
-    from analysis.plots.laws import overview
-
-    plot = overview(fit).write(path)
+    plot = fit.plot().write(path)
     files = [str(p) for p in (plot.png, plot.svg, plot.csv)]
     return {"figures": {"text": "figure: " + "  ".join(files), "json": files}}
 

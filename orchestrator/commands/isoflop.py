@@ -98,9 +98,7 @@ def command(
         }
         text.append(str(routes))
     if plot is not None:
-        from analysis.plots.isoflop import isoflop_curves
-
-        drawn = isoflop_curves(kept.rows, iso, tolerance, log_loss=not plain_loss).write(plot)
+        drawn = iso.plot().write(plot)
         record["figures"] = [str(p) for p in (drawn.png, drawn.svg, drawn.csv)]
         text.append("figure: " + "  ".join(record["figures"]))
     if as_json:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from analysis.plots.kinds import KINDS
 from orchestrator.commands.common import emit, json_option, say
 from orchestrator.commands.fit_options import FitRequest, fit_options
 from orchestrator.commands.table_options import method_option, refusing, table_argument
@@ -14,20 +15,6 @@ from orchestrator.commands.table_options import method_option, refusing, table_a
 if TYPE_CHECKING:
     from analysis.plots.drawing import Drawing
     from orchestrator.store.store import Store
-
-KINDS = {
-    "law": "the figure that suits the law (default)",
-    "compute": "loss against compute, with the envelope",
-    "tokens": "loss against tokens by size, with epochs where U is known",
-    "isoflop": "isoFLOP curves with their minima",
-    "allocation": "best N and D against compute, by law, isoFLOP and front",
-    "contours": "the surface L(N, D)",
-    "residuals": "residuals against everything",
-    "heldout": "predicted against held-out runs (--holdout)",
-    "profiles": "profile likelihoods",
-    "estimands": "the parameters under every estimand",
-    "routes": "the three classic routes side by side (--at)",
-}
 
 
 @click.command(
@@ -81,53 +68,25 @@ def command(
 
 
 def _drawing(kind: str, request: FitRequest, method: str, budget: float | None) -> Drawing:
-    from analysis.plots import checks, laws
-    from analysis.plots.isoflop import allocation, isoflop_curves
-
-    given = request.given
-    rows = {k: given[k] for k in ("columns", "where", "drop_highest")}
+    rows = {k: request.given[k] for k in ("columns", "where", "drop_highest")}
     if kind == "isoflop":
         from analysis.questions.isoflop_curves import isoflop
         from analysis.tables.rows import chosen_rows
 
-        kept = chosen_rows(request.rows, **rows)
-        return isoflop_curves(kept.rows, isoflop(kept.rows, method=method))
+        return isoflop(chosen_rows(request.rows, **rows).rows, method=method).plot()
     if kind == "routes":
         from analysis.questions.classic_routes import approaches
 
         if budget is None:
             raise click.UsageError("routes need --at C, the budget they are compared at")
-        return checks.routes(
-            approaches(request.rows, budget, law=request.law, estimand=request.estimand, **rows)
-        )
+        return approaches(request.rows, budget, law=request.law, estimand=request.estimand, **rows).plot()
     if kind == "estimands":
         from analysis.questions.estimand_table import fit_estimands
 
         options = request.options()
         options.pop("estimand")
-        return checks.estimands(fit_estimands(request.rows, request.law, **options))
-    if kind == "heldout":
-        return _held_out(request)
-    fit = request.fit().require()  # no figure of a fit that has no numbers
-    return allocation(fit, method) if kind == "allocation" else laws.figure(kind, fit)
-
-
-def _held_out(request: FitRequest) -> Drawing:
-    from analysis.plots.checks import held_out
-    from analysis.questions.holdout import rolling_origin
-
-    if not request.given["holdout"]:
+        return fit_estimands(request.rows, request.law, **options).plot()
+    if kind == "heldout" and not request.given["holdout"]:
         raise click.UsageError("heldout needs --holdout, such as --holdout 'C > 1e21'")
-    fit = request.fit().require()
-    where, holdout = request.given["where"], request.given["holdout"]
-    inside = f"not ({holdout})" + (f" and ({where})" if where else "")
-    options = {
-        k: v
-        for k, v in request.options(where=inside).items()
-        if k not in ("holdout", "interval", "bootstrap", "seed")
-    }
-    try:
-        back = rolling_origin(request.rows, request.law, **options)
-    except ValueError:  # too few budgets to test back on: the law's own intervals alone
-        back = None
-    return held_out(fit, back)
+    own: dict[str, Any] = {"allocation": {"method": method}, "heldout": {"starts": request.given["starts"]}}
+    return request.fit().plot(kind, **own.get(kind, {}))

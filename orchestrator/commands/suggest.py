@@ -90,7 +90,6 @@ def command(
     runs; neighbours tell nearly as much.
     """
     from analysis.crossover.surfaces.next_runs import parse_crossing, suggest_crossing
-    from analysis.questions.design import suggest
 
     request = FitRequest.of(table, store, mlflow, options)
     if request.estimand == "all":
@@ -110,7 +109,7 @@ def command(
     cap = limits["per_run"] or budget
     choices = {k: _choices(f, sizes, cap, limits["reach"]) for k, f in fits.items()} if sizes else {}
     if crossing is None:
-        plan = suggest(fit, quantity, budget, **limits, choices=choices.get(""), repeats=False)
+        plan = fit.suggest(quantity, budget, **limits, choices=choices.get(""), repeats=False)
     else:
         plan = suggest_crossing(fits, *crossing, budget, **limits, choices=choices or None, repeats=False)
     text = to_yaml(plan, name, base, sizes)

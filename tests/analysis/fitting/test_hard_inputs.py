@@ -177,8 +177,8 @@ def test_too_few_units_get_no_interval() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"estimand": "hubber"}, "no estimand 'hubber'; there are huber"),
-        ({"interval": "bayes"}, "interval must be one of"),
+        ({"estimand": "hubber"}, "no estimand 'hubber'; did you mean 'huber'"),
+        ({"interval": "bayes"}, "no interval 'bayes'. There are auto, profile"),
         ({"fix": {"gamma": 1.0}}, "has no parameter 'gamma'; it has A, B"),
         ({"fix": {"A": -1.0}}, "must be positive"),
         ({"where": "C > "}, "cannot be parsed"),
@@ -204,6 +204,11 @@ def test_filters() -> None:
     assert select("`a b` >= 1 and s == 'x'", columns).tolist() == [True, False, False]
     assert select("not (n in [1, 3]) or n ** 2 > 8", columns).tolist() == [False, True, True]
     assert select("1 < n <= 3", columns).tolist() == [False, True, True]
+
+
+def test_an_unknown_keyword_is_answered_with_the_nearest_and_with_all_there_are() -> None:
+    with pytest.raises(TypeError, match=r"no option 'estimant'; did you mean 'estimand'\? There are table"):
+        fit({"N": [1.0]}, estimant="lad")  # type: ignore[call-arg]
 
 
 def test_the_mapped_names_can_be_used_in_filters() -> None:

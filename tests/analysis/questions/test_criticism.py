@@ -241,5 +241,5 @@ def test_profile_curves_cross_their_threshold_at_the_interval() -> None:
         curve.threshold, rel=0.05
     )
     assert curve.points["rise"].min() < 0.05
-    with pytest.raises(ValueError, match="free are A, B"):
+    with pytest.raises(ValueError, match="no free parameter 'gamma'"):
         profile_curves(found, ["gamma"])
