@@ -45,6 +45,7 @@ class Estimand:
 
     @property
     def squares(self) -> bool:
+        """Whether the loss is the square of the residual."""
         return self.name in ("mse", "log_mse")
 
     @property

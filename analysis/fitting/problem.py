@@ -49,6 +49,7 @@ class FitProblem:
 
     @property
     def free_names(self) -> tuple[str, ...]:
+        """Names of the parameters that are not frozen, in the order of ``phi``."""
         return tuple(self.law.parameter_names[j] for j in self.free)
 
     def theta(self, phi: Array) -> Array:
@@ -95,7 +96,10 @@ class FitProblem:
         return np.where(np.isfinite(r), r, np.inf)
 
     def linearised(self, phi: Array, targets: Array | None = None) -> tuple[Array, Array]:
-        """Residuals (S, n) and the derivative of the *prediction* (log prediction) by phi (S, F, n)."""
+        """Residuals (S, n) and the derivative of the *prediction* (log prediction) by phi (S, F, n).
+
+        Raises ValueError if the law gives no derivatives.
+        """
         observed = self.target if targets is None else targets
         with np.errstate(all="ignore"):
             value, jac = self.law.evaluate(self.theta(phi), self.x, jac=True)

@@ -103,6 +103,7 @@ class Fit:
 
     @property
     def converged(self) -> bool:
+        """Whether the optimum is proved: a Newton step would remove less than 1e-8 of the objective."""
         return self.convergence.converged
 
     def require(self) -> Fit:
@@ -147,6 +148,8 @@ class Fit:
         Returns columns prediction, low, high, with the interval's method and assumption in ``.attrs``.
         ``kind``: ``curve`` for the law's own value, ``run`` for a new run's (adds the spread of residuals: t
         if there are few, normal-tailed and called so). Interval ends that are unbounded are infinite.
+
+        Raises NotConverged, and ValueError for another ``kind`` or for intervals that the fit does not carry.
         """
         if kind not in ("curve", "run"):
             raise ValueError(unknown("kind of prediction", kind, ("curve", "run")))
@@ -228,11 +231,12 @@ class Fit:
         """A quantity computed from the parameters, with the fit's own kind of interval.
 
         ``function`` takes name -> (S,) values and returns (S,) values; ``positive_scale`` handles it as a
-        logarithm.
+        logarithm. Raises ValueError if the fit has no intervals, or was read from JSON.
         """
         if self.sampler is None:
             raise ValueError(
-                "this fit was read from JSON without its data: intervals of derived quantities need a new fit"
+                "this fit carries no intervals, or was read from JSON without its data: fit again with "
+                "an interval"
             )
         names = self.law.parameter_names
 
@@ -300,6 +304,7 @@ class Fit:
         )
 
     def to_json(self, indent: int | None = None) -> str:
+        """``to_dict`` as text."""
         return json.dumps(self.to_dict(), indent=indent, allow_nan=False)
 
     @classmethod
@@ -320,9 +325,11 @@ class Fit:
 
     @classmethod
     def from_json(cls, text: str) -> Fit:
+        """``to_json`` read back."""
         return cls.from_dict(json.loads(text))
 
     def save(self, path: str | Path) -> None:
+        """Write ``to_json`` to a file."""
         Path(path).write_text(self.to_json(indent=2), encoding="utf-8")
 
     # ---- display ---------------------------------------------------------------------------------------

@@ -59,7 +59,10 @@ def make_problem(law: Law, data: Columns, estimand: Estimand, fix: Mapping[str, 
 
 
 def make_starts(problem: FitProblem, starts: Starts | None) -> Array:
-    """(S, F) starts: drawn over the ranges that the data imply, or those given in natural values."""
+    """(S, F) starts: drawn over the ranges that the data imply, or those given in natural values.
+
+    Raises FitError for starts that do not fit the law.
+    """
     names, free = problem.law.parameter_names, len(problem.free)
     if starts is None or isinstance(starts, int):
         count = starts if isinstance(starts, int) else int(min(4096, max(256, 512 * free)))
@@ -109,7 +112,7 @@ def _widened(problem: FitProblem, ranges: Array) -> Array:
 
 
 def rebuild(result: Fit) -> FitProblem:
-    """The problem of a fit that still holds its data."""
+    """The problem of a fit. Raises FitError if the fit was read from JSON, and so holds no data."""
     if result.source is None:
         raise FitError("this fit was read from JSON and holds no data; fit again")
     return make_problem(result.law, result.source, result.estimand, result.frozen)

@@ -44,7 +44,10 @@ def list_laws() -> list[dict[str, str]]:
 
 
 def get_law(spec: str | Law) -> Law:
-    """A law by name (``chinchilla``, ``bnsl3`` for any number of breaks) or from a formula string."""
+    """A law by name (``chinchilla``, ``bnsl3`` for any number of breaks) or from a formula string.
+
+    Raises ValueError, with the nearest name and all there are, for what is neither.
+    """
     if isinstance(spec, Law):
         return spec
     laws = registered()

@@ -97,6 +97,7 @@ class Law(ABC):
 
     @property
     def parameter_names(self) -> tuple[str, ...]:
+        """Names of the parameters, in the order of the columns of ``theta``."""
         return tuple(p.name for p in self.parameters)
 
     def index(self, name: str) -> int:
@@ -162,7 +163,10 @@ class Law(ABC):
         data: Mapping[str, Sequence[float] | Array | float],
         log_units: Mapping[str, float] | None = None,
     ) -> dict[str, Array]:
-        """Columns under standard names -> what ``evaluate`` takes (logarithms less ``log_units``)."""
+        """Columns under standard names -> what ``evaluate`` takes (logarithms less ``log_units``).
+
+        Raises ValueError for a variable that is missing or not positive.
+        """
         missing = [v for v in self.variables if v not in data]
         if missing:
             raise ValueError(
@@ -198,7 +202,10 @@ class Law(ABC):
     def predict(
         self, parameters: Mapping[str, float], data: Mapping[str, Sequence[float] | Array | float]
     ) -> Array:
-        """Prediction (n,) at natural parameter values; ``data`` holds the columns in the same units."""
+        """Prediction (n,) at natural parameter values; ``data`` holds the columns in the same units.
+
+        Raises ValueError for parameters that are missing, unknown or not positive where they must be.
+        """
         self._check_names(parameters)
         values = np.array([[float(parameters[n]) for n in self.parameter_names]])
         for p, v in zip(self.parameters, values[0], strict=True):
@@ -250,7 +257,7 @@ _REGISTRY: dict[str, Law] = {}
 
 
 def register(law: Law) -> Law:
-    """Make a law available by name. Registering another law under a taken name is an error."""
+    """Make a law available by name. Raises ValueError if another kind of law has that name."""
     if law.name in _REGISTRY and type(_REGISTRY[law.name]) is not type(law):
         raise ValueError(f"a law named {law.name!r} is registered already: {_REGISTRY[law.name].formula}")
     _REGISTRY[law.name] = law

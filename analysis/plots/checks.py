@@ -101,7 +101,7 @@ def held_out(fit: Fit, calibration: Calibration | None = None) -> Drawing:
     """Held-out runs: predicted against observed, and the signed error against compute, with intervals
     for new runs.
 
-    ``calibration`` adds the intervals that back-tests justify.
+    ``calibration`` adds the intervals that back-tests justify. Raises FitError if the fit has no intervals.
     """
     data, scored = data_of(fit), score(fit)
     heldout = fit.heldout

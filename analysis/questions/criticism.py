@@ -272,7 +272,7 @@ def nested_test(small: Fit, large: Fit) -> dict[str, float]:
 
     2 (Q_small - Q_large) / kappa per extra parameter, against F with n - k degrees: exact for normal errors
     and squares, asymptotic otherwise. Where the small law lies on the large one's boundary the p-value is
-    conservative.
+    conservative. Raises ValueError if estimand or rows differ, or if the larger law has no more parameters.
     """
     if small.estimand != large.estimand or small.n != large.n:
         raise ValueError("a nested test needs the same estimand and the same rows")

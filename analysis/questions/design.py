@@ -142,6 +142,8 @@ def suggest(
     ``choices``: the runs that are possible (columns under the law's names; C = 6ND is their cost), else a
     grid around the data up to ``reach`` times beyond it; ``per_run`` caps one run's cost. With
     ``repeats`` runs may come twice: replicates are a choice like any.
+
+    Raises ValueError if there is no such quantity, or if no run costs that little.
     """
     if not budget > 0 or count < 1:
         raise ValueError(f"budget must be positive and count at least 1; got {budget:g} and {count}")

@@ -36,9 +36,11 @@ class EstimandTable(Shown):
     fits: dict[str, Fit]
 
     def table(self) -> pd.DataFrame:
+        """One row a parameter, one column an estimand."""
         return pd.DataFrame({k: {n: e.value for n, e in f.parameters.items()} for k, f in self.fits.items()})
 
     def flags(self) -> list[str]:
+        """The parameters that another estimand takes out of the first one's interval."""
         first = next(iter(self.fits))
         lead = self.fits[first]
         flags = []

@@ -57,7 +57,10 @@ class Score(Shown):
 
 
 def score(result: Fit, rows: pd.DataFrame | None = None) -> Score:
-    """Score a fit on its own held-out rows (``fit(..., holdout=...)``) or on given ones."""
+    """Score a fit on its own held-out rows (``fit(..., holdout=...)``) or on given ones.
+
+    Raises FitError if there are none.
+    """
     heldout = result.heldout if rows is None else rows
     if heldout is None or not len(heldout):
         raise FitError("nothing was held out; give holdout='C > 1e21' to fit, or rows to score")

@@ -86,7 +86,10 @@ def _text(v: float | None) -> str:
 def end_points(
     table: Table, columns: Mapping[str, str] | None, positive_loss: bool = True
 ) -> tuple[pd.DataFrame, list[str]]:
-    """Columns N, C, loss of rows that may enter a front: finite, positive, annealed (if the table says)."""
+    """Columns N, C, loss of rows that may enter a front: finite, positive, annealed (if the table says).
+
+    Raises FitError if there is none.
+    """
     frame = read_table(table)
     if frame.empty:
         raise FitError("the table has no rows")
@@ -131,6 +134,8 @@ def isoflop(
     Rows whose C differ by less than ``tolerance`` are one budget, taken at its geometric mean; with
     ``annealed`` in the table only annealed end points count. ``method``: parabola or cubic in log N of (log)
     loss, or ``law``, one separable law through all budgets, minimised at each.
+
+    Raises FitError for another method, and for a table without usable rows.
     """
     if method not in METHODS:
         raise FitError(unknown("isoFLOP method", method, METHODS))
@@ -163,15 +168,15 @@ def isoflop(
     if exponents is None:
         warnings.append(f"{len(minima)} budgets have an interior minimum; a growth law needs 3")
     return IsoFlop(
-        method,
-        minima,
-        pd.DataFrame(refused, columns=["C", "runs", "reason"]),
-        exponents,
-        coefficient,
-        warnings,
-        data,
-        log_loss,
-        None if law_at is None else law_at.result,
+        method=method,
+        minima=minima,
+        refused=pd.DataFrame(refused, columns=["C", "runs", "reason"]),
+        exponents=exponents,
+        coefficient=coefficient,
+        warnings=warnings,
+        points=data,
+        log_loss=log_loss,
+        law=None if law_at is None else law_at.result,
     )
 
 

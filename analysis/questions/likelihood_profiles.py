@@ -43,7 +43,11 @@ class ProfileCurve(Shown):
 def profile_curves(
     result: Fit, names: Sequence[str] | None = None, level: float = 0.95, points: int = 25
 ) -> dict[str, ProfileCurve]:
-    """Profile curves of free parameters, over their interval and a third beyond; open sides: ten-fold."""
+    """Profile curves of free parameters, all of them or those of ``names``.
+
+    A curve has ``points`` points, from a third beyond one end of the interval to a third beyond the other; an
+    open side is followed to ten times the value. Raises ValueError if there is no such free parameter.
+    """
     problem, phi = problem_of(result)
     requested = list(problem.free_names) if names is None else list(names)
     absent = [n for n in requested if n not in problem.free_names]

@@ -37,6 +37,7 @@ class Allocation(Shown):
     extrapolates: float
 
     def table(self) -> pd.DataFrame:
+        """One row a quantity: value, se, low, high, unbounded."""
         rows = {"N": self.N, "D": self.D, "D/N": self.tokens_per_parameter, "loss": self.loss}
         return pd.DataFrame.from_dict({k: e.as_dict() for k, e in rows.items()}, orient="index")
 
@@ -165,7 +166,10 @@ def optimal(result: Fit, compute: float, fixed: Mapping[str, float] | None = Non
 
 
 def allocation_exponents(result: Fit) -> dict[str, Estimate]:
-    """a and b of N* ~ C**a and D* ~ C**b of a separable law: a = beta/(alpha+beta)."""
+    """a and b of N* ~ C**a and D* ~ C**b of a separable law: a = beta/(alpha+beta).
+
+    Raises ValueError for another law, whose exponents change with C.
+    """
     if not result.law.separable:
         raise ValueError(
             f"{result.law.name} is not separable: its exponents change with C; use optimal() at each budget"

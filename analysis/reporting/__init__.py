@@ -51,14 +51,17 @@ def write(
 
     Args:
         folder: where to write; it is made where it is missing.
-        runs, curves, scores, options: as for :func:`analysis.crossover.same_n.location.locate`; or ``runs``
-            is a finished :class:`Crossovers`.
+        runs: one row a run, as for :func:`analysis.crossover.same_n.location.locate`; or a finished
+            :class:`Crossovers`.
+        curves: one row an evaluation.
+        scores: one row a validation sequence and draw.
         spec: the sweep, shown as it is. A mapping's ``name`` and ``question`` are used in the head.
         provenance: facts shown beside the ``command`` that reproduces the study.
         decoding: exact likelihoods of bounds under decoding orders, see
             :mod:`analysis.crossover.same_n.decoding`.
         title: the report's name; by default that of ``spec``.
         extra_sections: heading -> text of further sections.
+        options: those of ``locate``.
 
     Raises:
         TableError: a table cannot be used; the message says which, and why.

@@ -61,7 +61,7 @@ class Columns:
 
 
 def read_table(table: pd.DataFrame | Mapping[str, Sequence[float]] | str | Path) -> pd.DataFrame:
-    """A DataFrame, a mapping of columns, or the path of a CSV or Parquet file."""
+    """The table as a DataFrame. Raises FitError for a file that is missing, empty or no table."""
     if isinstance(table, pd.DataFrame):
         return table
     if isinstance(table, (str, Path)):
@@ -115,7 +115,10 @@ def _numbers(frame: pd.DataFrame, column: str) -> Array:
 def resolve(
     frame: pd.DataFrame, names: Sequence[str], given: Mapping[str, str]
 ) -> tuple[dict[str, Array], dict[str, str], list[str]]:
-    """Values of the named columns, where each came from, and notes on guesses and derivations."""
+    """Values of the named columns, where each came from, and notes on guesses and derivations.
+
+    Raises FitError if a column is missing and cannot be derived.
+    """
     values: dict[str, Array] = {}
     sources: dict[str, str] = {}
     notes: list[str] = []
@@ -161,8 +164,10 @@ def prepare(
 
     ``where`` keeps rows, ``holdout`` reserves rows for scoring, ``drop_highest`` leaves out the K largest
     targets (a published convention: Chinchilla's points without the 5 highest losses), ``weights`` is a
-    column or a sequence, ``cluster`` a column whose equal values belong together. Rows of several values in a
-    column ``objective`` are refused.
+    column or a sequence, ``cluster`` a column whose equal values belong together.
+
+    Raises FitError if a column or a value is wrong, if no row is left, and if the rows are of several
+    objectives: their losses differ in kind.
     """
     frame = read_table(table).reset_index(drop=True)
     if frame.empty or not len(frame.columns):
@@ -224,20 +229,17 @@ def prepare(
     _one_objective(frame[keep | reserved])
 
     def part(mask: Array, rest: list[dict[str, object]], test: Columns | None) -> Columns:
+        names = dict.fromkeys((*law.variables, *("NDC" if {"N", "D"} <= values.keys() else "")))
         return Columns(
-            {
-                k: values[k][mask]
-                for k in dict.fromkeys((*law.variables, *("NDC" if {"N", "D"} <= values.keys() else "")))
-                if k in values
-            },
-            y[mask],
-            w[mask],
-            np.flatnonzero(mask),
-            rest,
-            test,
-            None if codes is None else codes[mask],
-            sources,
-            notes,
+            x={k: values[k][mask] for k in names if k in values},
+            y=y[mask],
+            weights=w[mask],
+            rows=np.flatnonzero(mask),
+            excluded=rest,
+            heldout=test,
+            clusters=None if codes is None else codes[mask],
+            sources=sources,
+            notes=notes,
         )
 
     heldout = part(reserved, [], None) if reserved.any() else None

@@ -54,7 +54,10 @@ class Tables:
 
 
 def read(source: pd.DataFrame | str | Path) -> pd.DataFrame:
-    """A table from a DataFrame (copied), a ``.csv`` (also ``.csv.gz``) or a ``.parquet`` file."""
+    """A table from a DataFrame (copied), a ``.csv`` (also ``.csv.gz``), ``.tsv`` or ``.parquet`` file.
+
+    Raises TableError for a file that is missing, empty or none of these.
+    """
     if isinstance(source, pd.DataFrame):
         return source.copy()
     path = Path(source)

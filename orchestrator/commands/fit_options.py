@@ -66,7 +66,10 @@ class FitRequest:
         return float(self.given["level"])
 
     def by(self, columns: str) -> dict[str, FitRequest]:
-        """A fit of each combination of values of ``columns`` (``A,B``) among the rows, by its label."""
+        """A fit of each combination of values of ``columns`` (``A,B``) among the rows, by its label.
+
+        Raises click's UsageError if there is no such column, or no row with a value.
+        """
         from analysis.tables.where import select
 
         names = [c.strip() for c in columns.split(",") if c.strip()]

@@ -62,6 +62,7 @@ from orchestrator.commands.table_options import map_option, pairs, refusing
 @json_option
 @refusing
 def command(
+    *,
     sources: tuple[Path, ...],
     to: Path,
     form: str,

@@ -49,6 +49,7 @@ from orchestrator.store.store import Store
 @json_option
 @refusing
 def command(
+    *,
     table: str,
     store: Store,
     mlflow: bool,

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 @json_option
 @refusing
 def command(
+    *,
     kind: str,
     table: str,
     store: Store,

@@ -69,6 +69,7 @@ if TYPE_CHECKING:
 @json_option
 @refusing
 def command(
+    *,
     table: str,
     store: Store,
     mlflow: bool,

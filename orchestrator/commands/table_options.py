@@ -104,7 +104,7 @@ def row_options(function: F) -> F:
 
 def pairs(texts: Iterable[str], option: str) -> dict[str, str]:
     """``NAME=VALUE,NAME=VALUE`` as a dictionary. A comma ends a value only before the next ``NAME=``, so that
-    columns may hold commas."""
+    columns may hold commas. Raises click's UsageError for anything else."""
     named: dict[str, str] = {}
     for text in texts:
         for part in _NEXT_NAME.split(text):
@@ -119,7 +119,7 @@ def pairs(texts: Iterable[str], option: str) -> dict[str, str]:
 
 
 def numbers(texts: Iterable[str], option: str) -> dict[str, float]:
-    """``NAME=NUMBER,...`` as a dictionary of finite numbers."""
+    """``NAME=NUMBER,...`` as a dictionary of finite numbers. Raises click's UsageError for anything else."""
     named: dict[str, float] = {}
     for name, text in pairs(texts, option).items():
         try:

@@ -1,7 +1,4 @@
-"""Python in the docs: the cells of pages and notebooks, run in order as a notebook runs them.
-
-``python -m tests.docs.cells docs/notebooks/analysis.ipynb`` runs a notebook and writes its outputs into it.
-"""
+"""Python in the docs: the cells of pages and notebooks, run in order as a notebook runs them."""
 
 from __future__ import annotations
 
@@ -11,7 +8,6 @@ import io
 import json
 import os
 import re
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,26 +69,3 @@ def run(cells: list[Cell], folder: Path) -> Iterator[Outcome]:
             yield Outcome(buffer.getvalue(), value)
     finally:
         os.chdir(before)
-
-
-def refresh(path: Path) -> None:
-    """Run a notebook and keep what its cells print and show."""
-    notebook = json.loads(path.read_text())
-    code = [c for c in notebook["cells"] if c["cell_type"] == "code"]
-    for number, (cell, outcome) in enumerate(zip(code, run(of_notebook(path), path.parent), strict=True), 1):
-        cell["execution_count"], cell["outputs"] = number, []
-        if outcome.printed:
-            text = outcome.printed.splitlines(keepends=True)
-            cell["outputs"].append({"output_type": "stream", "name": "stdout", "text": text})
-        if outcome.value is not None:
-            data = {"text/plain": repr(outcome.value).splitlines(keepends=True)}
-            if hasattr(outcome.value, "_repr_html_"):
-                data["text/html"] = outcome.value._repr_html_().splitlines(keepends=True)
-            result = {"output_type": "execute_result", "execution_count": number, "metadata": {}}
-            cell["outputs"].append({**result, "data": data})
-    path.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
-
-
-if __name__ == "__main__":
-    for name in sys.argv[1:]:
-        refresh(Path(name))

@@ -43,6 +43,7 @@ class Basin:
 
     @property
     def converged(self) -> bool:
+        """Whether a Newton step would remove less than 1e-8 of the objective."""
         return bool(np.isfinite(self.objective) and self.decrement <= CONVERGED)
 
 
@@ -58,6 +59,7 @@ class Optima:
 
     @property
     def best(self) -> Basin:
+        """The lowest optimum."""
         return self.basins[0]
 
 

@@ -46,14 +46,17 @@ class Case:
 
     @property
     def auto(self) -> bool:
+        """Whether the choice is left to the rules."""
         return self.requested == "auto"
 
     @property
     def few(self) -> bool:
+        """Whether there are too few units for percentiles of a bootstrap."""
         return self.units < PERCENTILE_UNITS
 
     @property
     def squares(self) -> bool:
+        """Whether the fit is one of least squares."""
         return self.problem.estimand.squares
 
     @cached_property

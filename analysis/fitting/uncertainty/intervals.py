@@ -95,12 +95,14 @@ class Sampler:
 
     @property
     def units(self) -> int:
+        """Independent units: what was resampled, else clusters, else rows."""
         if self.draws is not None:
             return self.draws.units
         return len(self.problem.y) if self.clusters is None else len(np.unique(self.clusters))
 
     @property
     def df(self) -> int:
+        """Degrees of freedom of Student's t."""
         n, free = len(self.problem.y), len(self.phi)
         if self.clusters is not None and (self.draws is None or self.draws.kind != "case"):
             return max(1, min(self.units - 1, n - free))

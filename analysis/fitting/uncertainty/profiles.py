@@ -51,6 +51,8 @@ def parameter_quantities(problem: FitProblem) -> list[Quantity]:
 def with_slopes(
     problem: FitProblem, quantities: Sequence[Quantity]
 ) -> Callable[[Array], tuple[Array, Array]]:
+    """phi (S, F) -> K quantities (S, K) and their derivatives by phi (S, K, F), by differences."""
+
     def evaluate(phi: Array) -> tuple[Array, Array]:
         size, free = phi.shape
         step = 1e-6 * np.maximum(1.0, np.abs(phi))
