@@ -46,12 +46,6 @@ class Batch:
         """The first ``length`` positions of each sequence."""
         return self._each(lambda t: t[:, :length] if t.ndim > 1 else t)
 
-    def together(self) -> torch.Tensor | None:
-        """[B, 1, T, T] bool: whether two positions are of one document; None where that is no matter."""
-        if self.documents is None:
-            return None
-        return self.documents[:, None, :, None] == self.documents[:, None, None, :]
-
     def _each(self, f) -> Batch:  # type: ignore[no-untyped-def]
         present = {x.name: getattr(self, x.name) for x in fields(self)}
         return replace(self, **{name: f(t) for name, t in present.items() if t is not None})

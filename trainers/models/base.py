@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from trainers.models.attention import Attention
     from trainers.noise import Noise
     from trainers.objectives.base import Corruption
 
@@ -83,7 +84,7 @@ class Backbone(Module, Protocol):
     def __call__(
         self,
         inputs: Tensor,
-        attention: str | Tensor,
+        attention: Attention | str | Tensor,
         positions: Tensor | None = None,
         conditioning: Tensor | None = None,
         noise: Noise | None = None,
@@ -91,8 +92,9 @@ class Backbone(Module, Protocol):
     ) -> Tensor:
         """Hidden states [B, T, d] of ids [B, T] or embeddings [B, T, d].
 
-        ``attention`` is ``causal``, ``full`` or a bool mask [B or 1, 1, T, T] that is true where attention is
-        allowed. ``positions`` [B, T] default to 0..T-1. ``conditioning`` [B, d] is added to every embedding.
+        ``attention`` says who attends to whom; ``causal``, ``full`` and a bool mask [B or 1, 1, T, T], true
+        where attention is allowed, are short for it. ``positions`` [B, T] default to 0..T-1.
+        ``conditioning`` [B, d] or [B, T, d] is added to the embeddings, where the residual stream begins.
         ``noise`` drives dropout. ``cache`` (of :meth:`new_cache`, causal attention only) holds the positions
         that ``inputs`` continue, and is extended by them.
         """

@@ -18,6 +18,7 @@ from trainers.noise import Noise
 
 if TYPE_CHECKING:
     from trainers.batch import Batch
+    from trainers.models.attention import Attention
     from trainers.models.base import Backbone
 
 Likelihood = Literal["exact", "upper_bound", "pseudo", "none"]
@@ -41,16 +42,19 @@ class Corruption:
 
     ``inputs``: ids [B, T] int64 (extra tokens are V, V+1, ... in the order of ``extra_tokens``) or embeddings
     [B, T, d]. ``targets`` [B, T] int64; ``weights`` [B, T] float32, zero where nothing is scored;
-    ``normaliser``: 0-d tensor, the denominator. ``attention``: ``causal``, ``full``, or a bool mask [B, 1, T,
-    T] that is true where attention is allowed. ``positions`` [B, T] or None for 0..T-1; ``conditioning`` [B,
-    d] is added to every position's embedding.
+    ``normaliser``: 0-d tensor, the denominator. ``attention``: who attends to whom (``causal`` and
+    ``full`` will do). ``positions`` [B, T] or None for 0..T-1; ``conditioning`` [B, d] or [B, T, d] is added
+    to the embeddings.
+
+    T need not be that of the batch: in the 2T layout (`Attention.two_halves`) inputs, targets and weights are
+    of 2T positions, ``positions`` repeat, and the weights of one half are zero.
     """
 
     inputs: torch.Tensor
     targets: torch.Tensor
     weights: torch.Tensor
     normaliser: torch.Tensor
-    attention: str | torch.Tensor
+    attention: Attention | str
     positions: torch.Tensor | None = None
     conditioning: torch.Tensor | None = None
 

@@ -13,11 +13,17 @@ from trainers import models
 from trainers.components.errors import UserError
 from trainers.config import Resources, RunConfig
 from trainers.machine.numerics import describe
-from trainers.models.network import chunked_loss, decoder, plain
+from trainers.models.network import chunked_loss, decoder
 from trainers.models.network.fused_cpu import attention as fused_attention
 from trainers.models.network.fused_cpu import swiglu as fused_swiglu
 from trainers.models.network.kernels import CHUNKED, FUSED, PLAIN, Kernels, kernels_for
-from trainers.models.network.operands import AttentionShape, AttentionView, AttentionWeights, SwigluWeights
+from trainers.models.network.operands import (
+    AttentionShape,
+    AttentionView,
+    AttentionWeights,
+    SwigluWeights,
+    forbidden,
+)
 from trainers.objectives.base import Corruption
 
 B, T, D, F, V = 3, 5, 8, 6, 7
@@ -112,15 +118,13 @@ def test_attention(pieces: None, kind: str, heads: tuple[int, int], qk_norm: boo
             torch.rand(B if "each" in kind else 1, 1, T, T, generator=torch.Generator().manual_seed(0)) > 0.4
         )
         allowed |= torch.eye(T, dtype=torch.bool)
-        bias = torch.zeros(allowed.shape, dtype=torch.float64).masked_fill(
-            ~allowed, plain.forbidden(torch.float64)
-        )
+        bias = torch.zeros(allowed.shape, dtype=torch.float64).masked_fill(~allowed, forbidden(torch.float64))
     view = AttentionView(rotation, bias, kind == "causal")
     agree(attention(FUSED), attention(PLAIN), inputs, (AttentionShape(heads, 1e-2), view, torch.float64))
 
 
 def test_a_position_that_may_attend_to_nothing_attends_to_everything() -> None:
-    closed = torch.full((1, 1, T, T), plain.forbidden(torch.float64), dtype=torch.float64)
+    closed = torch.full((1, 1, T, T), forbidden(torch.float64), dtype=torch.float64)
     view = AttentionView(decoder._rotation(torch.arange(T), D, 100.0, torch.float64), closed)
     inputs = [value(B, T, D), value(D), value(3 * D, D), value(D, D), value(D), value(D)]
     for kernels in (FUSED, PLAIN):

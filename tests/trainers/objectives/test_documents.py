@@ -93,4 +93,3 @@ def test_a_micro_batch_and_a_cut_take_their_documents_along(packed: Batch) -> No
     assert torch.equal(packed.rows(1, 2).documents, packed.documents[1:])
     cut = packed.cut(4)
     assert cut.documents.shape == cut.tokens.shape == (2, 4) and torch.equal(cut.counters, packed.counters)
-    assert cut.together().shape == (2, 1, 4, 4) and batch_of(packed.tokens).together() is None

@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from trainers.batch import Batch
+from trainers.models.attention import Attention
 
 
 class TableModel(torch.nn.Module):
@@ -32,12 +33,14 @@ class TableModel(torch.nn.Module):
         length = inputs.shape[1]
         digits = inputs + 1
         place = (self.ids + 1) ** torch.arange(length)
-        if isinstance(attention, torch.Tensor):
-            state = (digits[:, None] * attention.expand(-1, 1, length, length)[:, 0] * place).sum(-1)
-        elif attention == "causal":
+        attention = Attention.of(attention)
+        if attention.simple and attention.pattern == "causal":
             state = (digits * place).cumsum(1)
-        else:
+        elif attention.simple:
             state = (digits * place).sum(1, keepdim=True).expand(-1, length)
+        else:
+            allowed = attention.dense(length, inputs.device).expand(len(inputs), -1, -1, -1)
+            state = (digits[:, None] * allowed[:, 0] * place).sum(-1)
         return self.table[state, torch.arange(length)]
 
     def logits(self, hidden):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from trainers.models.network import plain
+from trainers.models.attention import Attention
 from trainers.models.network.chunked_loss import logits_rows
 from trainers.models.network.kernels import Choice, Kernels, kernels_for
 from trainers.models.network.operands import AttentionShape, AttentionView, AttentionWeights, SwigluWeights
@@ -163,7 +163,7 @@ class Decoder(nn.Module):
     def forward(
         self,
         inputs: Tensor,
-        attention: str | Tensor,
+        attention: Attention | str | Tensor,
         positions: Tensor | None = None,
         conditioning: Tensor | None = None,
         noise: Noise | None = None,
@@ -171,9 +171,7 @@ class Decoder(nn.Module):
     ) -> Tensor:
         """Hidden states [B, T, d], after the last norm.
 
-        ``inputs`` ids [B, T] or embeddings [B, T, d]; ``attention`` ``causal``, ``full`` or a bool mask [B,
-        1, T, T], true where attention is allowed; ``positions`` [B, T]; ``conditioning`` [B, d] joins every
-        embedding; ``noise`` drives dropout. With ``cache`` (causal only), inputs continue the positions that
+        See `trainers.models.base.Backbone`. With ``cache`` (causal only), inputs continue the positions that
         it holds, and extend it.
         """
         c = self.config
@@ -181,10 +179,11 @@ class Decoder(nn.Module):
         dtype = self._dtype(x)
         with torch.autocast(x.device.type, enabled=False):
             if conditioning is not None:
-                x = x + conditioning.to(x.dtype)[:, None, :]
+                added = conditioning if conditioning.ndim == 3 else conditioning[:, None]
+                x = x + added.to(x.dtype)
             if c.dropout_embedding and self.training:
                 x = x * _keep(x, c.dropout_embedding, noise, "dropout/embedding")
-            shared = self._shared(x, attention, positions, noise, cache, dtype)
+            shared = self._shared(x, Attention.of(attention), positions, noise, cache, dtype)
             for i, layer in enumerate(self.layers):
                 if self.checkpoint_activations and self.training and torch.is_grad_enabled():
                     x = checkpoint(layer, x, shared, i, use_reentrant=False)
@@ -239,30 +238,17 @@ class Decoder(nn.Module):
     def _shared(
         self,
         x: Tensor,
-        attention: str | Tensor,
+        attention: Attention,
         positions: Tensor | None,
         noise: Noise | None,
         cache: KeyValueCache | None,
         dtype: torch.dtype,
     ) -> Shared:
         T, past = x.shape[1], cache.length if cache is not None else 0
-        c, causal = self.config, False
-        allowed = None
-        if isinstance(attention, Tensor):
-            allowed = attention
-        elif attention == "causal":
-            causal = past == 0
-            if past:
-                allowed = torch.ones(T, past + T, dtype=torch.bool, device=x.device).tril(past)[None, None]
-        elif attention != "full":
-            raise ValueError(f"attention is 'causal', 'full' or a bool mask, not {attention!r}")
-        bias = None
-        if allowed is not None:
-            bias = torch.zeros(allowed.shape, dtype=dtype, device=x.device)
-            bias.masked_fill_(~allowed, plain.forbidden(dtype))
+        c = self.config
         at = torch.arange(past, past + T, device=x.device) if positions is None else positions[:, None]
         rotation = _rotation(at, c.head_width, c.rope_base, x.dtype)
-        view = AttentionView(rotation, bias, causal)
+        view = AttentionView.of(attention, rotation, T, past, dtype)
         return Shared(self._kernels(x), dtype, view, noise, cache)
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
+
+from trainers.models.attention import Attention
 
 Extend = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """From the keys and values [B, G, T, e] of new positions to those of all positions, a cache's first."""
@@ -45,6 +48,27 @@ class AttentionView:
     rotation: Tensor
     bias: Tensor | None = None
     causal: bool = False
+
+    @classmethod
+    def of(
+        cls, attention: Attention, rotation: Tensor, length: int, past: int, dtype: torch.dtype
+    ) -> AttentionView:
+        """The view of ``length`` positions that stand after ``past`` cached ones.
+
+        Causal and full attention stay names, which every kernel knows. The rest becomes a bias of ``dtype``.
+        """
+        if attention.simple and (attention.pattern == "full" or past == 0):
+            return cls(rotation, causal=attention.pattern == "causal")
+        allowed = attention.dense(length, rotation.device, past)
+        bias = torch.zeros(allowed.shape, dtype=dtype, device=rotation.device)
+        return cls(rotation, bias.masked_fill_(~allowed, forbidden(dtype)))
+
+
+def forbidden(dtype: torch.dtype) -> float:
+    """What is added to a score where attention is not allowed; finite, so that a position which may attend to
+    nothing attends evenly to everything instead of becoming NaN.
+    """
+    return torch.finfo(dtype).min / 2
 
 
 @dataclass(frozen=True)

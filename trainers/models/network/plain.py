@@ -40,13 +40,6 @@ def rotate(x: Tensor, rotation: Tensor) -> Tensor:
     return torch.stack([a * cos - b * sin, b * cos + a * sin], -1).flatten(-2)
 
 
-def forbidden(dtype: torch.dtype) -> float:
-    """What is added to a score where attention is not allowed; finite, so that a position which may attend to
-    nothing attends evenly to everything instead of becoming NaN.
-    """
-    return torch.finfo(dtype).min / 2
-
-
 def add_attention(
     x: Tensor,
     weights: AttentionWeights,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field
 
 from trainers.components.lazy import torch
+from trainers.models.attention import CAUSAL
 from trainers.objectives.base import Corruption, Likelihood, Objective, Scores, objectives
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class Autoregressive(Objective):
             targets=batch.tokens,
             weights=batch.loss_mask.to(torch.float32),
             normaliser=batch.loss_mask.sum(),
-            attention=_causal(batch),
+            attention=CAUSAL.within(batch.documents),
             positions=batch.positions,
         )
 
@@ -68,7 +69,7 @@ class Autoregressive(Objective):
         for start in range(0, len(batch), micro_batch):
             part = batch.rows(start, start + micro_batch)
             inputs = _shift_in_bos(part.tokens[:, :-1], model.vocab, part.documents)
-            hidden = model(inputs, _causal(part), part.positions)
+            hidden = model(inputs, CAUSAL.within(part.documents), part.positions)
             nll = model.token_nll(hidden, part.tokens).to(torch.float64)
             values.append((nll * part.loss_mask).sum(1) / part.loss_mask.sum(1).clamp_min(1))
         return Scores(torch.cat(values)[:, None].cpu(), batch.loss_mask.sum(1).cpu())
@@ -81,8 +82,3 @@ def _shift_in_bos(context: torch.Tensor, bos: int, documents: torch.Tensor | Non
     if documents is not None:
         context = context.masked_fill(documents[:, 1:] != documents[:, :-1], bos)
     return torch.cat([context.new_full((len(context), 1), bos), context], 1)
-
-
-def _causal(batch: Batch) -> str | torch.Tensor:
-    together = batch.together()
-    return "causal" if together is None else together.tril()

@@ -17,6 +17,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from trainers.components.lazy import torch
+from trainers.models.attention import FULL, Attention
 from trainers.noise import Noise, stream_key
 from trainers.objectives.base import EVALUATION_SEED, Scores
 
@@ -50,18 +51,10 @@ def evaluation_masks(positions: torch.Tensor, real: torch.Tensor, draw: int) -> 
     return (ranks < counts[:, None]) & real
 
 
-def bidirectional(batch: Batch) -> str | torch.Tensor:
-    """Full attention that leaves padding out, and other documents where it stays within them: ``full``, or a
-    mask [B, 1, T, T] where there is any.
-
-    A position may always see itself, so that no row of the softmax is empty.
-    """
-    real, together = batch.loss_mask, batch.together()
-    if together is None and bool(real.all()):
-        return "full"
-    own = torch.eye(real.shape[1], dtype=torch.bool, device=real.device)
-    allowed = real[:, None, None, :]
-    return (allowed if together is None else allowed & together) | own
+def bidirectional(batch: Batch) -> Attention:
+    """Full attention that leaves padding out, and other documents where it stays within them."""
+    attention = FULL.within(batch.documents)
+    return attention if bool(batch.loss_mask.all()) else attention.hiding(~batch.loss_mask)
 
 
 def masked_nll(model: Backbone, mask: int, batch: Batch, masked: torch.Tensor) -> torch.Tensor:

@@ -22,7 +22,13 @@ from trainers.models.network.fused_cpu.products import (
     product,
 )
 from trainers.models.network.limits import EXPLICIT_CONTEXT, PIECE_VALUES
-from trainers.models.network.operands import AttentionShape, AttentionView, AttentionWeights, Extend
+from trainers.models.network.operands import (
+    AttentionShape,
+    AttentionView,
+    AttentionWeights,
+    Extend,
+    forbidden,
+)
 
 
 def _heads(y: Tensor, length: int, heads: tuple[int, int]) -> tuple[Tensor, Tensor]:
@@ -180,7 +186,7 @@ def _mix_backward(do: Tensor, q: Tensor, k: Tensor, v: Tensor, p: Tensor) -> tup
 @functools.lru_cache(maxsize=8)
 def _causal_bias(length: int, dtype: torch.dtype) -> Tensor:
     """[1, 1, T, T]: zero up to the diagonal, very negative above."""
-    return torch.full((1, 1, length, length), plain.forbidden(dtype), dtype=dtype).triu_(1)
+    return torch.full((1, 1, length, length), forbidden(dtype), dtype=dtype).triu_(1)
 
 
 def add_attention(
