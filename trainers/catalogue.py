@@ -9,12 +9,13 @@ from trainers.components.optimizer import optimizers
 from trainers.components.schedule import schedules
 from trainers.data.base import corpora, orders, qualities, tokenizers
 from trainers.models.base import models
+from trainers.models.network.blocks.base import blocks
 from trainers.objectives.base import objectives
 from trainers.objectives.sampler import samplers
 
 registries: dict[str, Registry[Any]] = {
     registry.kind: registry
     for registry in (
-        models, objectives, samplers, optimizers, schedules, corpora, tokenizers, qualities, orders
+        models, blocks, objectives, samplers, optimizers, schedules, corpora, tokenizers, qualities, orders
     )
 }  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from trainers.components.component import Component, Registry
@@ -25,19 +25,54 @@ class Parameters:
 
     ``embedding``: input embedding and an untied head; ``non_embedding``: all the rest (the field's N without
     embeddings); ``extra``: rows for tokens that are fed but never predicted (mask, BOS), counted apart so
-    that twins have equal N; ``matrix``: parameters that take part in matrix products, head included (tied or
-    not), input embedding not.
+    that twins have equal N; ``matrix``: parameters that a token is multiplied with, head included (tied or
+    not), input embedding not; ``inactive``: those that a token does not use (experts it is not sent to).
     """
 
     embedding: int
     non_embedding: int
     extra: int
     matrix: int
+    inactive: int = 0
 
     @property
     def total(self) -> int:
         """N with embeddings, extra rows left out."""
         return self.embedding + self.non_embedding
+
+    @property
+    def active(self) -> int:
+        """N that one token uses, embeddings included, extra rows left out."""
+        return self.total - self.inactive
+
+
+@dataclass(frozen=True)
+class Term:
+    """One loss term as numerator and denominator (0-d), so that accumulation and workers sum, then divide."""
+
+    numerator: Tensor
+    denominator: Tensor
+
+    def __add__(self, other: Term) -> Term:
+        return Term(self.numerator + other.numerator, self.denominator + other.denominator)
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What a model tells of itself: loss ``terms`` that join the objective's, and ``metrics`` of its health,
+    each a ratio of sums over sequences.
+    """
+
+    terms: dict[str, Term] = field(default_factory=dict)
+    metrics: dict[str, Term] = field(default_factory=dict)
+
+    def __add__(self, other: Collected) -> Collected:
+        return Collected(added(self.terms, other.terms), added(self.metrics, other.metrics))
+
+
+def added(a: dict[str, Term], b: dict[str, Term]) -> dict[str, Term]:
+    """Terms by name, those of one name summed."""
+    return {**a, **{name: a[name] + term if name in a else term for name, term in b.items()}}
 
 
 class Cache(Protocol):
@@ -110,6 +145,11 @@ class Backbone(Module, Protocol):
 
     def new_cache(self) -> Cache:
         """An empty cache for sampling left to right."""
+
+    def collect(self) -> Collected:
+        """Loss terms and metrics of the model itself, of all forward passes in training mode since the last
+        call. Empty for most.
+        """
 
 
 class Model(Component):

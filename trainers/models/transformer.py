@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field, model_validator
 
+from trainers.components.component import Choice, Later
+from trainers.components.errors import UserError
 from trainers.models.base import Model, Parameters, models
-from trainers.models.network.limits import EXPLICIT_CONTEXT, LOGITS_VALUES, PIECE_VALUES
+from trainers.models.network.blocks.base import Block, blocks
+from trainers.models.network.blocks.llama import Llama
 
 if TYPE_CHECKING:
     from trainers.models.network.decoder import Decoder
@@ -15,12 +18,15 @@ if TYPE_CHECKING:
 
 @models.register
 class Transformer(Model):
-    """Pre-norm decoder of Llama's form (arXiv 2302.13971: RoPE, RMSNorm, SwiGLU), with QK-norm and GQA as in
-    Qwen3 (arXiv 2505.09388).
+    """A pre-norm decoder. ``block`` is the form of its layers: by default Llama's (arXiv 2302.13971: RoPE,
+    RMSNorm, SwiGLU), with QK-norm and GQA as in Qwen3 (arXiv 2505.09388).
     """
 
     name: ClassVar[str] = "transformer"
 
+    block: Annotated[Block, Choice(blocks), Later(Llama())] = Field(
+        default="llama", validate_default=True, description="Form of the layers."
+    )
     width: int = Field(64, ge=2, description="d, the residual stream.")
     layers: int = Field(3, ge=1, description="L.")
     heads: int | None = Field(
@@ -30,7 +36,10 @@ class Transformer(Model):
         None, ge=1, description="Key and value heads, a divisor of heads (GQA); None for as many as heads."
     )
     ffn: int | None = Field(
-        None, ge=1, description="Hidden width of SwiGLU; None for 8/3 of the width, up to a multiple of 32."
+        None,
+        ge=1,
+        description="Hidden width of the MLP; None for the block's own: in llama 8/3 of the width, up to a "
+        "multiple of 32; in gpt2 4 widths.",
     )
     tied: bool = Field(False, description="One matrix for embedding and head.")
     qk_norm: bool = Field(True, description="RMSNorm on each query and key head.")
@@ -49,7 +58,7 @@ class Transformer(Model):
     def _shapes_fit(self) -> Transformer:
         if self.width % self.n_heads:
             raise ValueError(f"heads {self.n_heads} must divide width {self.width}")
-        if self.head_width % 2:
+        if self.block.rotary and self.head_width % 2:
             raise ValueError(f"width / heads must be even for RoPE, not {self.head_width}")
         if self.n_heads % self.n_kv_heads:
             raise ValueError(f"kv_heads {self.n_kv_heads} must divide heads {self.n_heads}")
@@ -75,21 +84,22 @@ class Transformer(Model):
 
     @property
     def ffn_width(self) -> int:
-        """Hidden width of SwiGLU."""
-        return self.ffn if self.ffn is not None else -(-8 * self.width // 3 // 32) * 32
+        """Hidden width of the MLP."""
+        return self.ffn if self.ffn is not None else self.block.ffn_width(self)
 
-    @property
-    def layer_matrix(self) -> int:
-        """Matrix parameters of one layer."""
-        return self.width * (2 * self.width + 2 * self.n_kv_heads * self.head_width + 3 * self.ffn_width)
+    def identity(self) -> dict[str, Any]:
+        return {name: v for name, v in super().identity().items() if name not in self.block.unused}
 
     def parameters(self, vocab: int, extra: int) -> Parameters:
-        norms = self.layers * (2 * self.width + 2 * self.head_width * self.qk_norm) + self.width
+        layer, outer = self.block.layer(self).values(), self.block.outer(self).values()
+        table = vocab * self.width
         return Parameters(
-            embedding=vocab * self.width * (1 if self.tied else 2),
-            non_embedding=self.layers * self.layer_matrix + norms,
+            embedding=table * (1 if self.tied else 2) + sum(w.size for w in outer if w.embedding),
+            non_embedding=self.layers * sum(w.size for w in layer)
+            + sum(w.size for w in outer if not w.embedding),
             extra=extra * self.width,
-            matrix=self.layers * self.layer_matrix + vocab * self.width,
+            matrix=self.layers * sum(w.matrix for w in layer) + sum(w.matrix for w in outer) + table,
+            inactive=self.layers * sum(w.size - w.active for w in layer),
         )
 
     def flops_per_token(self, vocab: int, context: int) -> int:
@@ -98,24 +108,15 @@ class Transformer(Model):
     def activation_bytes(
         self, vocab: int, context: int, sequences: int, bytes_per_value: int, recompute: bool = False
     ) -> int:
-        low, tokens = bytes_per_value, sequences * context
-        d, f, heads = self.width, self.ffn_width, self.n_heads
-        keys = self.n_kv_heads * self.head_width
-        turned = d + keys  # queries and keys
-        normed = turned * self.qk_norm
-        residual = 8 * d  # the input of each sublayer, in float32
-        if context <= EXPLICIT_CONTEXT:
-            kept = 4 * normed + low * (2 * d + 2 * keys + heads * context + 2 * f)
-            working = min(tokens * low * max(3 * f, heads * context + 3 * d), 6 * low * PIECE_VALUES)
-        else:
-            kept = 4 * (2 * d + 2 * normed) + low * (4 * d + d + 2 * keys + turned + 2 * d + 4 * f)
-            working = tokens * low * 4 * f
-        logits = (4 + low * (low < 4)) * min(vocab * tokens, LOGITS_VALUES)
-        each = kept + residual
-        layers = self.layers * residual // 2 + each if recompute else self.layers * each
-        return int(tokens * (layers + 16 * d) + max(working, logits))
+        return self.block.activation_bytes(self, vocab, context, sequences, bytes_per_value, recompute)
 
     def build(self, vocab: int, extra: int, context: int) -> Decoder:
         from trainers.models.network.decoder import Decoder
 
+        longest = self.block.longest()
+        if longest is not None and context > longest:
+            raise UserError(
+                f"data.context: {context} tokens do not fit the {longest} positions of block "
+                f"{self.block.name!r}; raise model.block.positions, or cut the context"
+            )
         return Decoder(self, vocab, extra)

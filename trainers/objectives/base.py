@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from trainers.components.component import Component, Registry
 from trainers.components.errors import UserError
 from trainers.components.lazy import torch
+from trainers.models.base import Term
 from trainers.noise import Noise
 
 if TYPE_CHECKING:
@@ -26,14 +27,6 @@ Likelihood = Literal["exact", "upper_bound", "pseudo", "none"]
 
 EVALUATION_SEED = 0
 """Seed of all evaluation noise, the same for every run, so that runs are compared under equal masks."""
-
-
-@dataclass(frozen=True)
-class Term:
-    """One loss term as numerator and denominator (0-d), so that accumulation and workers sum, then divide."""
-
-    numerator: torch.Tensor
-    denominator: torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -159,5 +152,7 @@ class Objective(Component):
             else f"objective {self.name!r} has no decoding orders"
         )
 
+
+__all__ = ["EVALUATION_SEED", "Corruption", "Likelihood", "Objective", "Scores", "Term", "objectives"]
 
 objectives: Registry[Objective] = Registry("objective", "trainers.objectives")

@@ -18,9 +18,8 @@ from trainers.batch import Batch
 from trainers.config import RunConfig, even_share
 from trainers.flops import training_flops
 from trainers.machine.workers import ALONE, Workers
-from trainers.models.base import Backbone, Module
+from trainers.models.base import Backbone, Module, Term, added
 from trainers.noise import Noise, stream_key
-from trainers.objectives.base import Term
 from trainers.state.checkpoint import Counters, Snapshot, Tensors
 
 COMPILE_FLOPS = 1e17
@@ -77,6 +76,7 @@ class Learner:
         self.tokens = 0
         self.inherited: dict[str, float] = {"tokens": 0, "flops": 0}
         self.window = Window()
+        self.observed: dict[str, Term] = {}
 
     @property
     def evaluated(self) -> Backbone:
@@ -118,7 +118,9 @@ class Learner:
         self.optimizer.step()
         self._follow()
         terms = {f"term/{name}": value for name, value in losses.items()} if len(losses) > 1 else {}
-        self.window.add({"loss": torch.stack(list(losses.values())).sum(), "grad_norm": norm, **terms})
+        metrics = {f"metric/{name}": value for name, value in self._metrics().items()}
+        loss = torch.stack(list(losses.values())).sum()
+        self.window.add({"loss": loss, "grad_norm": norm, **terms, **metrics})
         self.step += 1
 
     def gradients(self, batch: Batch) -> dict[str, Tensor]:
@@ -136,6 +138,15 @@ class Learner:
             values = self._accumulated(parts)
         self.workers.sum_gradients(list(self.parameters.values()))
         return self.workers.sum(values)
+
+    def _metrics(self) -> dict[str, Tensor]:
+        """The model's metrics over the whole batch of this update."""
+        observed, self.observed = self.observed, {}
+        if not observed:
+            return {}
+        above = self.workers.sum({name: term.numerator for name, term in observed.items()})
+        below = self.workers.sum({name: term.denominator for name, term in observed.items()})
+        return {name: above[name] / below[name] for name in observed}
 
     def _accumulated(self, parts: list[Batch]) -> dict[str, Tensor]:
         """This worker's part of :meth:`gradients`, over micro-batches.
@@ -178,9 +189,14 @@ class Learner:
             yield batch.rows(start, min(start + size, len(batch)))
 
     def _terms(self, part: Batch) -> dict[str, Term]:
+        """Loss terms of the objective, and those of the model itself as ``model.<name>``."""
         noise = Noise(self.config.seed, part.counters, self.config.batch_size)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.dtype == "bfloat16"):
-            return self.config.objective.terms(self.model, part, noise, self.step)
+            terms = self.config.objective.terms(self.model, part, noise, self.step)
+        collected = self.model.collect()
+        if torch.is_grad_enabled():  # a pass that counts denominators sees the same sequences again
+            self.observed = added(self.observed, collected.metrics)
+        return {**terms, **{f"model.{name}": term for name, term in collected.terms.items()}}
 
     @torch.no_grad()
     def _follow(self) -> None:

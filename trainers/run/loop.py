@@ -333,7 +333,10 @@ class _Run:
         learner.window = Window()
         if not all(math.isfinite(value) for value in mean.values()):
             raise Diverged
-        terms = {n.removeprefix("term/"): v for n, v in mean.items() if n.startswith("term/")}
+        terms, metrics = (
+            {n.removeprefix(kind): v for n, v in mean.items() if n.startswith(kind)}
+            for kind in ("term/", "metric/")
+        )
         factor = self.config.schedule.factor(learner.step - 1, self.config.steps)
         self.history(
             {
@@ -343,6 +346,7 @@ class _Run:
                 "terms": terms,
                 "lr": self.config.optimizer.lr * factor,
                 "grad_norm": mean["grad_norm"],
+                **({"metrics": metrics} if metrics else {}),
             }
         )
 

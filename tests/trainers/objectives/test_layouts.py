@@ -154,5 +154,5 @@ def test_plain_and_fused_kernels_lower_it_alike(name: str) -> None:
         model = models.build(run)
         model.to(torch.float64)
         terms = run.objective.terms(model, batch(), Noise(0, torch.arange(4), 4), 0)
-        losses.append(float(terms["loss"].numerator))
+        losses.append(terms["loss"].numerator.item())
     assert losses[0] == pytest.approx(losses[1], rel=1e-12)

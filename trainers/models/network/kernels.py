@@ -24,11 +24,17 @@ class Kernels:
     rms_norm: Callable[[Tensor, Tensor, float], Tensor]
     add_attention: Callable[..., Tensor]
     add_swiglu: Callable[..., Tensor]
+    attend: Callable[..., Tensor]
     linear_cross_entropy: Callable[[Tensor, Tensor, Tensor, Tensor, torch.dtype], Tensor]
 
 
 PLAIN = Kernels(
-    plain.embed, plain.rms_norm, plain.add_attention, plain.add_swiglu, plain.linear_cross_entropy
+    plain.embed,
+    plain.rms_norm,
+    plain.add_attention,
+    plain.add_swiglu,
+    plain.attend,
+    plain.linear_cross_entropy,
 )
 """Plain torch: the definition."""
 CHUNKED = replace(PLAIN, linear_cross_entropy=chunked_loss.linear_cross_entropy)
@@ -38,6 +44,7 @@ FUSED = Kernels(
     norms.rms_norm,
     attention.add_attention,
     swiglu.add_swiglu,
+    plain.attend,
     chunked_loss.linear_cross_entropy,
 )
 """Written-out kernels, for the CPU."""

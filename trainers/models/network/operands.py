@@ -41,17 +41,24 @@ class AttentionShape:
 class AttentionView:
     """Where the positions of one forward pass stand, and who attends to whom.
 
-    ``rotation`` [..., T, e/2, 2] holds cosine and sine of RoPE's angles. ``bias`` [B or 1, 1, T, S] is added
-    to the scores. ``causal``: positions attend to those up to themselves; ``bias`` is then None.
+    ``rotation`` [..., T, e/2, 2] holds cosine and sine of RoPE's angles, None without RoPE. ``bias`` [B or 1,
+    1, T, S] is added to the scores. ``causal``: positions attend to those up to themselves; ``bias`` is then
+    None.
     """
 
-    rotation: Tensor
+    rotation: Tensor | None
     bias: Tensor | None = None
     causal: bool = False
 
     @classmethod
     def of(
-        cls, attention: Attention, rotation: Tensor, length: int, past: int, dtype: torch.dtype
+        cls,
+        attention: Attention,
+        rotation: Tensor | None,
+        length: int,
+        past: int,
+        dtype: torch.dtype,
+        device: torch.device | str = "cpu",
     ) -> AttentionView:
         """The view of ``length`` positions that stand after ``past`` cached ones.
 
@@ -59,8 +66,8 @@ class AttentionView:
         """
         if attention.simple and (attention.pattern == "full" or past == 0):
             return cls(rotation, causal=attention.pattern == "causal")
-        allowed = attention.dense(length, rotation.device, past)
-        bias = torch.zeros(allowed.shape, dtype=dtype, device=rotation.device)
+        allowed = attention.dense(length, device, past)
+        bias = torch.zeros(allowed.shape, dtype=dtype, device=device)
         return cls(rotation, bias.masked_fill_(~allowed, forbidden(dtype)))
 
 

@@ -40,6 +40,12 @@ def rotate(x: Tensor, rotation: Tensor) -> Tensor:
     return torch.stack([a * cos - b * sin, b * cos + a * sin], -1).flatten(-2)
 
 
+def attend(q: Tensor, k: Tensor, v: Tensor, view: AttentionView, dropout: float = 0.0) -> Tensor:
+    """Values mixed by attention [B, H, T, e], of queries [B, H, T, e], keys and values [B, G, S, e]."""
+    shared = q.shape[1] != k.shape[1]
+    return F.scaled_dot_product_attention(q, k, v, view.bias, dropout, view.causal, enable_gqa=shared)
+
+
 def add_attention(
     x: Tensor,
     weights: AttentionWeights,
@@ -60,10 +66,12 @@ def add_attention(
     q, k = q.to(x.dtype), k.to(x.dtype)
     if w.q_gain is not None and w.k_gain is not None:
         q, k = rms_norm(q, w.q_gain, eps), rms_norm(k, w.k_gain, eps)
-    q, k = rotate(q, view.rotation).to(dtype), rotate(k, view.rotation).to(dtype)
+    if view.rotation is not None:
+        q, k = rotate(q, view.rotation), rotate(k, view.rotation)
+    q, k = q.to(dtype), k.to(dtype)
     if extend is not None:
         k, v = extend(k, v)
-    o = F.scaled_dot_product_attention(q, k, v, view.bias, dropout, view.causal, enable_gqa=G != H)
+    o = attend(q, k, v, view, dropout)
     return x + F.linear(o.transpose(1, 2).flatten(2), w.output.to(dtype))
 
 
