@@ -39,6 +39,8 @@ def points(history: Iterable[Mapping[str, Any]]) -> Iterator[tuple[int, Point]]:
                 values["optim/grad_norm"] = event.get("grad_norm")
                 terms = event.get("terms") or {}
                 values |= {f"train/{name}": value for name, value in terms.items()} if len(terms) > 1 else {}
+                metrics = event.get("metrics") or {}
+                values |= {f"model/{name}": value for name, value in metrics.items()}
             case "evaluation":
                 a, b = event["a"], event["b"]
                 if event["kind"] in ("exact", "upper_bound"):

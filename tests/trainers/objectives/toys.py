@@ -2,20 +2,6 @@
 them.
 """
 
-from tests.paths import ROOT
+from tests.pages import run_page
 
-PAGE = ROOT / "docs" / "write-your-own-objective.md"
-
-
-def page_code() -> str:
-    """The page's Python blocks, everything else blank, so that line numbers are the page's."""
-    lines, inside = [], False
-    for line in PAGE.read_text().splitlines():
-        if line.startswith("```"):
-            inside = line == "```python"
-            line = ""
-        lines.append(line if inside else "")
-    return "\n".join(lines)
-
-
-exec(compile(page_code(), str(PAGE), "exec"))
+run_page("write-your-own-objective.md", globals())
