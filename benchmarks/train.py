@@ -66,6 +66,7 @@ def measure() -> dict[str, dict[str, object]]:
         plain = updates("autoregressive", shape, kernels="plain")
         speedup = speed_ratio(arms["ar"][0], plain[0])
         figures[f"train.fused_over_plain.{shape}"] = figure(speedup, "x", at_least=1.1)
+        figures[f"train.over_plain_gpt2.{shape}"] = figure(over_plain_gpt2(shape), "x", at_least=1.0)
         for name in OBJECTIVES:
             share = statistics.median(shares[name])
             figures[f"train.gemm_share.{name}.{shape}"] = figure(share, "share", at_least=target)
@@ -82,7 +83,7 @@ def measure() -> dict[str, dict[str, object]]:
 
 
 def updates(
-    objective: str, shape: str, dtype: str = "float32", kernels: str = "auto"
+    objective: str, shape: str, dtype: str = "float32", kernels: str = "auto", block: object = "llama"
 ) -> tuple[Callable[[], None], float]:
     """An update to be called again and again, and its FLOPs by the ``matmul`` convention."""
     from trainers.config import RunConfig
@@ -90,7 +91,7 @@ def updates(
     from trainers.machine.numerics import configure_process
     from trainers.run.learner import Learner
 
-    model = {"name": "transformer", **SHAPES[shape]}
+    model = {"name": "transformer", **SHAPES[shape], "block": block}
     config = RunConfig(
         model=model, objective=objective, batch_size=BATCH, dtype=dtype, resources={"kernels": kernels}
     )
@@ -120,6 +121,18 @@ def rounds(shape: str, arms: dict[str, tuple[Callable[[], None], float]]) -> dic
             after = seconds(product, ROUND_SECONDS / 4)
             shares[name].append(step_flops / step / (flops / ((before + after) / 2)))
     return shares
+
+
+def over_plain_gpt2(shape: str) -> float:
+    """How many times as fast an update of the GPT-2 block is as one in plain torch, of the same shape."""
+    from benchmarks.plain_gpt2 import plain_update
+
+    ours, _ = updates("autoregressive", shape, block={"name": "gpt2", "positions": CONTEXT})
+    heads = SHAPES[shape]["width"] // (64 if SHAPES[shape]["width"] >= 128 else 32)
+    theirs = plain_update(Tokens().tokens, BATCH, VOCAB, heads=heads, **SHAPES[shape])
+    for _ in range(WARM_UP):
+        theirs()
+    return speed_ratio(ours, theirs)
 
 
 def speed_ratio(ours: Callable[[], None], theirs: Callable[[], None], pairs: int = PAIRS) -> float:
