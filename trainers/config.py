@@ -10,6 +10,7 @@ Only the first decides the training key. Importing this needs no torch. Five lin
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
@@ -20,7 +21,7 @@ from trainers.components.errors import UserError
 from trainers.components.optimizer import Optimizer, optimizers
 from trainers.components.schedule import Constant, Schedule, schedules
 from trainers.data.base import Corpus, Order, Quality, Tokenizer, corpora, orders, qualities, tokenizers
-from trainers.models.base import Model, models
+from trainers.models.base import Model, Parameters, models
 from trainers.objectives.base import Objective, objectives
 
 
@@ -226,6 +227,14 @@ class RunConfig(Frozen):
             corpus.resolve()
         data = self.data.model_copy(update={"corpus": corpus.pinned()})
         return self.model_copy(update={"data": data})
+
+    @property
+    def counts(self) -> Parameters:
+        """Exact parameter counts, those of the objective's own modules included."""
+        vocab = self.data.tokenizer.vocab
+        backbone = self.model.parameters(vocab, len(self.objective.extra_tokens))
+        own = self.objective.own_parameters(self.model, vocab).total
+        return replace(backbone, objective=own) if own else backbone
 
     @property
     def training_key(self) -> str:

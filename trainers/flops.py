@@ -8,11 +8,10 @@ from trainers.config import RunConfig
 def matmul_flops(config: RunConfig) -> float:
     """Training FLOPs a token by the ``matmul`` convention.
 
-    6 x matrix parameters (head included, input embedding not) + 12 L T d, full attention counted for every
-    objective, times the objective's forward-backward passes.
+    6 x matrix parameters that a token uses (head included, input embedding not) + 12 L T d, full attention
+    counted for every objective, times the objective's forward-backward passes; and its own modules'.
     """
-    per_pass = config.model.flops_per_token(config.data.tokenizer.vocab, config.data.context)
-    return config.objective.training_forwards * per_pass
+    return config.objective.flops_per_token(config.model, config.data.tokenizer.vocab, config.data.context)
 
 
 training_flops = matmul_flops
@@ -20,4 +19,4 @@ training_flops = matmul_flops
 
 def six_nd(config: RunConfig, tokens: float) -> float:
     """6 N D, N being all parameters, embeddings included and extra rows not."""
-    return 6 * config.model.parameters(config.data.tokenizer.vocab, 0).total * tokens
+    return 6 * config.counts.total * tokens

@@ -201,7 +201,7 @@ def _counted(names: list[str], base: dict[str, Any]) -> dict[str, float]:
     out: dict[str, float] = {}
     for point in expand(spec):
         config = point.config
-        counted = config.model.parameters(config.data.tokenizer.vocab, len(config.objective.extra_tokens))
+        counted = config.counts
         out[str(point.axes["model.size"])] = float(counted.total)
     return out
 

@@ -14,6 +14,7 @@ from orchestrator.language import fields
 from orchestrator.language.derived.architectures import reshape
 from orchestrator.language.derived.budgets import BudgetError, horizon, parsed, solve
 from orchestrator.language.derived.ladders import SIZES, size
+from orchestrator.language.derived.matching import Match, matched
 from orchestrator.language.derived.supply import lacking, shortage
 from orchestrator.language.extension import extended, extensible
 from orchestrator.language.grid import (
@@ -28,7 +29,7 @@ from orchestrator.language.grid import (
     written,
 )
 from orchestrator.language.spec import SweepSpec
-from trainers.components.coercion import coerce, placed
+from trainers.components.coercion import coerce, placed, validated
 from trainers.components.component import problems, unknown
 from trainers.components.numbers import count
 from trainers.components.source import Issue, Node, SpecError
@@ -273,6 +274,15 @@ def resolve(run: Node, issues: list[Issue]) -> RunConfig | None:
     except ValueError as error:
         issues.append(sugar.architecture.issue(str(error)))  # type: ignore[union-attr]
         return None
+    if sugar.match is not None:
+        try:
+            config = matched(config, validated(sugar.match, Match))
+        except SpecError as error:
+            issues += error.issues
+            return None
+        except ValueError as error:
+            issues.append(sugar.match.issue(str(error)))
+            return None
     try:
         return solve(
             config, ends, *(node.plain if node is not None else None for node in (sugar.batch_size, sugar.lr))
@@ -286,6 +296,7 @@ def resolve(run: Node, issues: list[Issue]) -> RunConfig | None:
 class _Sugar:
     size: Node | None
     architecture: Node | None
+    match: Node | None
     budget: Node | None
     batch_size: Node | None
     lr: Node | None
@@ -311,6 +322,7 @@ def _without_sugar(run: Node) -> tuple[Node, _Sugar]:
     taken = _Sugar(
         take("model", "size"),
         take("model", "architecture"),
+        take("model", "match"),
         take("budget"),
         take("batch_size", only_rules=True),
         take("optimizer", "lr", only_rules=True),

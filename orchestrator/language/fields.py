@@ -17,7 +17,8 @@ from trainers.components.coercion import registry_of, scalars
 from trainers.config import DataConfig, RunConfig
 
 SUGAR = {
-    "model": ("size", "architecture"),
+    "model": ("size", "architecture", "match"),
+    "model.match": ("count", "to"),
     "budget": ("steps", "tokens", "epochs", "flops", "tokens_per_parameter", "convention", "parameters"),
 }
 """Keys that the language adds to the fields of a run; they resolve to fields."""

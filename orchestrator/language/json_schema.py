@@ -11,6 +11,7 @@ from orchestrator.language import fields
 from orchestrator.language.derived.architectures import ARCHITECTURES
 from orchestrator.language.derived.budgets import CONVENTIONS, PARAMETERS
 from orchestrator.language.derived.ladders import SIZES
+from orchestrator.language.derived.matching import Match
 from orchestrator.language.derived.rules import rules
 from orchestrator.language.sweepfile import AnalysisSpec, SweepFile
 from trainers.components import coercion as coerce
@@ -122,6 +123,7 @@ def _values() -> dict[str, Schema]:
             "enum": sorted(ARCHITECTURES),
             "description": "A shape with as many parameters outside embeddings.",
         },
+        "model.match": _inlined(Match.model_json_schema()),
         "budget.convention": {"enum": list(CONVENTIONS), "description": "How FLOPs are counted."},
         "budget.parameters": {"enum": list(PARAMETERS), "description": "Which N a budget means."},
         **{f"budget.{kind}": number for kind in fields.HORIZONS},

@@ -160,9 +160,9 @@ def on_card(config: RunConfig) -> bool:
 def disk_bytes(config: RunConfig, steps: int, start: int = 0, branches: Collection[int] = ()) -> int:
     """Bytes of a run's folder once trained from ``start`` (where it left its trunk) to ``steps``: the
     checkpoints that `keep` keeps, those that ``branches`` start from among them, and the events."""
-    counted = config.model.parameters(config.data.tokenizer.vocab, len(config.objective.extra_tokens))
-    weights = 4 * (counted.total + counted.extra) * (1 + (config.ema is not None))
-    moments = 8 * (counted.total + counted.extra)
+    counted = config.counts
+    weights = 4 * counted.stored * (1 + (config.ema is not None))
+    moments = 8 * counted.stored
     points = [step for step in evaluation_grid(config) if step <= steps]
     evaluation = config.evaluation
     draws = 1 if config.objective.likelihood == "exact" else evaluation.draws

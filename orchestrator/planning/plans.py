@@ -255,7 +255,7 @@ def _row(
 ) -> PlanRow:
     point = group[0]
     config, run = point.config, runs[point.run]
-    counted = config.model.parameters(config.data.tokenizer.vocab, len(config.objective.extra_tokens))
+    counted = config.counts
     tokens = config.steps * config.tokens_per_step
     unique = unique_tokens(config)
     seconds, flops, disk, start = 0.0, 0.0, 0, _start(run)

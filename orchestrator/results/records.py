@@ -133,7 +133,7 @@ def run_row(config: RunConfig, run: RunRecord, steps: int) -> dict[str, Any]:
     from orchestrator.planning.titles import title
 
     start = run.start
-    counts = config.model.parameters(config.data.tokenizer.vocab, len(config.objective.extra_tokens))
+    counts = config.counts
     reached = min(steps, run.step)
     tokens, unique = run.tokens_at(reached), start.get("unique_tokens")
     trunk = config.trunk()

@@ -20,9 +20,8 @@ def training_bytes(config: RunConfig) -> int:
     masks, where each sequence has its own) and the gradients.
     """
     model, resources = config.model, config.resources
-    vocab, extra = config.data.tokenizer.vocab, len(config.objective.extra_tokens)
-    counted = model.parameters(vocab, extra)
-    weights = 4 * (counted.total + counted.extra)
+    vocab = config.data.tokenizer.vocab
+    weights = 4 * config.counts.stored
     states = 3 + (config.ema is not None)
     sequences = min(resources.micro_batch or config.batch_size, config.batch_size)
     activations = HEAP * model.activation_bytes(

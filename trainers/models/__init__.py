@@ -17,7 +17,7 @@ def build(config: RunConfig, device: torch.device | str = "cpu") -> Backbone:
     """
     vocab = config.data.tokenizer.vocab
     model = config.model.build(vocab, len(config.objective.extra_tokens), config.data.context)
-    model.objective = config.objective.modules(model.width, vocab)
+    model.objective = config.objective.modules(config.model, vocab)
     model.checkpoint_activations = config.resources.checkpoint_activations
     model.kernels = config.resources.kernels
     initialise(model, config.seed)

@@ -26,7 +26,8 @@ class Parameters:
     ``embedding``: input embedding and an untied head; ``non_embedding``: all the rest (the field's N without
     embeddings); ``extra``: rows for tokens that are fed but never predicted (mask, BOS), counted apart so
     that twins have equal N; ``matrix``: parameters that a token is multiplied with, head included (tied or
-    not), input embedding not; ``inactive``: those that a token does not use (experts it is not sent to).
+    not), input embedding not; ``inactive``: those that a token does not use (experts it is not sent to);
+    ``objective``: those of the objective's own modules.
     """
 
     embedding: int
@@ -34,11 +35,17 @@ class Parameters:
     extra: int
     matrix: int
     inactive: int = 0
+    objective: int = 0
 
     @property
     def total(self) -> int:
-        """N with embeddings, extra rows left out."""
-        return self.embedding + self.non_embedding
+        """N with embeddings and the objective's own, extra rows left out."""
+        return self.embedding + self.non_embedding + self.objective
+
+    @property
+    def stored(self) -> int:
+        """Every parameter of a checkpoint: N and the extra rows."""
+        return self.total + self.extra
 
     @property
     def active(self) -> int:

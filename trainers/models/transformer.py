@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field, model_validator
@@ -91,16 +92,7 @@ class Transformer(Model):
         return {name: v for name, v in super().identity().items() if name not in self.block.unused}
 
     def parameters(self, vocab: int, extra: int) -> Parameters:
-        layer, outer = self.block.layer(self).values(), self.block.outer(self).values()
-        table = vocab * self.width
-        return Parameters(
-            embedding=table * (1 if self.tied else 2) + sum(w.size for w in outer if w.embedding),
-            non_embedding=self.layers * sum(w.size for w in layer)
-            + sum(w.size for w in outer if not w.embedding),
-            extra=extra * self.width,
-            matrix=self.layers * sum(w.matrix for w in layer) + sum(w.matrix for w in outer) + table,
-            inactive=self.layers * sum(w.size - w.active for w in layer),
-        )
+        return _parameters(self, vocab, extra)
 
     def flops_per_token(self, vocab: int, context: int) -> int:
         return 6 * self.parameters(vocab, 0).matrix + 12 * self.layers * context * self.width
@@ -120,3 +112,18 @@ class Transformer(Model):
                 f"{self.block.name!r}; raise model.block.positions, or cut the context"
             )
         return Decoder(self, vocab, extra)
+
+
+@lru_cache(maxsize=1 << 14)
+def _parameters(model: Transformer, vocab: int, extra: int) -> Parameters:
+    """Counts of what the block declares; a plan asks for those of each shape many times."""
+    layer, outer = model.block.layer(model).values(), model.block.outer(model).values()
+    table = vocab * model.width
+    return Parameters(
+        embedding=table * (1 if model.tied else 2) + sum(w.size for w in outer if w.embedding),
+        non_embedding=model.layers * sum(w.size for w in layer)
+        + sum(w.size for w in outer if not w.embedding),
+        extra=extra * model.width,
+        matrix=model.layers * sum(w.matrix for w in layer) + sum(w.matrix for w in outer) + table,
+        inactive=model.layers * sum(w.size - w.active for w in layer),
+    )

@@ -20,7 +20,7 @@ from trainers.noise import Noise
 if TYPE_CHECKING:
     from trainers.batch import Batch
     from trainers.models.attention import Attention
-    from trainers.models.base import Backbone
+    from trainers.models.base import Backbone, Model
 
 Likelihood = Literal["exact", "upper_bound", "pseudo", "none"]
 """What a reported loss is: the NLL, an upper bound of it, a pseudo-likelihood, or nothing of the kind."""
@@ -64,6 +64,14 @@ class Scores:
     tokens: torch.Tensor
 
 
+@dataclass(frozen=True)
+class OwnParameters:
+    """Parameters of an objective's own modules, and how many of them are matrices."""
+
+    total: int
+    matrix: int
+
+
 class Objective(Component):
     """How a model learns. What planning reads (the declarations) is torch-free."""
 
@@ -95,12 +103,32 @@ class Objective(Component):
         """
         return "none"
 
-    def modules(self, width: int, vocab: int) -> torch.nn.Module | None:
+    def modules(self, model: Model, vocab: int) -> torch.nn.Module | None:
         """Extra modules (heads, time embeddings) that ``terms`` finds as ``model.objective``; None for none.
 
-        Their parameters are trained and their buffers checkpointed: an objective's state lives in buffers.
+        ``model`` is the backbone's config. Their parameters are trained, and count towards N. Their buffers
+        are checkpointed: an objective's state lives in them.
         """
         return None
+
+    def own_parameters(self, model: Model, vocab: int) -> OwnParameters:
+        """Exact counts of :meth:`modules`. Needs torch only where there are any."""
+        if type(self).modules is Objective.modules:
+            return OwnParameters(0, 0)
+        with torch.device("meta"):
+            modules = self.modules(model, vocab)
+        sizes = [] if modules is None else [(p.numel(), p.ndim) for p in modules.parameters()]
+        return OwnParameters(sum(n for n, _ in sizes), sum(n for n, ndim in sizes if ndim > 1))
+
+    def flops_per_token(self, model: Model, vocab: int, context: int) -> float:
+        """Training FLOPs a token by the ``matmul`` convention.
+
+        They are those of ``training_forwards`` passes over the backbone, and 6 for each matrix parameter of
+        its own. Override it where a step does otherwise: where a matrix is used more or less than once a
+        token, or the head more than once a pass.
+        """
+        passes = self.training_forwards * model.flops_per_token(vocab, context)
+        return passes + 6 * self.own_parameters(model, vocab).matrix
 
     @abstractmethod
     def corrupt(self, model: Backbone, batch: Batch, noise: Noise, step: int) -> Corruption:

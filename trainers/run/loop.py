@@ -309,13 +309,15 @@ class _Run:
     def description(self) -> Event:
         """The ``start`` event: what the run is made of, counted."""
         dataset, config = self.learner.dataset, self.config
-        counts = config.model.parameters(dataset.vocab, len(config.objective.extra_tokens))
+        counts = config.counts
         return {
             "event": "start",
             "step": self.learner.step,
             "N": counts.total,
             "N_embedding": counts.embedding,
             "N_extra": counts.extra,
+            **({"N_active": counts.active} if counts.inactive else {}),
+            **({"N_objective": counts.objective} if counts.objective else {}),
             "vocab": dataset.vocab,
             "unique_tokens": dataset.unique_tokens,
             "unique_bytes": dataset.unique_bytes,

@@ -85,7 +85,7 @@ def unique_bytes(config: RunConfig) -> float | None:
 
 def quantities(config: RunConfig) -> dict[str, float]:
     """What rules may depend on, D left out; a quantity that is not known yet is missing."""
-    counted = config.model.parameters(config.data.tokenizer.vocab, len(config.objective.extra_tokens))
+    counted = config.counts
     known: dict[str, float | None] = {
         "N": counted.total,
         "N_non_embedding": counted.non_embedding,

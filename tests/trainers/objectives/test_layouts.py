@@ -34,8 +34,8 @@ class TwoHalves(Objective):
     def extra_tokens(self) -> tuple[str, ...]:
         return ("mask",)
 
-    def modules(self, width: int, vocab: int) -> torch.nn.Module:
-        return torch.nn.Linear(1, width)
+    def modules(self, model: Any, vocab: int) -> torch.nn.Module:
+        return torch.nn.Linear(1, model.width)
 
     def corrupt(self, model: Any, batch: Batch, noise: Noise, step: int) -> Corruption:
         (_, length), clean = batch.tokens.shape, batch.tokens

@@ -11,9 +11,12 @@ import torch
 
 from tests.pages import page_code
 from tests.trainers.objectives import toys  # noqa: F401
+from trainers import models
 from trainers.batch import Batch
 from trainers.config import EvaluationConfig, RunConfig
 from trainers.evaluation.scoring import evaluate
+from trainers.flops import matmul_flops
+from trainers.machine.memory import training_bytes
 from trainers.models import initialise
 from trainers.models.transformer import Transformer
 from trainers.noise import Noise
@@ -28,8 +31,9 @@ VOCAB, LENGTH, SIZE = 7, 12, 8
 
 def learner(name: str) -> tuple[Objective, torch.nn.Module]:
     objective = objectives.validate(name)
-    model = Transformer(width=32, layers=1).build(VOCAB, len(objective.extra_tokens), LENGTH)
-    model.objective = objective.modules(32, VOCAB)
+    config = Transformer(width=32, layers=1)
+    model = config.build(VOCAB, len(objective.extra_tokens), LENGTH)
+    model.objective = objective.modules(config, VOCAB)
     initialise(model, 0)
     return objective, model
 
@@ -150,3 +154,33 @@ def test_trains_evaluates_and_resumes_as_a_run(name: str, tmp_path: Path, data_r
     for one, other in zip((ends[0].weights, ends[0].state), (ends[1].weights, ends[1].state), strict=True):
         assert one.keys() == other.keys() and all(torch.equal(one[n], other[n]) for n in one)
     assert whole.final["kind"] == ("exact" if name == "two_tokens" else "none")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_objectives_own_modules_are_counted(name: str) -> None:
+    """In N, memory, disk and FLOPs; a twin without modules has the backbone's alone."""
+    twin, run = RunConfig(), RunConfig(objective=name)
+    model = models.build(run)
+    sizes = sum(p.numel() for p in model.parameters())
+    own = sum(p.numel() for p in model.objective.parameters())
+    assert run.counts.stored == sizes and run.counts.objective == own > 0
+    assert run.counts.total - twin.counts.total == own == run.counts.active - twin.counts.active
+    assert training_bytes(run) > training_bytes(twin)
+    if name == "two_tokens":
+        d, V = run.model.width, run.data.tokenizer.vocab
+        assert matmul_flops(run) == matmul_flops(twin) + 6 * (d * d + V * d)
+
+
+def test_a_run_tells_its_own_parameters(tmp_path: Path, data_root: Path) -> None:
+    config = RunConfig.model_validate(
+        {
+            "objective": "two_tokens",
+            "model": {"name": "transformer", "width": 16, "layers": 1, "ffn": 32},
+            "data": {"unique_bytes": 3000, "context": 16},
+            "batch_size": 4,
+            "steps": 1,
+        }
+    )
+    start = train(config, tmp_path, data_root=data_root).history[0]
+    assert start["N_objective"] == 16 * 16 + 16
+    assert start["N"] == config.counts.total and start["flops_per_token"] == matmul_flops(config)

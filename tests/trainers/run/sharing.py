@@ -41,7 +41,7 @@ class Stateful(Autoregressive):
 
     name: ClassVar[str] = "stateful"
 
-    def modules(self, width: int, vocab: int) -> torch.nn.Module:
+    def modules(self, model: Any, vocab: int) -> torch.nn.Module:
         return Counts()
 
     def terms(self, model: Any, batch: Any, noise: Any, step: int) -> dict[str, Term]:

@@ -70,8 +70,8 @@ class Gpt2(Block):
         def linear(y: Tensor, name: str) -> Tensor:
             return F.linear(y, layer[name].to(low), layer[f"{name}_bias"].to(low))
 
-        qkv = linear(normed("attention_norm"), "qkv").unflatten(-1, (3, model.n_heads, -1))
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)
+        parts = linear(normed("attention_norm"), "qkv").chunk(3, -1)  # whose gradients are joined in one copy
+        q, k, v = (part.unflatten(-1, (model.n_heads, -1)).transpose(1, 2) for part in parts)
         dropout = model.dropout_attention if run.training else 0.0
         o = run.attend(q, k, v, index, dropout).transpose(1, 2).flatten(2)
         x = x + linear(o, "output")
