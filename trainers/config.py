@@ -126,6 +126,10 @@ class Resources(Frozen):
         ge=1,
         description="Processes that share each batch, which changes no value; None for one a GPU, or one.",
     )
+    layout: Literal["replicate", "shard"] = Field(
+        "replicate",
+        description="How the model lies over workers: whole in each, or sharded (not there yet).",
+    )
     threads: int = Field(1, ge=1, description="CPU threads a worker.")
     micro_batch: int | None = Field(
         None, ge=1, description="Sequences a forward pass; None for a worker's whole share of the batch."

@@ -15,6 +15,8 @@ RUNS = (
     "N",
     "N_embedding",
     "N_extra",
+    "N_active",
+    "N_objective",
     "U",
     "U_bytes",
     "U_asked",

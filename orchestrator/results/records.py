@@ -147,6 +147,8 @@ def run_row(config: RunConfig, run: RunRecord, steps: int) -> dict[str, Any]:
         "N": counts.total,
         "N_embedding": counts.embedding,
         "N_extra": counts.extra,
+        "N_active": counts.active,
+        "N_objective": counts.objective,
         "U": unique,
         "U_bytes": start.get("unique_bytes"),
         "U_asked": config.data.unique_tokens or config.data.unique_bytes,

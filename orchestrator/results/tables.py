@@ -173,6 +173,8 @@ def _mlflow_row(
     return {
         "run": key,
         "key": key,
+        "N_active": values.get("N_active", values.get("N")),
+        "N_objective": values.get("N_objective", 0),
         "name": name,
         "sweep": sweep or "",
         "objective": tags["objective"],

@@ -8,7 +8,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-START = ("N", "N_embedding", "N_extra", "unique_bytes", "unigram_entropy", "flops_per_token")
+START = (
+    "N",
+    "N_embedding",
+    "N_extra",
+    "N_active",
+    "N_objective",
+    "unique_bytes",
+    "unigram_entropy",
+    "flops_per_token",
+)
 
 
 @dataclass(frozen=True)

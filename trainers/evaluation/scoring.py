@@ -103,7 +103,7 @@ def evaluate(
     """Score ``config.sequences`` sequences of each half, ``draws`` times (default ``config.draws``).
 
     ``micro_batch``, sequences a forward pass, moves the result by less than 1e-6. ``workers``, who have equal
-    models, score a share of the sequences each, and all get the result.
+    models, score equally many sequences each, and all get the result.
     """
     columns = range(config.draws if draws is None else draws)
     scores = _score(model, objective, dataset, config, columns, micro_batch, workers=workers)
@@ -151,15 +151,17 @@ def _score(
     workers: Workers = ALONE,
 ) -> dict[str, Scores]:
     start, stop = workers.rows(config.sequences)
+    first, last = workers.equal_rows(config.sequences)
+    own = slice(start - first, stop - first)
     by_half: dict[str, Scores] = {}
     with evaluation_mode(model) as device:
         for half in halves:
             batch = dataset.validation(half, config.sequences)
-            mine = batch.rows(start, max(stop, start + 1)).to(device)  # one at least, for its shape
+            mine = batch.rows(first, last).to(device)
             scores = objective.score(model, mine, draws, micro_batch)
             by_half[half] = Scores(
-                workers.gather(scores.values[: stop - start], config.sequences),
-                workers.gather(scores.tokens[: stop - start], config.sequences),
+                workers.gather(scores.values[own], config.sequences),
+                workers.gather(scores.tokens[own], config.sequences),
             )
     return by_half
 

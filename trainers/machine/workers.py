@@ -55,6 +55,14 @@ class Workers:
         """
         return total * self.rank // self.size, total * (self.rank + 1) // self.size
 
+    def equal_rows(self, total: int) -> tuple[int, int]:
+        """Start and stop of rows around this worker's share, as many in every worker: where each forward pass
+        must meet one in all others. They overlap where ``total`` cannot be shared evenly.
+        """
+        count = -(-total // self.size)
+        start = min(self.rows(total)[0], total - count)
+        return start, start + count
+
     # --- values ---
 
     def sum(self, values: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -5,7 +5,6 @@ and step.
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,6 +16,7 @@ from trainers import models
 from trainers.batch import Batch
 from trainers.config import RunConfig, even_share
 from trainers.flops import training_flops
+from trainers.machine.layout import layout_of
 from trainers.machine.workers import ALONE, Workers
 from trainers.models.base import Backbone, Module, Term, added
 from trainers.noise import Noise, stream_key
@@ -62,8 +62,10 @@ class Learner:
     ) -> None:
         even_share(config.batch_size, workers.size)
         self.config, self.dataset, self.device, self.workers = config, dataset, device, workers
-        self.model = models.build(config, device)
-        self.model.to(dtype)
+        self.layout = layout_of(config.resources.layout, workers)
+        model = models.build(config, device)
+        model.to(dtype)
+        self.model = self.layout.wrap(model)
         self.model.train()
         self.parameters = {n: p for n, p in self.model.named_parameters() if p.numel()}
         self.buffers = _saved_buffers(self.model)
@@ -111,8 +113,7 @@ class Learner:
         self.optimizer.zero_grad(set_to_none=True)
         with self.workers.summed_changes(self.buffers.values()):
             losses = self.gradients(batch.rows(start, stop).to(self.device))
-        clip = math.inf if config.optimizer.clip is None else config.optimizer.clip
-        norm = torch.nn.utils.clip_grad_norm_(list(self.parameters.values()), clip, foreach=True)
+        norm = self.layout.clip(list(self.parameters.values()), config.optimizer.clip)
         for group in self.optimizer.param_groups:
             group["lr"] = self.lr()
         self.optimizer.step()
@@ -136,7 +137,7 @@ class Learner:
             values = {name: value.detach() for name, value in scaled.items()}
         else:
             values = self._accumulated(parts)
-        self.workers.sum_gradients(list(self.parameters.values()))
+        self.layout.reduce(list(self.parameters.values()))
         return self.workers.sum(values)
 
     def _metrics(self) -> dict[str, Tensor]:
@@ -223,7 +224,8 @@ class Learner:
             "inherited": self.inherited,
             "window": self.window.count,
         }
-        return Snapshot(self.step, _copies(weights), None if state is None else _copies(state), counters)
+        whole = self.layout.whole
+        return Snapshot(self.step, whole(weights), None if state is None else whole(state), counters)
 
     def restore(self, snapshot: Snapshot) -> None:
         """Become what a snapshot of a run of this config was, bit for bit."""
@@ -248,11 +250,15 @@ class Learner:
                 f"the checkpoint's weights do not fit this model: {', '.join(wrong or set(given) - expected)}"
             )
         for name in expected:
-            own[name].copy_(given[name])
+            self.layout.load(own[name], given[name])
         if self.average is not None:
             averages = {**dict(self.average.named_parameters()), **_saved_buffers(self.average)}
             for name in own:
-                averages[name].copy_(snapshot.weights.get(f"average.{name}", own[name]))
+                average = snapshot.weights.get(f"average.{name}")
+                if average is None:
+                    averages[name].copy_(own[name])
+                else:
+                    self.layout.load(averages[name], average)
 
     @torch.no_grad()
     def load_state(self, snapshot: Snapshot) -> None:
@@ -300,10 +306,6 @@ def _seed(seed: int, device: torch.device) -> None:
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
         torch.cuda.manual_seed(seed)
-
-
-def _copies(tensors: Tensors) -> Tensors:
-    return {name: t.detach().to("cpu", copy=True) for name, t in tensors.items()}
 
 
 def _saved_buffers(module: Module) -> Tensors:

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from safetensors.torch import load_file
 
 from tests.paths import ROOT
+from trainers.components.errors import UserError
 from trainers.config import Resources, RunConfig
 from trainers.data import prepare
 from trainers.machine.workers import Workers
@@ -136,6 +137,23 @@ def test_shares_are_contiguous_and_whole() -> None:
     for total, size in ((8, 2), (5, 2), (2, 3)):
         shares = [Workers(rank, size).rows(total) for rank in range(size)]
         assert [i for start, stop in shares for i in range(start, stop)] == list(range(total))
+
+
+def test_every_worker_scores_as_many_sequences() -> None:
+    """So that each forward pass of a worker meets one in the others; the rows of a share are among them."""
+    for total, size in ((8, 2), (5, 2), (7, 4), (4, 4), (2, 3)):
+        group = [Workers(rank, size) for rank in range(size)]
+        assert len({stop - start for start, stop in (w.equal_rows(total) for w in group)}) == 1
+        for worker in group:
+            (first, last), (start, stop) = worker.equal_rows(total), worker.rows(total)
+            assert 0 <= first <= start and stop <= last <= total
+
+
+def test_a_layout_that_is_not_there_is_refused(tiny: Tiny, data_root: Path) -> None:
+    config = tiny(resources={"layout": "shard"})
+    assert config.training_key == tiny().training_key
+    with pytest.raises(UserError, match="'shard' is not there yet; allowed: 'replicate'"):
+        Learner(config, prepare(config.data, data_root), torch.device("cpu"))
 
 
 @pytest.mark.parametrize(
