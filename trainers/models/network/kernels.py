@@ -11,7 +11,7 @@ from torch import Tensor
 
 from trainers.components.errors import UserError
 from trainers.models.network import chunked_loss, plain
-from trainers.models.network.fused_cpu import attention, embeddings, norms, swiglu
+from trainers.models.network.fused_cpu import attention, norms, swiglu
 
 Choice = Literal["auto", "plain", "fused"]
 
@@ -40,7 +40,7 @@ PLAIN = Kernels(
 CHUNKED = replace(PLAIN, linear_cross_entropy=chunked_loss.linear_cross_entropy)
 """Plain torch, and a loss that never holds all logits: what a card and a compiler get."""
 FUSED = Kernels(
-    embeddings.embed,
+    plain.embed,
     norms.rms_norm,
     attention.add_attention,
     swiglu.add_swiglu,
