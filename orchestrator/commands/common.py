@@ -61,7 +61,7 @@ def store_option(function: F) -> F:
         "--store",
         metavar="DIR",
         envvar=ENVIRONMENT,
-        callback=lambda context, option, address: Store.at(address),
+        callback=guarded(lambda context, option, address: Store.at(address)),
         help=f"The store (default: ./store, or ${ENVIRONMENT}).",
     )(function)
 

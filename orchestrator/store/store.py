@@ -193,13 +193,16 @@ class Store:
         self.check_format()
         self.storage.put_if_absent("format.json", json.dumps({"format": FORMAT}).encode() + b"\n")
 
-    def check_format(self) -> None:
-        """Raise :class:`NewerStore` where this program is too old for the store. A store without a format is
-        of version 1."""
+    def format(self) -> int:
+        """The version of its layout; 1 where none is written, as none was at first."""
         try:
-            version = json.loads(self.storage.get("format.json"))["format"]
+            return int(json.loads(self.storage.get("format.json"))["format"])
         except FileNotFoundError:
-            return
+            return 1
+
+    def check_format(self) -> None:
+        """Raise :class:`NewerStore` where this program is too old for the store."""
+        version = self.format()
         if version > FORMAT:
             raise NewerStore(
                 f"store {self}: it has format {version}, and this version of crossover reads formats up to "

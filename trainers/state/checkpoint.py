@@ -104,13 +104,23 @@ def read(folder: RunFolder, commit: Commit, step: int) -> Snapshot:
     """
     kept = commit.checkpoints[step]
     try:
-        weights, counters = decode(folder.verified(kept.weights, commit))
-        state = None if kept.state is None else decode(folder.verified(kept.state, commit))[0]
+        weights, counters = _read(folder, kept.weights, commit)
+        state = None if kept.state is None else _read(folder, kept.state, commit)[0]
     except (safetensors.SafetensorError, ValueError) as error:
         raise Corrupt(
             f"the checkpoint of run {folder.name} at step {step} cannot be read: {error}"
         ) from error
     return Snapshot(step, weights, state, counters)
+
+
+def _read(folder: RunFolder, names: Iterable[str], commit: Commit) -> tuple[Tensors, Counters]:
+    """The tensors of all these objects, and the counters, which each of them has."""
+    tensors: Tensors = {}
+    counters: Counters = {}
+    for name in names:
+        part, counters = decode(folder.verified(name, commit))
+        tensors |= part
+    return tensors, counters
 
 
 def resumable(folder: RunFolder, commit: Commit, until: int) -> Snapshot | None:
@@ -243,7 +253,7 @@ class CheckpointWriter:
             state = self.attempt.put(
                 object_name(name, step, "state"), encode(snapshot.state, snapshot.counters)
             )
-        self._written[step] = Checkpoint(weights=weights, state=state)
+        self._written[step] = Checkpoint(weights=(weights,), state=None if state is None else (state,))
 
     def _submit(self, job: Callable[[], None]) -> None:
         """Queue a job; wait while two are queued already, so that at most two snapshots are held."""

@@ -22,9 +22,9 @@ import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, PlainSerializer
 
 from trainers.components.component import Frozen
 from trainers.components.errors import Corrupt, Superseded, WrongRun
@@ -44,13 +44,30 @@ class Object(Frozen):
     bytes: int
 
 
+def _several(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
+def _single(names: tuple[str, ...]) -> str | list[str]:
+    return names[0] if len(names) == 1 else list(names)
+
+
+ObjectNames = Annotated[tuple[str, ...], BeforeValidator(_several), PlainSerializer(_single)]
+"""Objects that make one thing together; in a manifest a single one stands by itself, several as a list."""
+
+
 class Checkpoint(Frozen):
-    """A checkpoint: the weights, and where training can go on from it also the state (optimizer, counters,
-    ...).
+    """A checkpoint: the objects that hold the weights, and where training can go on from it also those that
+    hold the state (optimizer, counters, ...). Each has a part of the tensors: one object has all of them.
     """
 
-    weights: str
-    state: str | None = None
+    weights: ObjectNames
+    state: ObjectNames | None = None
+
+    @property
+    def objects(self) -> tuple[str, ...]:
+        """The names of all its objects."""
+        return self.weights + (self.state or ())
 
 
 class Origin(Frozen):
@@ -75,7 +92,7 @@ class Commit(Frozen):
 
     def names(self) -> set[str]:
         """Every object that this commit needs."""
-        kept = {name for k in self.checkpoints.values() for name in (k.weights, k.state) if name is not None}
+        kept = {name for checkpoint in self.checkpoints.values() for name in checkpoint.objects}
         return kept | {*self.history, *self.telemetry}
 
     def pruned(self) -> Commit:

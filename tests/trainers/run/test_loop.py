@@ -218,7 +218,7 @@ def test_retention_keeps_what_it_says(tiny: Tiny, tmp_path: Path, data_root: Pat
     for keep in ("last", "branches", "evals"):
         folder = train(tiny(keep=keep), tmp_path / keep, data_root=data_root, branch_steps=[17]).folder
         kept[keep] = set(last(folder).checkpoints)
-        names = {n for k in last(folder).checkpoints.values() for n in (k.weights, k.state) if n}
+        names = {n for k in last(folder).checkpoints.values() for n in k.objects}
         assert {f"objects/{name}" for name in folder.list("objects")} == names
     grid = evaluation_grid(tiny())
     assert kept == {"last": {40}, "branches": {17, 40}, "evals": {17, 40, *grid}}

@@ -112,7 +112,7 @@ def test_weights_alone_are_never_what_training_goes_on_from() -> None:
             12: Checkpoint(weights="w"),
         }
     )
-    assert {step: checkpoint.state for step, checkpoint in stay.items()} == {8: "s", 12: None}
+    assert {step: checkpoint.state for step, checkpoint in stay.items()} == {8: ("s",), 12: None}
 
 
 def test_rhythm() -> None:
@@ -140,13 +140,32 @@ def test_the_newest_undamaged_checkpoint_is_found(tmp_path: Path, tiny: Callable
     assert commit is not None and set(commit.checkpoints) == {4, 8}
     found = resumable(folder, commit, 100)
     assert found is not None and found.step == 8 and found.weights["model.w"].tolist() == [8.0, 8.0]
-    path = tmp_path / "run" / commit.checkpoints[8].weights
+    path = tmp_path / "run" / commit.checkpoints[8].weights[0]
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(Corrupt):
         read(folder, commit, 8)
     found = resumable(folder, commit, 100)
     assert found is not None and found.step == 4
     assert resumable(folder, commit, 3) is None
+
+
+def test_a_checkpoint_of_several_objects_is_one(tmp_path: Path, tiny: Callable[..., RunConfig]) -> None:
+    attempt = RunFolder(tmp_path / "run").begin(tiny())
+    parts = [{"model.a": torch.ones(2)}, {"model.b": torch.zeros(3)}]
+    names = tuple(
+        attempt.put(f"objects/{attempt.name}-00000004.{i}.weights.safetensors", encode(part, {"step": 4}))
+        for i, part in enumerate(parts)
+    )
+    attempt.commit(step=4, checkpoints={4: Checkpoint(weights=names)})
+    folder = RunFolder(tmp_path / "run")
+    commit = folder.last_commit()
+    assert commit is not None and commit.checkpoints[4].objects == names and commit.names() == set(names)
+    whole = read(folder, commit, 4)
+    assert whole.weights.keys() == {"model.a", "model.b"} and whole.counters == {"step": 4}
+    manifest = folder.get("commits/00000002.json").decode()
+    assert f'"weights":["{names[0]}","{names[1]}"]' in manifest
+    single = Checkpoint(weights=names[0]).model_dump_json()
+    assert single == f'{{"weights":"{names[0]}","state":null}}', "as before there could be several"
 
 
 def test_an_error_while_writing_reaches_training(tmp_path: Path, tiny: Callable[..., RunConfig]) -> None:

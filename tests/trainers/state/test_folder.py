@@ -153,7 +153,7 @@ def test_a_commit_cannot_name_what_was_not_written(folder: RunFolder, tiny: Call
 def test_damage_is_noticed(folder: RunFolder, tiny: Callable[..., RunConfig]) -> None:
     attempt = folder.begin(tiny())
     write(attempt, 5)
-    name = attempt.newest.checkpoints[5].weights
+    name = attempt.newest.checkpoints[5].weights[0]
     folder.storage.put(f"{folder.name}/{name}", b"other")
     with pytest.raises(Corrupt, match="other content"):
         folder.verified(name, attempt.newest)
