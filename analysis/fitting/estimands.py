@@ -106,9 +106,9 @@ class Estimand:
 
 
 def get_estimand(spec: str | Estimand, delta: float = 1e-3, tau: float = 0.05) -> Estimand:
-    """An estimand by name (or label); ``delta`` for Huber, ``tau`` for quantiles.
+    """An estimand by name or label; ``delta`` is that of Huber's function, ``tau`` that of quantiles.
 
-    ValueError names the estimands there are.
+    Raises ValueError for another name, with the nearest and all there are.
     """
     if isinstance(spec, Estimand):
         return spec

@@ -23,8 +23,8 @@ from analysis.fitting.problem import FitProblem
 from analysis.fitting.result import Fit
 from analysis.fitting.solver.multistart import Basin, Optima, search
 from analysis.fitting.starts import Starts, make_problem, make_starts
-from analysis.fitting.uncertainty.choice import Case, Choice, choose
-from analysis.fitting.uncertainty.intervals import Sampler, parameter_targets
+from analysis.fitting.uncertainty.choice import Case, IntervalChoice, choose
+from analysis.fitting.uncertainty.intervals import IntervalSampler, parameter_targets
 from analysis.fitting.uncertainty.resampling import Draws, covariance, dispersion, flat_directions
 from analysis.fitting.uncertainty.resampling import bootstrap as bootstrap_draws
 from analysis.laws import get_law
@@ -266,7 +266,7 @@ def _with_intervals(
     draws, lost = _draws(problem, optima, clusters, choice, request) if choice.resamples else (None, [])
     basins = _not_ruled_out(problem, optima, request.level)
     loose = len(basins) or known.flat_directions or known.at_bounds
-    sampler = Sampler(
+    sampler = IntervalSampler(
         problem=problem,
         phi=phi,
         draws=draws,
@@ -280,7 +280,7 @@ def _with_intervals(
 
 
 def _draws(
-    problem: FitProblem, optima: Optima, clusters: Array | None, choice: Choice, request: Request
+    problem: FitProblem, optima: Optima, clusters: Array | None, choice: IntervalChoice, request: Request
 ) -> tuple[Draws, list[str]]:
     """Bootstrap draws, and a warning if some of them gave no fit."""
     starts = np.array([b.phi for b in _rivals(optima)][:3])
@@ -304,7 +304,7 @@ def _not_ruled_out(problem: FitProblem, optima: Optima, level: float) -> Array:
     return np.array(near).reshape(-1, len(phi))
 
 
-def _sampled(outcome: Fit, sampler: Sampler) -> Fit:
+def _sampled(outcome: Fit, sampler: IntervalSampler) -> Fit:
     """The fit with the intervals of a sampler."""
     problem, names = sampler.problem, sampler.problem.free_names
     targets = parameter_targets(problem)

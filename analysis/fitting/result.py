@@ -17,7 +17,7 @@ from analysis.fitting.diagnostics import Convergence, Diagnostics
 from analysis.fitting.display import as_html, as_text
 from analysis.fitting.estimands import Estimand, get_estimand
 from analysis.fitting.estimate import Estimate
-from analysis.fitting.uncertainty.intervals import Sampler, Target, positive, real
+from analysis.fitting.uncertainty.intervals import IntervalSampler, Target, positive, real
 from analysis.laws import get_law
 from analysis.laws.base import Array, Law
 from analysis.tables.frame import Columns, FitError
@@ -73,7 +73,7 @@ class Fit:
     diagnostics: Diagnostics
     warnings: list[str] = field(default_factory=list)
     source: Columns | None = None
-    sampler: Sampler | None = None
+    sampler: IntervalSampler | None = None
 
     # ---- data ------------------------------------------------------------------------------------------
 

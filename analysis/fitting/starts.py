@@ -18,7 +18,7 @@ Starts = int | Sequence[Mapping[str, float]] | Array
 
 
 def make_problem(law: Law, data: Columns, estimand: Estimand, fix: Mapping[str, float]) -> FitProblem:
-    """The centred problem of a fit; FitError if the data cannot determine the free parameters."""
+    """The centred problem of a fit. Raises FitError if the data cannot determine the free parameters."""
     for name, value in fix.items():
         p = law.parameters[law.index(name)]
         if not math.isfinite(float(value)) or (p.positive and not value > 0):

@@ -26,7 +26,10 @@ from analysis.tables.shown import Block, Grid, Shown
 
 
 def problem_of(result: Fit) -> tuple[FitProblem, Array]:
-    """The problem behind a fit and its optimum (F,); NotConverged or ValueError if there is none."""
+    """The problem of a fit, and its optimum (F,).
+
+    Raises NotConverged if the fit has no numbers, FitError if it was read from JSON.
+    """
     values = result.values
     if result.sampler is not None:
         return result.sampler.problem, result.sampler.phi

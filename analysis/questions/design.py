@@ -49,7 +49,7 @@ class Suggestion(Shown):
 
 
 def split_call(text: str) -> tuple[str, list[str]]:
-    """``name(a, b=1)`` as its name and its parts; an empty name where it is none."""
+    """``name(a, b=1)`` as its name and its parts. The name is empty if the text is no call."""
     match = re.fullmatch(r"\s*(\w+)\s*\(([^()]*)\)\s*", text)
     if match is None:
         return "", []
@@ -57,7 +57,7 @@ def split_call(text: str) -> tuple[str, list[str]]:
 
 
 def numbers(text: str, parts: Sequence[str]) -> dict[str, float]:
-    """``N=7e10`` each; ValueError where a part is not NAME=NUMBER."""
+    """Parts ``N=7e10`` as a dictionary. Raises ValueError if a part is not NAME=NUMBER."""
     given: dict[str, float] = {}
     for part in parts:
         key, _, value = part.partition("=")
@@ -69,9 +69,10 @@ def numbers(text: str, parts: Sequence[str]) -> dict[str, float]:
 
 
 def parse_quantity(text: str, law: Law) -> LogQuantity:
-    """``alpha`` (a parameter), ``loss(N=7e10, D=1.4e12)``, ``N_opt(C=1e24)`` or ``D_opt(C=1e24)``.
+    """The quantity that a text names, as a function of natural parameters (S, P).
 
-    ValueError says what is allowed.
+    The text is a parameter (``alpha``), ``loss(N=7e10, D=1.4e12)``, ``N_opt(C=1e24)`` or ``D_opt(C=1e24)``.
+    Raises ValueError for anything else, with what is allowed.
     """
     if text in law.parameter_names:
         j = law.index(text)
@@ -156,8 +157,8 @@ def suggest(
 def affordable(
     result: Fit, budget: float, choices: pd.DataFrame | None, reach: float, per_run: float | None
 ) -> pd.DataFrame:
-    """The runs to choose from, each at most ``per_run`` and ``budget`` FLOPs (column C); ValueError if none
-    is."""
+    """The runs to choose from, each at most ``per_run`` and ``budget`` FLOPs (column C). Raises ValueError
+    if none is."""
     cap = min(budget, per_run or budget)
     pool = candidates(result, cap, reach) if choices is None else choices.assign(C=_cost(choices))
     pool = pool[pool["C"] <= cap].reset_index(drop=True)
@@ -169,7 +170,7 @@ def affordable(
 
 
 def beyond(pool: pd.DataFrame, result: Fit) -> dict[str, Array]:
-    """Variable -> (m,) whether a candidate lies beyond the data in it."""
+    """Variable -> (m,) whether a candidate run lies beyond the data in that variable."""
     if result.data is None:
         return {}
     return {
@@ -186,7 +187,8 @@ def planned(
     repeats: bool,
     far: Mapping[str, Array],
 ) -> Suggestion:
-    """The best of the greedy plans, one for each weight on cost. ``far``: see :func:`beyond`."""
+    """The best of several greedy plans, one for each weight on cost; ``far`` is what :func:`beyond`
+    returns."""
     before = math.sqrt(variance(views))
     plans = [greedy(views, pool["C"].to_numpy(), budget, count, power, repeats) for power in _POWERS]
     chosen, errors = min(plans, key=lambda plan: plan[1][-1] if plan[1] else before)

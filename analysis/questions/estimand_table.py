@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 def fit_estimands(
     table: Table, law: str | Law = "chinchilla", *, estimands: Sequence[str] = ESTIMANDS, **options: Any
 ) -> EstimandTable:
-    """The same law under every estimand, and where their spread exceeds the interval of the first."""
+    """Fit one law under every estimand. The result says where another estimand leaves the interval of the
+    first."""
     fits = {name: fit(table, law, estimand=name, **options) for name in estimands}
     return EstimandTable(fits)
 

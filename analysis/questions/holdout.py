@@ -243,7 +243,8 @@ def _errors(
 
 
 def calibrate(errors: pd.DataFrame, level: float = 0.95, horizon: int = 1) -> Calibration:
-    """A calibration from back-test errors; see ``Calibration``."""
+    """Prediction intervals that back-test errors justify: distribution-free from 19 origins on, parametric
+    from 3."""
     z = np.abs(errors["z"].to_numpy(dtype=float))
     share = (
         1.0 / errors.groupby("origin")["z"].transform("size").to_numpy(dtype=float)

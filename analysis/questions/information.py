@@ -97,7 +97,7 @@ def sensitivities(basin: WeightedOptimum, candidates: Mapping[str, Array]) -> tu
 def modes(
     optima: Sequence[WeightedOptimum], value: LogQuantity, candidates: Mapping[str, Array]
 ) -> list[Mode]:
-    """Every basin's view of a quantity; ValueError where none has one."""
+    """Every basin's view of a quantity. Raises ValueError where none has one."""
     out = []
     for basin in optima:
         at, gradient = slope(basin, value)
@@ -108,7 +108,7 @@ def modes(
 
 
 def normalised(views: list[Mode]) -> list[Mode]:
-    """The modes with weights that sum to one; ValueError if there are none."""
+    """The modes with weights that sum to one. Raises ValueError if there are none."""
     if not views:
         raise ValueError("the quantity cannot be computed at the fitted parameters (no interior optimum?)")
     total = sum(m.weight for m in views)
@@ -118,7 +118,8 @@ def normalised(views: list[Mode]) -> list[Mode]:
 
 
 def variance(views: Sequence[Mode]) -> float:
-    """Of the quantity: within modes, and between them."""
+    """Variance of the quantity: the mean over modes of the variance within each, and the variance between
+    them."""
     within = sum(m.weight * float(m.gradient @ m.inverse @ m.gradient) for m in views)
     return within + _between(views)
 
@@ -131,8 +132,11 @@ def _between(views: Sequence[Mode]) -> float:
 def greedy(
     views: Sequence[Mode], cost: Array, budget: float, count: int, power: float, repeats: bool = True
 ) -> tuple[list[int], list[float]]:
-    """Runs one after another by gain / cost**power, within the budget; and the expected standard error after
-    each."""
+    """Choose runs one after another, each the best by gain / cost**power of those that the budget still
+    allows.
+
+    Returns the runs, and the standard error expected after each.
+    """
     inverses = [m.inverse.copy() for m in views]
     total, between = variance(views), _between(views)
     left = budget

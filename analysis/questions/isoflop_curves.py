@@ -55,7 +55,7 @@ class IsoFlop(Shown):
     law: Fit | None = None
 
     def size_at(self, compute: float) -> float:
-        """N* at a budget, by the growth law; ValueError if there is none."""
+        """N* at a budget, by the growth law. Raises ValueError if there is none."""
         if self.exponents is None or self.coefficient is None or self.exponents["a"].value is None:
             raise ValueError(
                 "fewer than 3 budgets have an interior minimum: there is no growth law to extend"

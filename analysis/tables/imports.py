@@ -34,7 +34,7 @@ class Imported:
 
 
 def kind(path: Path) -> str:
-    """Which of ``FORMATS`` a path looks like; TableError if none."""
+    """Which of ``FORMATS`` a path looks like. Raises TableError if it looks like none."""
     if path.is_dir() or "tfevents" in path.name:
         return "tensorboard"
     columns = [str(c) for c in read(path).columns]

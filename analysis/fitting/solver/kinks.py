@@ -21,8 +21,11 @@ _LP_ROWS = 5000
 
 
 def solve_kinked(problem: FitProblem, starts: Array) -> tuple:
-    """Smoothed descents with a quadratic zone of 1e-2, 1e-4 and 1e-6 (of the residuals' own size), and the
-    finisher."""
+    """Follow starts (S, F) to their optima with the kink smoothed over 1e-2, then 1e-4, then 1e-6.
+
+    The widths are in units of the residuals' own size. Returns the solution, and the function that polishes a
+    point of it: `vertex`.
+    """
     phi, solution = starts, None
     for width in (1e-2, 1e-4, 1e-6):
         solution = descend(

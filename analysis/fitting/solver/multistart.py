@@ -32,7 +32,16 @@ CONVERGED = 1e-8
 
 @dataclass(frozen=True)
 class Basin:
-    """One local optimum: where, how good, how many starts ended there, what a Newton step would gain."""
+    """One local optimum.
+
+    Attributes:
+        phi: (F,) the free coordinates there.
+        objective: the objective there.
+        starts: followed starts that ended there.
+        decrement: the share of the objective that a Newton step would still remove.
+        at_bound: free parameters at a bound.
+        hessian: (F, F) second derivative of the objective.
+    """
 
     phi: Array
     objective: float
@@ -49,8 +58,14 @@ class Basin:
 
 @dataclass(frozen=True)
 class Optima:
-    """All local optima found, best first, from ``starts`` starts of which ``refined`` were followed to the
-    end."""
+    """All local optima of a search, best first.
+
+    Attributes:
+        basins: the optima.
+        starts: starts that were tried.
+        refined: starts that were followed to the end.
+        unsettled: those of them that had not settled when the iterations ran out.
+    """
 
     basins: tuple[Basin, ...]
     starts: int
@@ -74,7 +89,9 @@ def draw_starts(ranges: Array, count: int, seed: int = 0) -> Array:
 
 
 def screen(problem: FitProblem, starts: Array, keep: int = KEEP) -> Array:
-    """The most promising starts: the best, and a spread over the better half to see other basins."""
+    """The most promising starts, at most ``keep``: three quarters are the best ones, the others spread over
+    the better half, so that other basins are seen.
+    """
     n = len(problem.y)
     if n > SCREEN_ROWS:
         problem = problem.subset(np.linspace(0, n - 1, SCREEN_ROWS).astype(int))

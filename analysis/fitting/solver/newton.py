@@ -42,7 +42,9 @@ def _modes(matrix: Array, floor: float = 1e-13) -> tuple[Array, Array, Array]:
 def polish(
     problem: FitProblem, phi: Array, estimand: Estimand | None = None, steps: int = 30
 ) -> tuple[Array, float, Array]:
-    """Damped Newton from one point: the point, the relative Newton decrement there, and the Hessian."""
+    """Damped Newton steps from one point. Returns the point reached, the relative Newton decrement there,
+    and the Hessian.
+    """
     estimand = estimand or problem.estimand
     phi = phi.copy()
     if phi.size == 0:

@@ -74,7 +74,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Rule:
+class IntervalRule:
     """Where the method so far is one of ``of`` and ``when`` holds, it becomes ``to``, and ``says`` warns.
     ``drops_draws``: the new method uses no bootstrap draws, even if some were asked for."""
 
@@ -88,20 +88,20 @@ class Rule:
 #: The rules in the order in which they apply.
 RULES = (
     # a law that recommends a bootstrap gets Student's t where units are few
-    Rule(("bootstrap",), lambda c: c.auto and not c.draws and c.few, "t"),
+    IntervalRule(("bootstrap",), lambda c: c.auto and not c.draws and c.few, "t"),
     # rows of a cluster are not independent
-    Rule(("bootstrap",), lambda c: c.clusters is not None, "cluster"),
-    Rule(("profile",), lambda c: c.clusters is not None and c.auto, "t"),
+    IntervalRule(("bootstrap",), lambda c: c.clusters is not None, "cluster"),
+    IntervalRule(("profile",), lambda c: c.clusters is not None and c.auto, "t"),
     # where the design leaves a direction open, robust errors are of nothing, and draws stay in the basins
     # that they start in: the profile alone says "unbounded"
-    Rule(
+    IntervalRule(
         ("profile",),
         lambda c: c.auto and not c.few and c.closed and c.noise_ratio > UNEQUAL,
         "bootstrap",
         "noise is unequal over the design (robust standard errors up to {noise_ratio:.1f} times pooled "
         "ones): bootstrap in place of the profile, which assumes errors of one size",
     ),
-    Rule(
+    IntervalRule(
         ("bootstrap", "cluster", "wild", "t"),
         lambda c: c.units < MIN_UNITS,
         "none",
@@ -109,8 +109,8 @@ RULES = (
     ),
     # measured at 12 rows: t on case draws is 3 times too wide; on wild ones it is right for squares, and
     # covers 72 to 79 % for robust fits, which pass through some of the points
-    Rule(("bootstrap",), lambda c: c.few and c.squares, "wild"),
-    Rule(
+    IntervalRule(("bootstrap",), lambda c: c.few and c.squares, "wild"),
+    IntervalRule(
         ("bootstrap",),
         lambda c: c.few,
         "t",
@@ -118,7 +118,7 @@ RULES = (
         "needed): t with sandwich standard errors in its place",
         drops_draws=True,
     ),
-    Rule(
+    IntervalRule(
         ("wild",),
         lambda c: not c.squares,
         "wild",
@@ -129,7 +129,7 @@ RULES = (
 
 
 @dataclass(frozen=True)
-class Choice:
+class IntervalChoice:
     """A method, whether it resamples, what to warn of, and the ratio of noise if that was looked at."""
 
     method: str
@@ -143,7 +143,7 @@ class Choice:
         return self.method if self.method in ("cluster", "wild") else "case"
 
 
-def choose(case: Case) -> Choice:
+def choose(case: Case) -> IntervalChoice:
     """Apply the rules in their order."""
     method, draws, warnings = case.start, case.draws > 0, []
     for rule in RULES:
@@ -154,4 +154,4 @@ def choose(case: Case) -> Choice:
                 warnings.append(
                     rule.says.format(units=case.units, noise_ratio=vars(case).get("noise_ratio", 0.0))
                 )
-    return Choice(method, draws or method in RESAMPLING, warnings, vars(case).get("noise_ratio"))
+    return IntervalChoice(method, draws or method in RESAMPLING, warnings, vars(case).get("noise_ratio"))

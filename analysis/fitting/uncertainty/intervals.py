@@ -60,7 +60,7 @@ def parameter_targets(problem: FitProblem) -> list[Target]:
 
 
 def positive(function: Quantity) -> Target:
-    """A target for a positive derived quantity: handled on the logarithmic scale."""
+    """A target for a positive derived quantity. Its interval is made on the logarithmic scale."""
     return Target(lambda natural: np.log(np.maximum(function(natural), 1e-300)), _exp, 0.0)
 
 
@@ -78,7 +78,7 @@ def _exp(value: float) -> float:
 
 
 @dataclass(frozen=True)
-class Sampler:
+class IntervalSampler:
     """What intervals are made from: the problem, its optimum, and (if drawn) the bootstrap. ``basins`` (B, F)
     are other optima that the data do not rule out; ``probes`` (S, F) starts from which far values of the
     parameters are tried, where the design may leave some of them open."""

@@ -30,7 +30,13 @@ _TRIES, _SCOUTED = 24, 2048
 
 @dataclass(frozen=True)
 class Profile:
-    """Ends of each quantity's interval, the points on the way, and the best objective met on the way."""
+    """Profiles of K quantities.
+
+    Attributes:
+        low, high: ends of each quantity's interval; None where the objective never rises enough.
+        points: of each quantity, the pairs of its value and of the rise there.
+        best, best_phi: the lowest objective met on the way, and where; below the optimum's if that was none.
+    """
 
     low: list[float | None]
     high: list[float | None]
@@ -89,7 +95,7 @@ class _Side:
     distance: float | None = None
 
     def advance(self, at: float, depth: float) -> None:
-        """Take in the depth at one distance and choose the next."""
+        """Record the depth at one distance, and choose the next distance."""
         if abs(depth - 1.0) < 5e-3 and at > 0:
             self.done, self.distance = True, at / depth
             return

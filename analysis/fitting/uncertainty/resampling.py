@@ -146,8 +146,9 @@ def unequal_noise(problem: FitProblem, phi: Array) -> float:
 
 
 def safe_inverse(matrix: Array, floor: float = 1e-13) -> Array:
-    """Inverse of a positive semi-definite matrix; undetermined directions keep a floor, hence a huge
-    variance."""
+    """Inverse of a positive semi-definite matrix. A direction that it does not determine keeps a small
+    curvature, and so a huge variance.
+    """
     diagonal = np.diag(matrix)
     scale = np.sqrt(np.maximum(diagonal, max(1e-26 * float(diagonal.max(initial=0.0)), 1e-150)))
     values, vectors = np.linalg.eigh(matrix / np.outer(scale, scale))
@@ -156,8 +157,9 @@ def safe_inverse(matrix: Array, floor: float = 1e-13) -> Array:
 
 
 def flat_directions(problem: FitProblem, phi: Array, limit: float = 3.0) -> list[dict[str, object]]:
-    """Directions in which the fit may move ``limit`` e-folds within one standard error, by the names of the
-    parameters that make them up: what the design does not identify."""
+    """Directions that the design does not identify: the fit may move ``limit`` e-folds along them within one
+    standard error. Each names the parameters that make it up, and its standard error.
+    """
     if phi.size == 0:
         return []
     r, jac = residuals_and_slopes(problem, phi)
