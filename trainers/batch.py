@@ -13,12 +13,15 @@ if TYPE_CHECKING:
 class Batch:
     """B sequences of T tokens.
 
-    ``tokens`` [B, T] int64 in 0..V-1 (padding holds 0); ``loss_mask`` [B, T] bool, false on padding;
-    ``counters`` [B] int64, the sample counters (step x global batch + position in it) that all noise is drawn
-    from. ``documents`` [B, T] int64 are given where attention stays within documents (``data.attend:
-    within``): the id of the packed document that each position belongs to. Optional, for corpora and
-    objectives that have them: ``positions`` [B, T], ``modality`` [B, T], ``split`` [B] (length of the source
-    before the target).
+    ``tokens`` [B, T] int64 in 0..V-1 (padding holds 0); ``loss_mask`` [B, T] bool, the tokens that are
+    predicted and scored: all but padding, in plain text. ``counters`` [B] int64, the sample counters (step x
+    global batch + position in it) that all noise is drawn from. ``documents`` [B, T] int64 are there where
+    attention stays within documents (``data.attend: within``): the id of the packed document that each
+    position belongs to.
+
+    Examples of several parts (`trainers.data.examples`) also have ``given`` [B, T] bool, the tokens that are
+    fed as they are and never scored, such as a source before its target; ``segments`` and ``modality`` [B, T]
+    int64, as the corpus numbers them. ``positions`` [B, T] are for objectives that set them.
     """
 
     tokens: torch.Tensor
@@ -26,11 +29,17 @@ class Batch:
     counters: torch.Tensor
     documents: torch.Tensor | None = None
     positions: torch.Tensor | None = None
+    given: torch.Tensor | None = None
+    segments: torch.Tensor | None = None
     modality: torch.Tensor | None = None
-    split: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return int(self.tokens.shape[0])
+
+    @property
+    def real(self) -> torch.Tensor:
+        """[B, T] bool: the positions that hold a token, false on padding."""
+        return self.loss_mask if self.given is None else self.loss_mask | self.given
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""

@@ -47,6 +47,10 @@ class Corpus(Component):
 
     distinct: ClassVar[bool] = True
     """Drop exact repetitions of training documents, for U counts unique text."""
+    packed: ClassVar[bool] = True
+    """Whether documents are joined and cut into sequences. Where not, they are examples
+    (`trainers.data.examples`), and each has a sequence of its own.
+    """
 
     @abstractmethod
     def digest(self) -> str:

@@ -13,13 +13,11 @@ from typing import Any, Literal
 import numpy as np
 
 from trainers.batch import Batch
-from trainers.components.errors import UserError
 from trainers.components.lazy import torch
 from trainers.data import hashing
 from trainers.data.base import Order, Tokenizer
-
-HALF_B_COUNTER = 1 << 20
-"""Validation position of half B's first sequence, so that the two halves never share a mask."""
+from trainers.data.examples import marked
+from trainers.data.validation import HalfName, ValidationSet, document_ids
 
 
 @dataclass(frozen=True)
@@ -27,18 +25,14 @@ class Dataset:
     """A subset of a corpus as sequences of ``context`` tokens, and the corpus's validation sequences.
 
     ``tokens`` [U]: the subset's documents, each followed by a newline, except the last one if the budget cut
-    it short; ``starts`` [documents]: where each begins. ``validation_tokens``: one array [sequences, context]
-    a half, ``validation_lengths`` [sequences] a half, its tokens that are no padding, and
-    ``validation_starts`` [documents] a half, as ``starts`` over all its sequences. ``manifest``: asked and
-    real size, documents, sources' shares, digest of the text.
+    it short; ``starts`` [documents]: where each begins; ``marks`` [U, MARKS]: those of each token, where the
+    documents are examples, one a sequence. ``manifest``: asked and real size, documents, sources' shares,
+    digest of the text.
     """
 
     tokens: np.ndarray
     starts: np.ndarray
-    validation_tokens: dict[str, np.ndarray]
-    validation_lengths: dict[str, np.ndarray]
-    validation_starts: dict[str, np.ndarray]
-    unigram_entropy: float
+    validation_set: ValidationSet
     manifest: dict[str, Any]
     tokenizer: Tokenizer
     tokenizer_folder: Path
@@ -47,10 +41,16 @@ class Dataset:
     repack: bool = False
     crop: Literal["fixed", "random"] = "fixed"
     attend: Literal["across", "within"] = "across"
+    marks: np.ndarray | None = None
     _layouts: Any = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_layouts", functools.lru_cache(maxsize=4)(self._layout))
+
+    @property
+    def unigram_entropy(self) -> float:
+        """Nats a token of the validation data's unigram distribution."""
+        return self.validation_set.unigram_entropy
 
     @property
     def vocab(self) -> int:
@@ -69,7 +69,9 @@ class Dataset:
 
     @property
     def sequences(self) -> int:
-        """Sequences an epoch; the last one may be padded."""
+        """Sequences an epoch; of packed text the last one may be padded, of examples every one."""
+        if self.marks is not None:
+            return len(self.starts)
         return -(-len(self.tokens) // self.context)
 
     def batch(self, step: int, batch_size: int, seed: int) -> Batch:
@@ -79,11 +81,20 @@ class Dataset:
         tokens = self.tokens[positions].astype(np.int64)
         if not mask.all():
             tokens[~mask] = 0
-        return self._batch(tokens, mask, counters, self.starts, positions)
+        documents = None
+        if self.attend == "within" and self.marks is None:
+            documents = document_ids(self.starts, positions)
+        batch = Batch(torch.from_numpy(tokens), torch.from_numpy(mask), torch.from_numpy(counters), documents)
+        return batch if self.marks is None else marked(batch, self.marks[positions])
 
     def positions(self, counters: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """Indices into ``tokens`` [B, T] and loss mask [B, T] bool at sample counters [B]."""
         total = len(self.tokens)
+        if self.marks is not None:
+            example = self.order.sequence(counters, self.sequences, seed)
+            ends = np.append(self.starts[1:], total)[example]
+            positions = self.starts[example][:, None] + np.arange(self.context)
+            return np.minimum(positions, total - 1), positions < ends[:, None]
         if self.crop == "random":
             start = hashing.integers(hashing.key(seed, "crop"), counters, max(total - self.context, 0) + 1)
         else:
@@ -98,24 +109,9 @@ class Dataset:
                 positions[rows] = self._repacked(positions[rows], *self._layouts(turn, seed))
         return positions, mask
 
-    def validation(self, half: Literal["a", "b"], sequences: int) -> Batch:
-        """The first ``sequences`` validation sequences of a half: the same for every run of corpus, tokenizer
-        and context.
-
-        Counters are validation positions (those of B from ``HALF_B_COUNTER``). Raises ValueError where there
-        are fewer.
-        """
-        tokens, lengths = self.validation_tokens[half], self.validation_lengths[half]
-        if sequences > len(tokens):
-            raise UserError(
-                f"evaluation.sequences: {sequences} asked, and half {half!r} of the validation data "
-                f"holds {len(tokens)} sequences of {self.context} tokens"
-            )
-        mask = np.arange(self.context) < lengths[:sequences, None]
-        counters = np.arange(sequences, dtype=np.int64) + (HALF_B_COUNTER if half == "b" else 0)
-        positions = np.arange(sequences * self.context).reshape(sequences, self.context)
-        starts = self.validation_starts[half]
-        return self._batch(tokens[:sequences].astype(np.int64), mask, counters, starts, positions)
+    def validation(self, half: HalfName, sequences: int) -> Batch:
+        """See `ValidationSet.validation`."""
+        return self.validation_set.validation(half, sequences)
 
     def encode(self, text: str) -> np.ndarray:
         """Token ids of a text, int64."""
@@ -124,20 +120,6 @@ class Dataset:
     def decode(self, ids: Sequence[int]) -> str:
         """Text of token ids."""
         return self.tokenizer.decode(list(map(int, ids)), self.tokenizer_folder)
-
-    def _batch(
-        self,
-        tokens: np.ndarray,
-        mask: np.ndarray,
-        counters: np.ndarray,
-        starts: np.ndarray,
-        positions: np.ndarray,
-    ) -> Batch:
-        """A batch, with the document of each position where attention is to stay within documents."""
-        documents = None
-        if self.attend == "within":
-            documents = torch.from_numpy(np.searchsorted(starts, positions, side="right") - 1)
-        return Batch(torch.from_numpy(tokens), torch.from_numpy(mask), torch.from_numpy(counters), documents)
 
     def _layout(self, turn: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """Where each document begins when the documents are shuffled for a turn, and which document that

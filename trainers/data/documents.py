@@ -16,6 +16,7 @@ from trainers.components.errors import UserError
 from trainers.components.files import read_json, write_json
 from trainers.data import arrays, overlap
 from trainers.data.base import Corpus, Document
+from trainers.data.examples import MARKS, Example, Part
 
 SPLITS = ("train", "a", "b")
 _BUFFER = 1 << 22
@@ -36,10 +37,25 @@ class Documents:
     source: np.ndarray
     split: np.ndarray
     sources: tuple[str, ...]
+    parts: np.ndarray | None = None
+    """[parts, 2 + MARKS] int64, of examples: document, end in bytes within it, and marks."""
 
     def __getitem__(self, index: int) -> str:
         end = int(self.ends[index])
         return bytes(self.text[end - self.lengths_at(index) : end]).decode()
+
+    def example(self, index: int) -> tuple[Part, ...]:
+        """The parts of one document, one scored part where it is plain text."""
+        text = self[index]
+        if self.parts is None:
+            return (Part(text),)
+        first, last = np.searchsorted(self.parts[:, 0], [index, index + 1])
+        rows, data = self.parts[first:last].tolist(), text.encode()
+        starts = [0, *(end for _, end, *_ in rows)]
+        return tuple(
+            Part(data[start:end].decode(), bool(scored), segment, modality)
+            for start, (_, end, scored, segment, modality) in zip(starts, rows, strict=False)
+        )
 
     def lengths_at(self, index: int) -> int:
         """Bytes of one document."""
@@ -70,7 +86,8 @@ def open_documents(corpus: Corpus, root: Path) -> Documents:
     text, ends, source, split = (
         arrays.read_array(folder / f"{n}.npy") for n in ("text", "ends", "source", "split")
     )
-    return Documents(text, ends, source, split, tuple(meta["sources"]))
+    parts = None if corpus.packed else arrays.read_array(folder / "parts.npy")
+    return Documents(text, ends, source, split, tuple(meta["sources"]), parts)
 
 
 def training_bytes(corpus: Corpus) -> int:
@@ -94,6 +111,7 @@ def _kept(corpus: Corpus) -> Iterator[tuple[Document, bytes]]:
 def _build(corpus: Corpus, folder: Path) -> dict[str, object]:
     ends, source, split = array("q"), array("H"), array("B")
     sources: dict[str, int] = {}
+    parts: list[tuple[int, ...]] = []
 
     def chunks() -> Iterator[np.ndarray]:
         buffer, position = bytearray(), 0
@@ -103,6 +121,8 @@ def _build(corpus: Corpus, folder: Path) -> dict[str, object]:
             ends.append(position - 1)
             source.append(sources.setdefault(document.source, len(sources)))
             split.append(SPLITS.index(document.split))
+            if not corpus.packed:
+                parts.extend(_parts(document, len(ends) - 1))
             if len(buffer) > _BUFFER:
                 yield np.frombuffer(bytes(buffer), np.uint8)
                 buffer.clear()
@@ -128,6 +148,8 @@ def _build(corpus: Corpus, folder: Path) -> dict[str, object]:
                 f"({int((documents.split == SPLITS.index(half)).sum())} before those that repeat training "
                 "text were dropped): give it more text, or hold out more"
             )
+    if not corpus.packed:
+        arrays.write_array(folder / "parts.npy", np.array(parts, np.int64).reshape(-1, 2 + MARKS))
     for name, value in (("ends", documents.ends), ("source", documents.source), ("split", index)):
         arrays.write_array(folder / f"{name}.npy", value)
     meta: dict[str, object] = {
@@ -137,6 +159,14 @@ def _build(corpus: Corpus, folder: Path) -> dict[str, object]:
     }
     write_json(folder / "corpus.json", meta)
     return meta
+
+
+def _parts(document: Document, index: int) -> Iterator[tuple[int, ...]]:
+    """Rows of `Documents.parts`."""
+    end = 0
+    for part in document.parts if isinstance(document, Example) else (Part(document.text),):
+        end += len(part.text.encode())
+        yield index, end, *part.marks
 
 
 def _kept_apart(documents: Documents, length: int | None) -> np.ndarray:

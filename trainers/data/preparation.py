@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Iterable, Iterator
+from functools import cache as cached
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,18 +25,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from trainers.components.component import digest
+from trainers.components.errors import UserError
 from trainers.components.files import read_json, write_json
 from trainers.data import arrays, hashing
-from trainers.data.base import Quality, Tokenizer
+from trainers.data.base import Corpus, Quality, Tokenizer
 from trainers.data.dataset import Dataset
 from trainers.data.documents import Documents, open_documents
+from trainers.data.examples import MARKS, encoded
 from trainers.data.subset import Selection, select, stratified
+from trainers.data.validation import HeldOut, ValidationSet
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from trainers.config import DataConfig
 
+HALVES = ("a", "b")
 VALIDATION_SEQUENCES = 1024
 """Validation sequences kept of each half, at most."""
 _BATCH = 512
@@ -50,25 +53,24 @@ def prepare(data: DataConfig, root: Path | str) -> Dataset:
     root = Path(root)
     if data.corpus.digest().startswith("pending-"):
         data.corpus.resolve()
-    opened: Callable[[], Documents] = partial(open_documents, data.corpus, root)
-    fitted, validation, subset = (root / name for name in folders(data))
+    if not data.corpus.packed and (data.crop != "fixed" or data.quality.alters):
+        raise UserError(
+            f"data: {data.corpus.name!r} holds examples of several parts, which neither crop: random nor a "
+            f"quality that alters text ({data.quality.name!r}) leaves whole"
+        )
+    documents = cached(partial(open_documents, data.corpus, root))
+    fitted, _, subset = (root / name for name in folders(data))
     if read_json(fitted / "tokenizer_done.json") is None:
-        _fit(data.tokenizer, opened(), fitted)
-    held_out = read_json(validation / "validation.json")
-    if held_out is None or "documents" not in held_out["a"]:  # a store from before they were told apart
-        held_out = _hold_out(opened(), data, fitted, validation)
+        _fit(data.tokenizer, documents(), fitted)
+    held_out = prepare_validation(data, root)
     manifest = read_json(subset / "manifest.json")
     if manifest is None:
-        manifest = _cut(opened(), data, fitted, subset)
-    return Dataset(
+        manifest = _cut(documents(), data, fitted, subset)
+    dataset = Dataset(
         tokens=arrays.read_array(subset / "tokens.npy"),
         starts=arrays.read_array(subset / "starts.npy"),
-        validation_tokens={half: arrays.read_array(validation / f"{half}.npy") for half in ("a", "b")},
-        validation_lengths={
-            half: arrays.read_array(validation / f"{half}_lengths.npy") for half in ("a", "b")
-        },
-        validation_starts={half: arrays.read_array(validation / f"{half}_starts.npy") for half in ("a", "b")},
-        unigram_entropy=held_out["unigram_entropy"],
+        marks=None if data.corpus.packed else arrays.read_array(subset / "marks.npy"),
+        validation_set=held_out,
         manifest=manifest,
         tokenizer=data.tokenizer,
         tokenizer_folder=fitted,
@@ -78,6 +80,32 @@ def prepare(data: DataConfig, root: Path | str) -> Dataset:
         crop=data.crop,
         attend=data.attend,
     )
+    if dataset.marks is not None:
+        _check_length(data, np.diff(dataset.starts, append=len(dataset.tokens)).max())
+    return dataset
+
+
+def prepare_validation(data: DataConfig, root: Path | str, corpus: Corpus | None = None) -> ValidationSet:
+    """The validation data of a config, or of another ``corpus`` in the tokens of the config's own, whose
+    tokenizer has been fitted. Prepared under ``root`` where it is not there yet; raises as :func:`prepare`.
+    """
+    root = Path(root)
+    fitted, folder, _ = (root / name for name in folders(data))
+    if corpus is None or corpus == data.corpus:
+        corpus = data.corpus
+    else:
+        if corpus.digest().startswith("pending-"):
+            corpus.resolve()
+        folder = folder.with_name(digest([folder.name, corpus.identity()]))
+    record = read_json(folder / "validation.json")
+    if record is None or "documents" not in record["a"]:  # a store from before they were told apart
+        record = _hold_out(open_documents(corpus, root), data, fitted, folder)
+
+    def half(name: str) -> HeldOut:
+        names = ["", "_lengths", "_starts", *([] if corpus.packed else ["_marks"])]
+        return HeldOut(*(arrays.read_array(folder / f"{name}{part}.npy") for part in names))
+
+    return ValidationSet({h: half(h) for h in HALVES}, record["unigram_entropy"], data.attend)
 
 
 def folders(data: DataConfig) -> tuple[str, str, str]:
@@ -107,32 +135,66 @@ def _fit(tokenizer: Tokenizer, documents: Documents, folder: Path) -> None:
 def _hold_out(documents: Documents, data: DataConfig, fitted: Path, folder: Path) -> dict[str, Any]:
     counts = np.zeros(data.tokenizer.vocab, np.int64)
     result: dict[str, Any] = {"context": data.context}
-    for half in ("a", "b"):
+    for half in HALVES:
         order = stratified(documents, documents.of_split(half), hashing.key("validation", half))
-        texts = (documents[i] for i in order)
-        enough, parts, starts, total = VALIDATION_SEQUENCES * data.context, list[np.ndarray](), list[int](), 0
-        for ids in _encoded(texts, data.tokenizer, fitted):
-            parts.append(ids)
-            starts.append(total)
-            total += len(ids)
-            if total >= enough:
-                break
-        stream = np.concatenate(parts)[:enough]
-        whole = max(
-            len(stream) // data.context, 1
-        )  # an incomplete sequence is kept only where there is no other
-        stream = stream[: whole * data.context]
-        lengths = np.minimum(np.full(whole, data.context), len(stream))
-        padded = np.pad(stream, (0, whole * data.context - len(stream))).reshape(whole, data.context)
-        counts += np.bincount(stream, minlength=len(counts))
-        arrays.write_array(folder / f"{half}.npy", padded.astype(_token_type(data.tokenizer)))
-        arrays.write_array(folder / f"{half}_lengths.npy", lengths)
-        arrays.write_array(folder / f"{half}_starts.npy", np.array(starts, np.int64))
-        result[half] = {"sequences": whole, "tokens": len(stream), "documents": len(starts)}
+        pack = _packed if documents.parts is None else _apart
+        sequences = pack(documents, order, data, fitted)
+        real = np.arange(data.context) < sequences.lengths[:, None]
+        scored = real if sequences.marks is None else real & (sequences.marks[..., 0] > 0)
+        counts += np.bincount(sequences.tokens[scored], minlength=len(counts))
+        arrays.write_array(folder / f"{half}.npy", sequences.tokens.astype(_token_type(data.tokenizer)))
+        arrays.write_array(folder / f"{half}_lengths.npy", sequences.lengths)
+        arrays.write_array(folder / f"{half}_starts.npy", sequences.starts)
+        if sequences.marks is not None:
+            arrays.write_array(folder / f"{half}_marks.npy", sequences.marks)
+        result[half] = {
+            "sequences": len(sequences.tokens),
+            "tokens": int(real.sum()),
+            "documents": len(sequences.starts),
+        }
     p = counts[counts > 0] / counts.sum()
     result["unigram_entropy"] = float(-(p * np.log(p)).sum())
     write_json(folder / "validation.json", result)
     return result
+
+
+def _packed(documents: Documents, order: Iterable[int], data: DataConfig, fitted: Path) -> HeldOut:
+    """Documents joined and cut into sequences."""
+    enough, parts, starts, total = VALIDATION_SEQUENCES * data.context, list[np.ndarray](), list[int](), 0
+    for ids in _encoded((documents[i] for i in order), data.tokenizer, fitted):
+        parts.append(ids)
+        starts.append(total)
+        total += len(ids)
+        if total >= enough:
+            break
+    stream = np.concatenate(parts)[:enough]
+    # An incomplete sequence is kept only where there is no other.
+    whole = max(len(stream) // data.context, 1)
+    stream = stream[: whole * data.context]
+    lengths = np.minimum(np.full(whole, data.context), len(stream))
+    padded = np.pad(stream, (0, whole * data.context - len(stream))).reshape(whole, data.context)
+    return HeldOut(padded, lengths, np.array(starts, np.int64))
+
+
+def _apart(documents: Documents, order: Iterable[int], data: DataConfig, fitted: Path) -> HeldOut:
+    """Examples, one a sequence."""
+    order = itertools.islice(order, VALIDATION_SEQUENCES)
+    examples = list(encoded((documents.example(i) for i in order), data.tokenizer, fitted))
+    lengths = np.array([len(ids) for ids, _ in examples])
+    _check_length(data, lengths.max())
+    tokens = np.zeros((len(examples), data.context), np.int64)
+    marks = np.zeros((*tokens.shape, MARKS), np.uint8)
+    for row, (ids, own) in enumerate(examples):
+        tokens[row, : len(ids)], marks[row, : len(ids)] = ids, own
+    return HeldOut(tokens, lengths, np.arange(len(examples)) * data.context, marks)
+
+
+def _check_length(data: DataConfig, longest: int) -> None:
+    if longest > data.context:
+        raise UserError(
+            f"data.context: {data.context} tokens do not hold the longest example of "
+            f"{data.corpus.name!r}, which has {longest}"
+        )
 
 
 def _cut(documents: Documents, data: DataConfig, fitted: Path, folder: Path) -> dict[str, Any]:
@@ -144,9 +206,19 @@ def _cut(documents: Documents, data: DataConfig, fitted: Path, folder: Path) -> 
         seed=data.subset_seed,
         unique_tokens=data.unique_tokens,
         unique_bytes=data.unique_bytes,
+        whole=documents.parts is not None,
     )
     starts: list[int] = []
+    marks: list[np.ndarray] = []
     exact = not data.quality.alters and data.unique_tokens is not None
+
+    def examples() -> Iterator[np.ndarray]:
+        position = 0
+        for ids, own in encoded((documents.example(i) for i in chosen.indices), data.tokenizer, fitted):
+            starts.append(position)
+            marks.append(own)
+            position += len(ids)
+            yield ids
 
     def tokens() -> Iterator[np.ndarray]:
         texts = (
@@ -165,8 +237,11 @@ def _cut(documents: Documents, data: DataConfig, fitted: Path, folder: Path) -> 
             newline = len(data.tokenizer.encode(["\n"], fitted)[0])
             yield last if exact or chosen.whole else last[: len(last) - newline]
 
-    total = arrays.stream_array(folder / "tokens.npy", tokens(), _token_type(data.tokenizer))
+    stream = tokens() if documents.parts is None else examples()
+    total = arrays.stream_array(folder / "tokens.npy", stream, _token_type(data.tokenizer))
     arrays.write_array(folder / "starts.npy", np.array(starts, np.int64))
+    if documents.parts is not None:
+        arrays.write_array(folder / "marks.npy", np.concatenate(marks))
     manifest = {
         **describe(chosen, documents),
         "tokens": total,

@@ -74,8 +74,11 @@ def select(
     seed: int,
     unique_tokens: int | None,
     unique_bytes: int | None,
+    whole: bool = False,
 ) -> Selection:
     """The prefix of the seeded order that fills the budget, its last document cut to fill it exactly.
+
+    ``whole``: the document that does not fit is left out instead.
 
     The budget counts the clean text, the newline that ends each document included, so subsets of one corpus
     and seed hold the same text whatever alters it afterwards, and a smaller budget's stream is a prefix of a
@@ -93,6 +96,8 @@ def select(
                 batch, tokenizer.encode([documents[i] for i in batch], folder), strict=True
             ):
                 indices.append(index)
+                if whole and len(ids) + newline > room:
+                    return _without_last(indices, documents)
                 if len(ids) >= room:
                     return Selection(indices, tokenizer.decode(ids[:room].tolist(), folder), whole=False)
                 room -= len(ids) + newline
@@ -103,6 +108,8 @@ def select(
         for index in kept:
             indices.append(index)
             size = documents.lengths_at(index)
+            if whole and size + 1 > room:
+                return _without_last(indices, documents)
             if size >= room:
                 return Selection(
                     indices, documents[index].encode()[:room].decode(errors="ignore"), whole=False
@@ -113,3 +120,9 @@ def select(
     if not indices:
         raise UserError(f"data.quality: {quality.name!r} keeps no document of the corpus")
     return Selection(indices, documents[indices[-1]])
+
+
+def _without_last(indices: list[int], documents: Documents) -> Selection:
+    if len(indices) < 2:
+        raise UserError("data: unique_tokens or unique_bytes holds no whole example of the corpus")
+    return Selection(indices[:-1], documents[indices[-2]])

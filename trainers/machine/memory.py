@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from trainers.config import RunConfig
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from trainers.config import RunConfig
 
 HEAP = 1.17
 """Bytes that the allocator holds for a byte of activations: what is freed between pieces that stay is not all

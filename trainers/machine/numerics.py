@@ -9,15 +9,17 @@ from __future__ import annotations
 import os
 import platform
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from trainers.components.component import digest
 from trainers.components.errors import UserError
-from trainers.config import Resources
 from trainers.machine.allocator import keep_freed_memory
 from trainers.models.network.kernels import kernels_for
+
+if TYPE_CHECKING:
+    from trainers.config import Resources
 
 
 def resolve_device(name: str) -> torch.device:

@@ -149,7 +149,7 @@ class Objective(Component):
 
     def fed(self, batch: Batch, noise: Noise, step: int) -> torch.Tensor:
         """Non-padding positions of the batch that the model is fed, 0-d int64: what D counts."""
-        return batch.loss_mask.sum()
+        return batch.real.sum()
 
     def score(self, model: Backbone, batch: Batch, draws: range, micro_batch: int) -> Scores:
         """Score validation sequences in the Monte-Carlo draws ``draws``; counters are validation positions.

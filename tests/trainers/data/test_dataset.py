@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from trainers.data.dataset import HALF_B_COUNTER
+from trainers.data.validation import HALF_B_COUNTER
 
 
 def rows(data, steps, batch_size, seed=0):
@@ -117,7 +117,7 @@ def test_validation_halves_differ_and_asking_for_too_much_is_an_error(small):
 
 def test_unigram_entropy_is_that_of_the_validation_tokens(small):
     data = small(unique_bytes=500)
-    counts = np.bincount(np.concatenate([data.validation_tokens[h].ravel() for h in ("a", "b")]))
+    counts = np.bincount(np.concatenate([data.validation_set.halves[h].tokens.ravel() for h in ("a", "b")]))
     p = counts[counts > 0] / counts.sum()
     assert data.unigram_entropy == pytest.approx(float(-(p * np.log(p)).sum()))
     assert data.unigram_entropy < math.log(256)

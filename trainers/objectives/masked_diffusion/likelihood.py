@@ -42,19 +42,19 @@ def counts_at(positions: torch.Tensor, lengths: torch.Tensor, rotation: int) -> 
     return 1 + ((fraction * lengths) >> 32)
 
 
-def evaluation_masks(positions: torch.Tensor, real: torch.Tensor, draw: int) -> torch.Tensor:
-    """Masked positions [B, T] of each validation position in a draw: a uniform subset of ``real``."""
-    counts = mask_counts(positions, real.sum(1), draw)
+def evaluation_masks(positions: torch.Tensor, scored: torch.Tensor, draw: int) -> torch.Tensor:
+    """Masked positions [B, T] of each validation position in a draw: a uniform subset of ``scored``."""
+    counts = mask_counts(positions, scored.sum(1), draw)
     noise = Noise(EVALUATION_SEED, positions, 1)
-    order = noise.uniform(f"evaluation/order/{draw}", real.shape[1]).masked_fill(~real, 2.0)
+    order = noise.uniform(f"evaluation/order/{draw}", scored.shape[1]).masked_fill(~scored, 2.0)
     ranks = order.argsort(dim=1, stable=True).argsort(1)
-    return (ranks < counts[:, None]) & real
+    return (ranks < counts[:, None]) & scored
 
 
 def bidirectional(batch: Batch) -> Attention:
     """Full attention that leaves padding out, and other documents where it stays within them."""
     attention = FULL.within(batch.documents)
-    return attention if bool(batch.loss_mask.all()) else attention.hiding(~batch.loss_mask)
+    return attention if bool(batch.real.all()) else attention.hiding(~batch.real)
 
 
 def masked_nll(model: Backbone, mask: int, batch: Batch, masked: torch.Tensor) -> torch.Tensor:

@@ -100,16 +100,16 @@ class MaskedDiffusion(Objective):
     def corrupt(self, model: Backbone, batch: Batch, noise: Noise, step: int) -> Corruption:
         length = self._length(batch, noise)
         batch = batch.cut(length)
-        tokens, real = batch.tokens, batch.loss_mask
-        masked, p = self.draw_masks(real, noise)
-        sizes = real.sum(1, keepdim=True)
+        tokens, scored = batch.tokens, batch.loss_mask
+        masked, p = self.draw_masks(scored, noise)
+        sizes = scored.sum(1, keepdim=True)
         if self.weight == "inverse_p":
             weights = masked / p[:, None].clamp_min(2.0**-24)
         elif self.weight == "realised":
             weights = masked * sizes / masked.sum(1, keepdim=True).clamp_min(1)
         else:
             weights = masked.to(torch.float32)
-        normaliser = real.sum()
+        normaliser = scored.sum()
         if self.normaliser == "masked":
             normaliser = masked.sum()
         elif self.normaliser == "sequence":
@@ -123,31 +123,31 @@ class MaskedDiffusion(Objective):
             positions=batch.positions,
         )
 
-    def draw_masks(self, real: torch.Tensor, noise: Noise) -> tuple[torch.Tensor, torch.Tensor]:
-        """Which positions are masked [B, T] (none outside ``real``), and the mask probability of each
+    def draw_masks(self, scored: torch.Tensor, noise: Noise) -> tuple[torch.Tensor, torch.Tensor]:
+        """Which positions are masked [B, T] (none outside ``scored``), and the mask probability of each
         sequence [B] float32.
         """
         p = self._rate(noise.stratified("t") if self.t == "stratified" else noise.uniform("t"))
-        masked = (noise.uniform("mask", real.shape[1]) < p[:, None]) & real
+        masked = (noise.uniform("mask", scored.shape[1]) < p[:, None]) & scored
         if not self.forced_mask and self.weight != "realised":
             return masked, p
-        empty = real.any(1) & ~masked.any(1)
+        empty = scored.any(1) & ~masked.any(1)
         if self.forced_mask:
-            first = noise.uniform("forced", real.shape[1]).masked_fill(~real, 2.0).argmin(1, keepdim=True)
+            first = noise.uniform("forced", scored.shape[1]).masked_fill(~scored, 2.0).argmin(1, keepdim=True)
             return masked | torch.zeros_like(masked).scatter(1, first, empty[:, None]), p
         attempt = 0
         while bool(empty.any()):
             # The level is drawn anew with its mask: given t alone, small t would keep too large a share.
             again = noise.derive(f"redraw/{attempt}")
             fresh_p = self._rate(again.uniform("t"))
-            fresh = (again.uniform("mask", real.shape[1]) < fresh_p[:, None]) & real
+            fresh = (again.uniform("mask", scored.shape[1]) < fresh_p[:, None]) & scored
             masked, p = torch.where(empty[:, None], fresh, masked), torch.where(empty, fresh_p, p)
-            empty = real.any(1) & ~masked.any(1)
+            empty = scored.any(1) & ~masked.any(1)
             attempt += 1
         return masked, p
 
     def fed(self, batch: Batch, noise: Noise, step: int) -> torch.Tensor:
-        return batch.loss_mask[:, : self._length(batch, noise)].sum()
+        return batch.real[:, : self._length(batch, noise)].sum()
 
     def score(self, model: Backbone, batch: Batch, draws: range, micro_batch: int) -> Scores:
         """The one estimator for masked diffusion, whatever the training variant:
