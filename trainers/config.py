@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from trainers.components.component import COSMETIC, Choice, Frozen, Later, digest
@@ -21,6 +21,8 @@ from trainers.components.errors import UserError
 from trainers.components.optimizer import Optimizer, optimizers
 from trainers.components.schedule import Constant, Schedule, schedules
 from trainers.data.base import Corpus, Order, Quality, Tokenizer, corpora, orders, qualities, tokenizers
+from trainers.evaluation.tasks.base import Task
+from trainers.evaluation.tasks.base import tasks as known_tasks
 from trainers.models.base import Model, Parameters, models
 from trainers.objectives.base import Objective, objectives
 
@@ -115,6 +117,20 @@ class EvaluationConfig(Frozen):
     precise: float = Field(
         0.005, gt=0, description="Monte-Carlo standard error, nats, of values that a verdict rests on."
     )
+    tasks: Annotated[tuple[Annotated[Task, Choice(known_tasks)], ...], COSMETIC] = Field(
+        (),
+        description="What else a run is asked, such as multiple choice. Each task has a key of its own, so "
+        "that the losses beside it stay as they are.",
+    )
+
+    @field_validator("tasks", mode="after")
+    @classmethod
+    def _titles_differ(cls, value: tuple[Task, ...]) -> tuple[Task, ...]:
+        titles = [task.title for task in value]
+        twice = next((title for title in titles if titles.count(title) > 1), None)
+        if twice is not None:
+            raise ValueError(f"two tasks are called {twice!r}: give one of them a label")
+        return value
 
 
 class Resources(Frozen):

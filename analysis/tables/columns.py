@@ -60,6 +60,9 @@ CURVES = (
 SCORES = ("run", "step", "half", "sequence", "draw", "nll", "tokens")
 """One row a validation sequence and Monte-Carlo draw of an evaluation."""
 
+ITEMS = ("run", "step", "task", "half", "item", "choice", "nll", "margin", "correct")
+"""One row an item of an evaluation task and choice; ``nll`` and ``margin`` in nats per token."""
+
 DECODING = ("run", "step", "order", "tokens_per_step", "sequence", "nll", "tokens")
 """One row a validation sequence scored exactly under a decoding order."""
 

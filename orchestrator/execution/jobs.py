@@ -91,18 +91,27 @@ class Evaluate(Frozen):
     replay: bool
 
     def run(self, dispatch: Dispatch) -> Outcome:
-        from trainers.run.rescoring import rescore
+        from trainers.evaluation.grid import task_steps
+        from trainers.run.rescoring import examine, rescore
 
         store = Store.at(self.store)
         run = store.run(self.key)
+        root = store.fetch(run.config().data)
         rescore(
             run,
             self.steps,
             evaluation=self.evaluation,
             precise=self.precise,
             replay=self.replay,
-            data_root=store.fetch(run.config().data),
+            data_root=root,
         )
+        config = run.config()
+        if not config.schedule.depends_on_end:  # the run may have been trained beyond its first end
+            config = config.model_copy(update={"steps": max(self.steps)})
+        for task in () if self.precise else self.evaluation.tasks:
+            due = task_steps(config, task, self.evaluation)
+            steps = [step for step in self.steps if step in due]
+            examine(run, steps, [task], replay=self.replay, data_root=root)
         return Outcome(dispatch.task, "done")
 
 

@@ -138,8 +138,14 @@ class Estimator:
     def evaluation_seconds(
         self, config: RunConfig, count: int, evaluation: EvaluationConfig | None = None
     ) -> float:
-        """Seconds that ``count`` evaluations take."""
-        return count * scored_tokens(config, evaluation or config.evaluation) * self.speed(config).score
+        """Seconds that ``count`` evaluations take, with the tasks that are asked at a part of them."""
+        evaluation = evaluation or config.evaluation
+        tokens = float(scored_tokens(config, evaluation))
+        for task in evaluation.tasks:
+            draws = 1 if config.objective.likelihood == "exact" else task.draws
+            share = min(1.0, math.log(evaluation.spacing) / math.log(max(task.spacing, 1.01)))
+            tokens += share * draws * task.scored_tokens(config.data.context)
+        return count * tokens * self.speed(config).score
 
     def memory_bytes(self, config: RunConfig) -> int:
         """Peak memory of each worker: as measured for that shape; else as `trainers.machine.memory`

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from orchestrator.language.expansion import EndPoint
 from orchestrator.store.store import Store
 from trainers.config import Parent, RunConfig
-from trainers.evaluation.grid import evaluation_grid
+from trainers.evaluation.grid import evaluation_grid, task_steps
 from trainers.state.folder import Commit, RunFolder
 
 
@@ -86,9 +86,25 @@ def read(run: Training, folder: RunFolder | None) -> None:
         for s in _wanted(run)
         if s <= run.commit.step and s not in had and run.config.evaluation_key(s) not in scored
     ]
+    requested = sorted({*requested, *(s for s in _unasked(run, folder) if s <= run.commit.step)})
     run.missing = tuple(s for s in requested if s in kept)
     states, gone = [s for s, whole in kept.items() if whole], [s for s in requested if s not in kept]
     run.gone = {s: max((t for t in (*states, *gone[:i]) if t <= s), default=0) for i, s in enumerate(gone)}
+
+
+def _unasked(run: Training, folder: RunFolder) -> set[int]:
+    """Steps at which an evaluation task is due that the run has not been asked there."""
+    if not run.config.evaluation.tasks:
+        return set()
+    events = [*folder.history(), *(score["event"] for score in folder.scores("task"))]
+    asked = {(event["step"], event["key"]) for event in events if event["event"] == "task"}
+    due = (
+        (step, task.key)
+        for end in run.ends
+        for task in run.config.evaluation.tasks
+        for step in task_steps(run.config.model_copy(update={"steps": end}), task)
+    )
+    return {step for step, key in due if (step, key) not in asked}
 
 
 def _checkpoints(folder: RunFolder, commit: Commit) -> dict[int, bool]:

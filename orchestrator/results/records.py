@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from analysis.tables.columns import CURVES, SCORES
+from analysis.tables.columns import CURVES, ITEMS, SCORES
 from orchestrator.planning.standing import standing_of
 from orchestrator.results.event_readings import Event, readings
 from orchestrator.store.store import Store
@@ -34,6 +34,7 @@ class RunRecord:
         self.commit = self.folder.last_commit()
         self.events = self.folder.history()
         self.own, self.added = self._readings(evaluation)
+        self.tasks = self._tasks(evaluation)
         self.failure = store.failure(key)
 
     @property
@@ -53,6 +54,17 @@ class RunRecord:
         history = (e for e in self.events if e["event"] == "evaluation")
         return readings(history, self.folder.scores(), then, reading)
 
+    def _tasks(self, evaluation: EvaluationConfig | None) -> list[Event]:
+        """Events of evaluation tasks by step: those that ``evaluation`` names (default: all), as it calls
+        them."""
+        added = [score["event"] for score in self.folder.scores("task")]
+        events = [e for e in self.events if e["event"] == "task"] + added
+        called = {e["key"]: e["task"] for e in events}
+        if evaluation is not None:
+            called = {task.key: task.title for task in evaluation.tasks}
+        events = [{**e, "task": called[e["key"]]} for e in events if e["key"] in called]
+        return sorted(events, key=lambda e: int(e["step"]))
+
     def evaluations(self) -> list[tuple[dict[str, Any], bool]]:
         """(event, precise) by step; an evaluation that was added takes the place of the curve's."""
         own = {step: (event, False) for step, event in self.own.items()}
@@ -66,6 +78,12 @@ class RunRecord:
         import pandas as pd
 
         losses = {int(e["step"]): e["loss"] for e in self.events if e["event"] == "train"}
+        metrics: dict[int, dict[str, float]] = {}
+        for task in self.tasks:
+            of_step = metrics.setdefault(int(task["step"]), {})
+            for half in ("a", "b"):
+                of_step |= {f"{task['task']}_{k}_{half}": value for k, value in task[half].items()}
+        columns = [*CURVES, *dict.fromkeys(k for of_step in metrics.values() for k in of_step)]
         passed = sorted(losses)
         rows, at, latest = [], 0, None
         for event, precise in self.evaluations():
@@ -81,9 +99,10 @@ class RunRecord:
                     "kind": event["kind"],
                     "draws": event.get("draws"),
                     "precise": precise,
+                    **metrics.get(int(event["step"]), {}),
                 }
             )
-        frame = pd.DataFrame(rows, columns=list(CURVES))
+        frame = pd.DataFrame(rows, columns=columns)
         return frame.astype({"mc_se_a": float, "mc_se_b": float, "train_loss": float})
 
     def scores(self) -> pd.DataFrame:
@@ -110,6 +129,16 @@ class RunRecord:
                 }
                 blocks.append(pd.DataFrame(block))
         return concatenated(blocks, SCORES)
+
+    def items(self) -> pd.DataFrame:
+        import pandas as pd
+
+        blocks = [
+            pd.DataFrame({"run": self.key, "step": e["step"], "task": e["task"], "half": half, **rows})
+            for e in self.tasks
+            for half, rows in e["items"].items()
+        ]
+        return concatenated(blocks, ITEMS)
 
     def tokens_at(self, step: int) -> float:
         """D at a step that the folder has reached: the event's there, else in proportion to the last before

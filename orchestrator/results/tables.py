@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from analysis.tables.columns import CURVES, DECODING, RUNS, SCORES
+from analysis.tables.columns import CURVES, DECODING, ITEMS, RUNS, SCORES
 from orchestrator.results.records import RunRecord, concatenated, run_row
 from orchestrator.store.store import Store
 
@@ -25,11 +25,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Tables:
-    """The three tables."""
+    """The tables of runs."""
 
     runs: pd.DataFrame
     curves: pd.DataFrame
     scores: pd.DataFrame
+    items: pd.DataFrame | None = None
+    """Of evaluation tasks; None where they are not read."""
 
 
 def of_sweep(store: Store, end_points: Iterable[EndPoint]) -> Tables:
@@ -37,7 +39,7 @@ def of_sweep(store: Store, end_points: Iterable[EndPoint]) -> Tables:
     same. The trunks of annealed ends have curves, which crossovers are read from, and no rows."""
     import pandas as pd
 
-    rows, curves, scores, read = [], [], [], set[str]()
+    rows, curves, scores, items, read = [], [], [], [], set[str]()
     end_points = list(end_points)
     for point in end_points:
         history = RunRecord(store, point.run, point.config.evaluation)
@@ -58,6 +60,7 @@ def of_sweep(store: Store, end_points: Iterable[EndPoint]) -> Tables:
             read.add(point.run)
             curves.append(history.curve())
             scores.append(history.scores())
+            items.append(history.items())
     trunks = {
         trunk.training_key: trunk.evaluation
         for point in end_points
@@ -67,20 +70,23 @@ def of_sweep(store: Store, end_points: Iterable[EndPoint]) -> Tables:
         history = RunRecord(store, key, trunks[key])
         curves.append(history.curve())
         scores.append(history.scores())
+        items.append(history.items())
     runs = pd.DataFrame(rows)
     runs = (
         runs[[c for c in RUNS if c in runs] + [c for c in runs if c not in RUNS]]
         if len(runs)
         else pd.DataFrame(columns=list(RUNS))
     )
-    return Tables(runs, concatenated(curves, CURVES), concatenated(scores, SCORES))
+    return Tables(
+        runs, concatenated(curves, CURVES), concatenated(scores, SCORES), concatenated(items, ITEMS)
+    )
 
 
 def of_store(store: Store) -> Tables:
     """Tables of every run of the store, each to where it stands; no sweep, so no axes."""
     import pandas as pd
 
-    rows, curves, scores = [], [], []
+    rows, curves, scores, items = [], [], [], []
     for key in store.run_keys():
         history = RunRecord(store, key)
         config = history.folder.config()
@@ -94,7 +100,18 @@ def of_store(store: Store) -> Tables:
         rows.append({**row, **pinned, "data.quality": config.data.quality.name})
         curves.append(history.curve())
         scores.append(history.scores())
-    return Tables(pd.DataFrame(rows), concatenated(curves, CURVES), concatenated(scores, SCORES))
+        items.append(history.items())
+    return Tables(
+        pd.DataFrame(rows),
+        concatenated(curves, CURVES),
+        concatenated(scores, SCORES),
+        concatenated(items, ITEMS),
+    )
+
+
+def _tables(runs: Any, curves: list[Any], scores: list[Any], items: list[Any]) -> Tables:
+    parts = ((curves, CURVES), (scores, SCORES), (items, ITEMS))
+    return Tables(runs, *(concatenated(frames, columns) for frames, columns in parts))
 
 
 def decoding(store: Store, keys: Iterable[str]) -> pd.DataFrame:
@@ -202,10 +219,14 @@ def _mlflow_row(
 
 
 def write(tables: Tables, folder: Any, form: str) -> list[str]:
-    """Write the tables as ``runs``, ``curves`` and ``scores`` ``.csv`` or ``.parquet``; the paths."""
+    """Write the tables as ``runs``, ``curves`` and ``scores`` ``.csv`` or ``.parquet``, and ``items`` where
+    there are any; the paths."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    for name in ("runs", "curves", "scores"):
+    names = ["runs", "curves", "scores"]
+    if tables.items is not None and len(tables.items):
+        names.append("items")
+    for name in names:
         frame, path = getattr(tables, name), folder / f"{name}.{form}"
         if form == "csv":
             frame.to_csv(path, index=False)

@@ -33,7 +33,8 @@ def points(history: Iterable[Mapping[str, Any]]) -> Iterator[tuple[int, Point]]:
     """(index of the event, point) of every point that a run's history gives. What is not finite is left out.
 
     ``val/nll`` is half B, the half to report; ``val/nll_a`` is half A, by which ``val/best_so_far`` selects.
-    A loss that is no likelihood is ``val/loss_not_a_likelihood``, and has no best. ``N``, ``U``, ``D`` and
+    A loss that is no likelihood is ``val/loss_not_a_likelihood``, and has no best. Metrics of evaluation
+    tasks are ``task/<task>/<metric>``, of half B. ``N``, ``U``, ``D`` and
     ``C`` are metrics, not params: scatter plots need numbers, and D and C grow when a run is extended.
     """
     best: tuple[float, float] | None = None
@@ -66,6 +67,9 @@ def points(history: Iterable[Mapping[str, Any]]) -> Iterator[tuple[int, Point]]:
                     values = {"val/loss_not_a_likelihood": b["nll"]}
                 amounts = {"tokens": event["tokens"], "epochs": event["epochs"], "flops": event["flops"]}
                 values |= amounts | {"D": event["tokens"], "C": event["flops"]}
+            case "task":
+                values = {f"task/{event['task']}/{name}": value for name, value in event["b"].items()}
+                values |= {f"task/{event['task']}/{name}_a": value for name, value in event["a"].items()}
         for key, value in values.items():
             if isinstance(value, int | float) and math.isfinite(value):
                 yield index, Point(key, float(value), step)

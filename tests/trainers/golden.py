@@ -73,6 +73,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "gopher": {"data": {"quality": "gopher"}},
     "bpe": {"data": {"tokenizer": {"name": "bpe", "vocab_size": 300, "train_bytes": 20_000}}},
     "markov": {"data": {"corpus": {"name": "markov", "documents_held": 500}}},
+    "copy": {
+        "objective": "masked_diffusion",
+        "data": {"corpus": {"name": "copy", "pairs": 400, "length": 5, "reverse": True}},
+    },
     "unique_tokens": {"data": {"unique_tokens": 1000, "unique_bytes": None}},
     "text": {"data": {"corpus": {"name": "text", "files": str(TABLE.with_suffix(".txt"))}}},
     "gpt2": {"data": {"tokenizer": "gpt2"}},

@@ -22,8 +22,15 @@ M = TypeVar("M", bound=BaseModel)
 
 
 def registry_of(info: FieldInfo) -> Registry[Any] | None:
-    """The registry a component field draws from, None for other fields."""
-    return next((m.registry for m in info.metadata if isinstance(m, Choice)), None)
+    """The registry that a field, or each item of a field, draws its component from; None for other fields."""
+    own = next((m.registry for m in info.metadata if isinstance(m, Choice)), None)
+    return own if own is not None else _registry_in(info.annotation)
+
+
+def _registry_in(annotation: Any) -> Registry[Any] | None:
+    marks = (m.registry for m in getattr(annotation, "__metadata__", ()) if isinstance(m, Choice))
+    inner = (_registry_in(arg) for arg in get_args(annotation))
+    return next((registry for registry in (*marks, *inner) if registry is not None), None)
 
 
 def submodels(annotation: Any) -> list[type[BaseModel]]:
@@ -101,20 +108,25 @@ def coerce(node: Node, model: type[BaseModel], issues: list[Issue]) -> dict[str,
 def _value(node: Node, info: FieldInfo, issues: list[Issue]) -> Any:
     registry = registry_of(info)
     if registry is not None:
-        if not isinstance(node.value, dict):
-            return node.plain
-        named = node.get("name")
-        kind = info.default if named is None else named.value
-        inner = replace(node, value={key: child for key, child in node.value.items() if key != "name"})
-        return {
-            "name": kind,
-            **(coerce(inner, registry[kind], issues) if kind in registry.names() else inner.plain),
-        }
+        if isinstance(node.value, list):
+            return [_component(item, registry, None, issues) for item in node.value]
+        return _component(node, registry, info.default, issues)
     models = submodels(info.annotation)
     if models and isinstance(node.value, dict):
         fits = [m for m in models if set(node.value) <= set(m.model_fields)]
         return coerce(node, (fits or models)[-1], issues)
     return _scalar(node.plain, scalars(info.annotation))
+
+
+def _component(node: Node, registry: Registry[Any], default: Any, issues: list[Issue]) -> Any:
+    """A component with its name, that of ``default`` where none is written."""
+    if not isinstance(node.value, dict):
+        return node.plain
+    named = node.get("name")
+    kind = default if named is None else named.value
+    inner = replace(node, value={key: child for key, child in node.value.items() if key != "name"})
+    options = coerce(inner, registry[kind], issues) if kind in registry.names() else inner.plain
+    return options if kind is None else {"name": kind, **options}
 
 
 def _scalar(value: Any, kinds: set[type]) -> Any:

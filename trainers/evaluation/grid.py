@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from trainers.config import EvaluationConfig, RunConfig
+    from trainers.evaluation.tasks.base import Task
 
 
 def evaluation_steps(config: EvaluationConfig, steps: int) -> list[int]:
@@ -35,12 +36,24 @@ def evaluation_grid(config: RunConfig, evaluation: EvaluationConfig | None = Non
     return steps
 
 
+def task_steps(config: RunConfig, task: Task, evaluation: EvaluationConfig | None = None) -> set[int]:
+    """Steps of :func:`evaluation_grid` at which a task is asked: the first, each then at least ``spacing``
+    times the one before, and the end where the weights depend on it.
+    """
+    steps = thinned(evaluation_steps(evaluation or config.evaluation, config.steps), task.spacing)
+    return steps | {config.steps} if config.schedule.depends_on_end else steps
+
+
 def resume_points(grid: Iterable[int], ratio: float = 1.5) -> set[int]:
-    """Steps of an evaluation grid whose optimizer state is kept too: each at least ``ratio`` times the one
-    before.
+    """Steps of an evaluation grid whose optimizer state is kept too.
 
     A bracket can then be refined, or a branch started, by repeating at most about a third of the way there.
     """
+    return thinned(grid, ratio)
+
+
+def thinned(grid: Iterable[int], ratio: float) -> set[int]:
+    """Steps of a grid, each at least ``ratio`` times the one before."""
     points: set[int] = set()
     last = 0.0
     for step in grid:

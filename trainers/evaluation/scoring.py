@@ -150,20 +150,30 @@ def _score(
     halves: tuple[Literal["a", "b"], ...] = HALVES,
     workers: Workers = ALONE,
 ) -> dict[str, Scores]:
-    start, stop = workers.rows(config.sequences)
-    first, last = workers.equal_rows(config.sequences)
-    own = slice(start - first, stop - first)
     by_half: dict[str, Scores] = {}
     with evaluation_mode(model) as device:
         for half in halves:
             batch = dataset.validation(half, config.sequences)
-            mine = batch.rows(first, last).to(device)
-            scores = objective.score(model, mine, draws, micro_batch)
-            by_half[half] = Scores(
-                workers.gather(scores.values[own], config.sequences),
-                workers.gather(scores.tokens[own], config.sequences),
-            )
+            by_half[half] = shared_scores(model, objective, batch, draws, micro_batch, workers, device)
     return by_half
+
+
+def shared_scores(
+    model: Backbone,
+    objective: Objective,
+    batch: Batch,
+    draws: range,
+    micro_batch: int,
+    workers: Workers,
+    device: torch.device,
+) -> Scores:
+    """Scores of a batch of which each worker scores a share, as many sequences as any other."""
+    count = len(batch)
+    start, stop = workers.rows(count)
+    first, last = workers.equal_rows(count)
+    own = slice(start - first, stop - first)
+    scores = objective.score(model, batch.rows(first, last).to(device), draws, micro_batch)
+    return Scores(workers.gather(scores.values[own], count), workers.gather(scores.tokens[own], count))
 
 
 def _assemble(objective: Objective, scores: dict[str, Scores]) -> Evaluation:

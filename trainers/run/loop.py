@@ -24,6 +24,7 @@ from trainers.evaluation.scoring import evaluate
 from trainers.machine.allocator import allocation_errors
 from trainers.machine.numerics import configure_process, describe, peak_memory
 from trainers.machine.workers import ALONE, Workers
+from trainers.run.examination import Examination
 from trainers.run.learner import Learner, Window
 from trainers.run.lineage import inherit
 from trainers.state.checkpoint import (
@@ -97,16 +98,16 @@ def train(
     commit = folder.last_commit()
     if commit is None or (commit.step < config.steps and commit.state != "diverged"):
         device = configure_process(config.resources)
+        root = Path(data_root) if data_root is not None else default_data_root(folder)
         with workers.turns():
-            dataset = prepare(
-                config.data, Path(data_root) if data_root is not None else default_data_root(folder)
-            )
+            dataset = prepare(config.data, root)
         learner = Learner(config, dataset, device, workers=workers)
         with workers.turns():
             run = _begin(
                 config,
                 folder,
                 learner,
+                root,
                 report,
                 frozenset(branch_steps),
                 checkpoint_policy or CheckpointPolicy(),
@@ -122,6 +123,7 @@ def _begin(
     config: RunConfig,
     folder: RunFolder,
     learner: Learner,
+    root: Path,
     report: Report | None,
     branch_steps: frozenset[int],
     checkpoint_policy: CheckpointPolicy,
@@ -140,7 +142,8 @@ def _begin(
         else NullCheckpointWriter(attempt)
     )
     tell = report if report is not None and workers.first else lambda event: None
-    run = _Run(config, folder, learner, writer, tell, evaluation, grid, branch_steps)
+    examination = Examination(config, evaluation, learner.dataset, root)
+    run = _Run(config, folder, learner, writer, tell, evaluation, grid, examination, branch_steps)
     run.start()
     if workers.size > 1:
         writer.drain()
@@ -193,11 +196,12 @@ class _Run:
         report: Report,
         evaluation: EvaluationConfig,
         grid: frozenset[int],
+        examination: Examination,
         branch_steps: frozenset[int],
     ) -> None:
         self.config, self.folder, self.learner, self.writer = config, folder, learner, writer
         self.report, self.evaluation = report, evaluation
-        self.grid, self.branch_steps = grid, branch_steps
+        self.grid, self.examination, self.branch_steps = grid, examination, branch_steps
         self.flops_per_token = flops.training_flops(config)
         self.began = self.mark = time.monotonic()
         self.marked_tokens, self.evaluating = learner.tokens, 0.0
@@ -283,6 +287,7 @@ class _Run:
         evaluated = step in self.grid
         if evaluated:
             self._evaluate()
+            self._examine()
         commits = last or step in self.branch_steps or writer.due(evaluated)
         if evaluated or commits:
             self._speed()
@@ -367,6 +372,15 @@ class _Run:
         if not (math.isfinite(evaluation.a.nll) and math.isfinite(evaluation.b.nll)):
             raise Diverged
         self.history({"event": "evaluation", **self.learner.position(), **evaluation.event()})
+
+    def _examine(self) -> None:
+        """Ask the tasks that are due."""
+        began = time.monotonic()
+        learner, examination = self.learner, self.examination
+        events = [examination.event(task, learner) for task in examination.due(learner.step)]
+        self.evaluating += time.monotonic() - began
+        for event in events:
+            self.history(event)
 
     def _speed(self) -> None:
         """Telemetry since the last of its kind."""

@@ -14,8 +14,10 @@ from trainers.components.errors import CheckpointGone, Corrupt, UserError
 from trainers.config import EvaluationConfig, Parent, Resources, RunConfig, Scratch
 from trainers.data import prepare
 from trainers.evaluation.scoring import Half, evaluate, evaluation_mode, to_precision
+from trainers.evaluation.tasks.base import Task
 from trainers.machine.allocator import allocation_errors
 from trainers.machine.numerics import configure_process, describe
+from trainers.run.examination import Examination
 from trainers.run.learner import Learner
 from trainers.run.lineage import inherit
 from trainers.run.loop import default_data_root
@@ -31,6 +33,11 @@ def score_key(config: RunConfig, step: int, evaluation: EvaluationConfig, precis
     """
     key = config.model_copy(update={"evaluation": evaluation}).evaluation_key(step)
     return digest([key, "precise"]) if precise else key
+
+
+def task_key(config: RunConfig, step: int, task: Task) -> str:
+    """Key of a task that is asked after training."""
+    return digest([config.training_key, step, "task", task.key])
 
 
 def checkpoint_at(folder: RunFolder, step: int) -> Snapshot:
@@ -96,6 +103,39 @@ def rescore(
         lambda reader, step: reader.event(step, evaluation, precise),
     )
     return [events[step] for step in steps]
+
+
+@allocation_errors()
+def examine(
+    folder: str | os.PathLike[str] | RunFolder,
+    steps: int | Iterable[int],
+    tasks: Iterable[Task],
+    *,
+    replay: bool = False,
+    data_root: str | os.PathLike[str] | None = None,
+    resources: Resources | None = None,
+) -> list[Event]:
+    """``task`` events of every task at every step, step by step; what is there already is read.
+
+    Weights are found as by :func:`rescore`.
+    """
+    folder = RunFolder.of(folder)
+    config, steps, tasks = folder.config(), [steps] if isinstance(steps, int) else list(steps), tuple(tasks)
+    pairs = [(step, task) for step in sorted(set(steps)) for task in tasks]
+    history = (event for event in folder.history() if event["event"] == "task")
+    known = {(step_of(event), event["key"]): event for event in history}
+    events = {(s, task): known[s, task.key] for s, task in pairs if (s, task.key) in known}
+    keys = {(s, task): task_key(config, s, task) for s, task in pairs if (s, task) not in events}
+    evaluation = config.evaluation.model_copy(update={"tasks": tasks})
+    root = Path(data_root) if data_root is not None else default_data_root(folder)
+    events |= _added(
+        folder,
+        keys,
+        evaluation,
+        lambda: _Reader(folder, config, root, resources, replay),
+        lambda reader, pair: reader.task(pair[0], pair[1], evaluation, root),
+    )
+    return [events[step, task] for step in steps for task in tasks]
 
 
 @allocation_errors()
@@ -196,6 +236,11 @@ class _Reader:
         learner, score = self.learner, to_precision if precise else evaluate
         result = score(learner.evaluated, self.config.objective, self.dataset, evaluation)
         return {"event": "evaluation", **learner.position(), **result.event()}
+
+    def task(self, step: int, task: Task, evaluation: EvaluationConfig, root: Path) -> Event:
+        """What the weights of a step give a task."""
+        self.reach(step)
+        return Examination(self.config, evaluation, self.dataset, root).event(task, self.learner)
 
     def decoding(self, step: int, order: str, sequences: int) -> Event:
         """The exact NLL of half B under a decoding order."""

@@ -101,7 +101,7 @@ def test_parts_keep_their_marks_through_a_tokenizer_that_merges(tmp_path: Path) 
 
 CONFIG = {
     "model": {"name": "transformer", "width": 32, "layers": 2, "heads": 2},
-    "data": {"corpus": {"name": "copy", "pairs": 4000, "length": 3, "letters": 12}, "context": 8},
+    "data": {"corpus": {"name": "copy", "pairs": 8000, "length": 3, "letters": 12}, "context": 8},
     "optimizer": {"name": "adamw", "lr": 5e-3},
     "evaluation": {"sequences": 16, "draws": 4, "first": 300},
     "batch_size": 32,
