@@ -1,12 +1,17 @@
-"""Figures as in papers, in one style; each, a Drawing, is written as PNG, SVG and the CSV behind it."""
+"""Figures as in papers, in one style; each, a Drawing, is written as PNG, SVG and the CSV behind it.
+
+Importing this is light, so that commands can list the kinds of figures.
+"""
 
 from __future__ import annotations
 
-from analysis.crossover.study import StudyAnalysis
-from analysis.plots.drawing import Drawing
-from analysis.plots.style import Plot
+from typing import TYPE_CHECKING
 
-__all__ = ["Drawing", "Plot", "draw"]
+if TYPE_CHECKING:
+    from analysis.crossover.study import StudyAnalysis
+    from analysis.plots.drawing import Drawing
+
+__all__ = ["draw"]
 
 
 def draw(study: StudyAnalysis) -> dict[str, Drawing]:

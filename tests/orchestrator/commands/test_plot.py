@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import pytest
 from click.testing import Result
 
 from orchestrator.commands.plot import KINDS
-from tests.paths import PUBLISHED
+from tests.paths import PUBLISHED, ROOT
 
 Cli = Callable[..., Result]
 CHINCHILLA = (
@@ -43,6 +45,14 @@ def test_every_figure_is_a_png_an_svg_and_its_numbers(crossover: Cli, tmp_path: 
     png, svg, csv = map(Path, said["files"])
     assert png.name == f"My {kind}.png" and png.stat().st_size > 5000
     assert "<svg" in svg.read_text()[:400] and len(pd.read_csv(csv)) > 3 and said["caption"]
+
+
+@pytest.mark.parametrize("command", ["fit", "isoflop", "plot", "suggest"])
+def test_a_command_offers_its_options_without_loading_tables_or_figures(command: str) -> None:
+    heavy = {"matplotlib", "pandas", "scipy", "torch"}
+    probe = f"import orchestrator.commands.{command}, sys; print(sorted({heavy!r} & set(sys.modules)))"
+    run = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert run.stdout.strip() == "[]"
 
 
 def test_figures_are_the_same_each_time(crossover: Cli, tmp_path: Path) -> None:
