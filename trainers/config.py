@@ -10,14 +10,25 @@ Only the first decides the training key. Importing this needs no torch. Five lin
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
-from trainers.components.component import COSMETIC, Choice, Frozen, Later, digest
+from trainers.components.component import COSMETIC, LOCATION, Choice, Frozen, Later, digest
 from trainers.components.errors import UserError
+from trainers.components.files import absolute, file_sha256
 from trainers.components.optimizer import Optimizer, optimizers
 from trainers.components.schedule import Constant, Schedule, schedules
 from trainers.data.base import Corpus, Order, Quality, Tokenizer, corpora, orders, qualities, tokenizers
@@ -84,19 +95,49 @@ class Parent(Frozen):
     )
 
 
+class Pretrained(Frozen):
+    """Start from the weights in a folder: one that ``crossover export weights`` wrote, or a Llama or Qwen3 of
+    ``transformers``. Its identity is the content of its ``model.safetensors``.
+    """
+
+    name: Literal["pretrained"] = "pretrained"
+    path: Annotated[str, COSMETIC, LOCATION, AfterValidator(absolute)] = Field(
+        description="Folder with model.safetensors and a config."
+    )
+    sha256: str = Field(
+        "",
+        description="Of model.safetensors; taken from the file where it is not given.",
+        validate_default=True,
+    )
+
+    @field_validator("sha256", mode="after")
+    @classmethod
+    def _of_file(cls, value: str, info: ValidationInfo) -> str:
+        if value:
+            if not re.fullmatch(r"[0-9a-f]{64}", value):
+                raise ValueError("64 lower-case hex digits")
+            return value
+        file = Path(info.data.get("path", "")) / "model.safetensors"
+        if not file.is_file():
+            raise ValueError(f"there is no file {file} to take it from")
+        return file_sha256(file)
+
+
 def _init(value: Any) -> Any:
-    """``scratch`` (or an empty mapping), or a parent; chosen here so that an error speaks of the one that was
-    meant.
+    """``scratch`` (or an empty mapping), a folder of weights, or a parent.
+
+    It is chosen here, so that an error speaks of the one that was meant.
     """
     if value == "scratch" or value == {}:
         return Scratch()
     if not isinstance(value, dict):
         return value
+    model = Pretrained if {"name", "path", "sha256"} & value.keys() else Parent
     try:
-        return Parent.model_validate(value)
+        return model.model_validate(value)
     except ValidationError as error:
         raise PydanticCustomError(
-            "init", "{why}", {"why": str(error), "nested": error, "model": Parent}
+            "init", "{why}", {"why": str(error), "nested": error, "model": model}
         ) from None
 
 
@@ -211,8 +252,9 @@ class RunConfig(Frozen):
     ema: float | None = Field(
         None, gt=0, lt=1, description="Decay of an average of the weights, which is then evaluated."
     )
-    init: Annotated[Scratch | Parent, BeforeValidator(_init)] = Field(
-        default_factory=Scratch, description="scratch, or {run, step, load}."
+    init: Annotated[Scratch | Parent | Pretrained, BeforeValidator(_init)] = Field(
+        default_factory=Scratch,
+        description="scratch, {run, step, load}, or {name: pretrained, path, sha256}.",
     )
     steps: Annotated[int, COSMETIC] = Field(200, ge=1, description="Optimizer steps: where training ends.")
     evaluation: Annotated[EvaluationConfig, COSMETIC] = Field(

@@ -7,12 +7,16 @@ killed while it writes may leave a temporary file, whose name begins with a dot.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import uuid
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+from trainers.components.component import digest
 
 Chunks = bytes | Iterable[bytes | memoryview]
 """What is written: bytes, or pieces of them in order, so that a large object is never held twice."""
@@ -69,6 +73,17 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "crossover"
 
 
+def file_sha256(path: Path) -> str:
+    """A local file's sha256, read once for each size and modification time."""
+    stat = path.stat()
+    return _file_sha256(str(path.absolute()), stat.st_size, stat.st_mtime_ns)
+
+
+def absolute(path: str) -> str:
+    """A path seen from the working directory and the user's home, as one that depends on neither."""
+    return os.path.abspath(os.path.expanduser(path))
+
+
 @contextlib.contextmanager
 def _temporary(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -99,3 +114,15 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+@lru_cache(maxsize=1 << 16)
+def _file_sha256(path: str, size: int, mtime: int) -> str:
+    entry = cache_folder() / "digests" / f"{digest(path)}.json"
+    known = read_json(entry)
+    if known is not None and (known["size"], known["mtime_ns"]) == (size, mtime):
+        return str(known["sha256"])
+    with open(path, "rb") as f:
+        sha = hashlib.file_digest(f, "sha256").hexdigest()
+    write_json(entry, {"path": path, "size": size, "mtime_ns": mtime, "sha256": sha})
+    return sha

@@ -33,6 +33,13 @@ Layout = Literal["qwen3", "llama", "crossover"]
 
 WEIGHTS, OWN_CONFIG = "model.safetensors", "crossover.json"
 
+_WHOLE = {
+    "embedding": "model.embed_tokens.weight",
+    "extra": "model.embed_tokens.weight",
+    "norm": "model.norm.weight",
+    "head": "lm_head.weight",
+}
+"""Rows of extra tokens follow the others of the embedding."""
 _LAYER = {
     "attention_norm": "input_layernorm",
     "wq": "self_attn.q_proj",
@@ -74,6 +81,7 @@ def export(trained: Trained, to: str | Path) -> Layout:
         {"format": "pt"},
     )
     own = {"layout": chosen, "training_key": config.training_key, "step": trained.step}
+    own |= {"spent": trained.spent}
     _write(to / OWN_CONFIG, {**own, "config": config.model_dump(mode="json")})
     _write_tokenizer(trained, to)
     return chosen
@@ -101,13 +109,16 @@ def transformers_weights(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
         head = named.pop("head")
         yield "lm_head.weight", torch.cat([head, head.new_zeros(len(extra), head.shape[1])])
     for name, tensor in named.items():
-        if name == "norm":
-            yield "model.norm.weight", tensor
-            continue
-        prefix, index, part = name.split(".")
-        vector = part.endswith("norm")
-        flat = tensor.flatten() if vector else tensor.flatten(0, -2)
-        yield f"model.{prefix}.{index}.{_LAYER[part]}.weight", flat
+        vector = name.endswith("norm")
+        yield transformers_name(name), tensor.flatten() if vector else tensor.flatten(0, -2)
+
+
+def transformers_name(name: str) -> str:
+    """What Qwen3 and Llama call a tensor that a transformer's ``logical_parameters`` names."""
+    if name in _WHOLE:
+        return _WHOLE[name]
+    prefix, index, part = name.split(".")
+    return f"model.{prefix}.{index}.{_LAYER[part]}.weight"
 
 
 def transformers_config(config: RunConfig) -> dict[str, Any]:

@@ -1,13 +1,27 @@
-"""Where a run starts that has a parent: at a checkpoint of another run of the store."""
+"""Where a run starts: at the initialiser, at a checkpoint of another run of the store, or at the weights of a
+folder.
+"""
 
 from __future__ import annotations
 
 from trainers import flops
 from trainers.components.errors import MissingParent
-from trainers.config import Parent
+from trainers.config import Parent, Pretrained, Scratch
+from trainers.run.importing import adopt
 from trainers.run.learner import Learner
 from trainers.state.checkpoint import read
 from trainers.state.folder import RunFolder
+
+
+def start(learner: Learner, folder: RunFolder, init: Scratch | Parent | Pretrained) -> bool:
+    """Bring a new learner of the run in ``folder`` to where its config says that it starts; whether that is
+    elsewhere than at the initialiser.
+    """
+    if isinstance(init, Parent):
+        inherit(learner, folder, init)
+    elif isinstance(init, Pretrained):
+        adopt(learner, init)
+    return not isinstance(init, Scratch)
 
 
 def inherit(learner: Learner, folder: RunFolder, parent: Parent) -> None:

@@ -17,7 +17,7 @@ from typing import Literal
 
 from trainers import flops
 from trainers.components.files import cache_folder
-from trainers.config import EvaluationConfig, Parent, RunConfig
+from trainers.config import EvaluationConfig, RunConfig
 from trainers.data import prepare
 from trainers.evaluation.grid import evaluation_grid, resume_points
 from trainers.evaluation.scoring import evaluate
@@ -26,7 +26,7 @@ from trainers.machine.numerics import configure_process, describe, peak_memory
 from trainers.machine.workers import ALONE, Workers
 from trainers.run.examination import Examination
 from trainers.run.learner import Learner, Window
-from trainers.run.lineage import inherit
+from trainers.run.lineage import start
 from trainers.state.checkpoint import (
     CheckpointPolicy,
     CheckpointWriter,
@@ -233,11 +233,9 @@ class _Run:
                 self.writer.restart_history(self.folder.history(until=snapshot.step))
         elif not self._start_from_trunk():
             self.writer.restart_history([])
-            parent = self.config.init if isinstance(self.config.init, Parent) else None
-            if parent is not None:
-                inherit(self.learner, self.folder, parent)
+            elsewhere = start(self.learner, self.folder, self.config.init)
             self.history(self.description())
-            if parent is not None:
+            if elsewhere:
                 self.writer.commit(self.learner.step, self._whole, "running")
         self.marked_tokens = self.learner.tokens
 

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from trainers.components.component import digest
 from trainers.components.errors import CheckpointGone, Corrupt, UserError
-from trainers.config import EvaluationConfig, Parent, Resources, RunConfig, Scratch
+from trainers.config import EvaluationConfig, Resources, RunConfig, Scratch
 from trainers.data import prepare
 from trainers.evaluation.scoring import Half, evaluate, evaluation_mode, to_precision
 from trainers.evaluation.tasks.base import Task
@@ -19,7 +19,7 @@ from trainers.machine.allocator import allocation_errors
 from trainers.machine.numerics import configure_process, describe
 from trainers.run.examination import Examination
 from trainers.run.learner import Learner
-from trainers.run.lineage import inherit
+from trainers.run.lineage import start
 from trainers.run.loop import default_data_root
 from trainers.state.checkpoint import Snapshot, read, resumable
 from trainers.state.folder import Event, RunFolder, step_of
@@ -277,8 +277,7 @@ class _Reader:
                 self.learner.restore(before)
             else:
                 self.learner = Learner(self.config, self.dataset, self.device)
-                if isinstance(self.config.init, Parent):
-                    inherit(self.learner, self.folder, self.config.init)
+                start(self.learner, self.folder, self.config.init)
             self.live = True
         while self.learner.step < step:
             self.learner.update()

@@ -28,6 +28,8 @@ class Trained:
     step: int
     model: Backbone
     dataset: Dataset
+    spent: dict[str, float]
+    """Tokens and FLOPs that the weights took, those of parents included."""
 
     @classmethod
     def load(
@@ -56,7 +58,9 @@ class Trained:
         dataset = prepare(config.data, root)
         learner = Learner(config, dataset, torch.device(device))
         learner.restore(checkpoint_at(folder, step))
-        return cls(config, step, learner.evaluated.eval(), dataset)
+        own = learner.position()
+        spent = {name: learner.inherited[name] + own[name] for name in ("tokens", "flops")}
+        return cls(config, step, learner.evaluated.eval(), dataset, spent)
 
     def sample(
         self,

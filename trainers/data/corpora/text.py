@@ -8,7 +8,6 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, ClassVar, Literal
 
@@ -16,7 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from trainers.components.component import COSMETIC, LOCATION, digest
 from trainers.components.errors import UserError
-from trainers.components.files import cache_folder, read_json, replacing, write_json
+from trainers.components.files import cache_folder, file_sha256, read_json, replacing, write_json
 from trainers.data import hashing
 from trainers.data.base import Amount, Corpus, Document, corpora
 from trainers.data.pieces import cut
@@ -231,24 +230,6 @@ def paragraphs(record: str) -> Iterator[bytes]:
 
 
 # What is known about files: sha256 by path, size and modification time, kept in the user's cache directory.
-
-
-def file_sha256(path: Path) -> str:
-    """A local file's sha256, read once for each size and modification time."""
-    stat = path.stat()
-    return _file_sha256(str(path.absolute()), stat.st_size, stat.st_mtime_ns)
-
-
-@lru_cache(maxsize=1 << 16)
-def _file_sha256(path: str, size: int, mtime: int) -> str:
-    entry = cache_folder() / "digests" / f"{digest(path)}.json"
-    known = read_json(entry)
-    if known is not None and (known["size"], known["mtime_ns"]) == (size, mtime):
-        return str(known["sha256"])
-    with open(path, "rb") as f:
-        sha = hashlib.file_digest(f, "sha256").hexdigest()
-    write_json(entry, {"path": path, "size": size, "mtime_ns": mtime, "sha256": sha})
-    return sha
 
 
 def _counted(corpus: Text) -> int:
