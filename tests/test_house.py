@@ -74,6 +74,16 @@ def test_an_import_in_a_circle_breaks_that_contract_alone(tmp_path: Path) -> Non
     assert broken(tmp_path, ROUND) == ROUND.keys()
 
 
+def test_no_module_is_shadowed_by_a_function_of_its_name() -> None:
+    shadowed = [
+        str(path)
+        for path, tree in modules(*PACKAGES)
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef) and node.name == path.stem and path.parent.name != "commands"
+    ]
+    assert not shadowed
+
+
 @pytest.mark.parametrize("package", [*PACKAGES, *(f"tests/{p}" for p in PACKAGES)])
 def test_rooms_are_few_and_small(package: str) -> None:
     folders = [p for p in (ROOT / package).rglob("*") if p.is_dir() and any(p.glob("*.py"))]

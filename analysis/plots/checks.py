@@ -160,7 +160,7 @@ def held_out(fit: Fit, calibration: Calibration | None = None) -> Drawing:
         if wide is not None and calibration is not None:
             handles.append(
                 Patch(color=SECOND, alpha=0.35, lw=0, label=f"calibrated by back-tests ({calibration.kind})")
-            )  # type: ignore[arg-type]
+            )
         figure.legend(handles=handles, loc="lower center", ncols=3, fontsize=7)
     table = t.assign(**{by: x})
     inside = ""

@@ -89,7 +89,7 @@ def bar(figure: Figure, axis: Axes, norm: LogNorm, label: str, below: bool = Fal
     labels = [f"$10^{{{round(math.log10(t))}}}$" if t >= 1e15 else human(t) for t in ticks]
     colour_bar.set_ticks(ticks, labels=labels)
     colour_bar.minorticks_off()
-    colour_bar.outline.set_visible(False)  # type: ignore[operator]
+    colour_bar.outline.set_visible(False)
     box.tick_params(length=2)
     if below:
         box.set_xlabel(label, fontsize=7.5, color=INK)
@@ -172,7 +172,7 @@ def band(axis: Axes, x: np.ndarray, low: np.ndarray, high: np.ndarray, colour: o
     ceiling = top * 1e3 if axis.get_yscale() == "log" else top + 1e3 * (top - bottom)
     axis.fill_between(
         x, np.clip(low, floor, ceiling), np.clip(high, floor, ceiling), color=colour, alpha=0.2, lw=0
-    )  # type: ignore[arg-type]
+    )
     axis.set_ylim(bottom, top)
 
 

@@ -276,7 +276,7 @@ def _map(
     budgets: list[float],
     norm: LogNorm,
     label: bool,
-) -> list[dict]:
+) -> list[dict[str, Any]]:
     colours = mpl.colormaps["Blues"]
     data = []
     for tile in tiles:

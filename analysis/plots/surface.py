@@ -137,6 +137,6 @@ def _loss_bar(figure: Figure, axis: Axes, dots: PathCollection, norm: LogNorm, l
     ticks = [t for t in _levels(np.array([low]), np.array([high])) if low <= t <= high]
     colour_bar.set_ticks(ticks, labels=[f"{t:.3g}" for t in ticks])
     colour_bar.minorticks_off()
-    colour_bar.outline.set_visible(False)  # type: ignore[operator]
+    colour_bar.outline.set_visible(False)
     box.tick_params(length=2)
     box.set_title(label, fontsize=7.5, loc="left", pad=4)

@@ -50,7 +50,7 @@ class Score(Shown):
         """The field ``holdout`` of ``crossover fit --holdout --json``."""
         rows = [
             {"row": int(i), **r}
-            for i, r in zip(self.table.index, self.table.to_dict("records"), strict=True)  # type: ignore[call-overload]
+            for i, r in zip(self.table.index, self.table.to_dict("records"), strict=True)
         ]
         summary = {"n": len(self.table), "signed": self.signed, "rms": self.rms, "coverage": self.coverage}
         return {**summary, "rows": rows}

@@ -105,7 +105,7 @@ def _censored(store: Store, spec: SweepSpec, definition: str) -> list[dict[str, 
     axes = {point.key: point.written for point in end_points(planned, spec.name)}
     matches: list[dict[str, Any]] = []
     for cell in located.cells:
-        if any(o.censored == "right" for o in cell.outcomes[definition]):  # type: ignore[index]
+        if any(o.censored == "right" for o in cell.outcomes[definition]):
             for row in cell.pair.rows:
                 drop = () if spec.analysis.pair_over else ("objective",)
                 match = {name: value for name, value in axes[row["key"]].items() if name not in drop}

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator.commands.common import emit, json_option, say, table
+from orchestrator.commands.common import emit, json_option, say, store_option, table
 from orchestrator.commands.fit_options import FitRequest, fit_options
-from orchestrator.commands.table_options import numbers, plot_option, refusing, store_option
+from orchestrator.commands.table_options import numbers, plot_option, refusing
 
 if TYPE_CHECKING:
     from analysis.fitting.result import Fit

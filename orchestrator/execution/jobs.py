@@ -5,7 +5,7 @@ A job says what is to be done, whoever does it. A :class:`Dispatch` is a job on 
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -152,7 +152,7 @@ class Dispatch(Frozen):
 
     def to_json(self) -> Json:
         """Plain JSON values, for the wire."""
-        return cast(Json, self.model_dump(mode="json"))
+        return self.model_dump(mode="json")
 
     @classmethod
     def from_json(cls, value: Json) -> Dispatch:

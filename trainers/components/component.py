@@ -168,7 +168,7 @@ class Registry(Generic[C]):
         """A component from its written form: an instance, a name, or a mapping with ``name`` and options."""
         if isinstance(value, Component):
             if self._classes.get(value.name) is type(value):
-                return value  # type: ignore[return-value]
+                return value
             raise PydanticCustomError(
                 "component", "{why}", {"why": f"{value.name!r} is no registered {self.kind}"}
             )

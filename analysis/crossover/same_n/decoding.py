@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 
 from analysis.crossover.same_n.arm import Arm, influence
-from analysis.crossover.same_n.location import CellOutcome, Crossovers
+from analysis.crossover.same_n.cell_places import CellOutcome
+from analysis.crossover.same_n.location import Crossovers
 
 MARGIN = 3.0
 """Standard errors by which a decoder's NLL must lie above the exact arm's for it to be beaten."""

@@ -7,6 +7,8 @@ parameters, where no gradient vanishes: optimality is proved by a linear program
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from scipy.optimize import linprog
 from scipy.sparse import csr_matrix, hstack, identity
@@ -17,10 +19,11 @@ from analysis.fitting.solver.descent import Solution, descend
 from analysis.fitting.solver.newton import majoriser_at, polish
 from analysis.laws.base import Array
 
+Finisher = Callable[..., tuple[Array, float, Array]]
 _LP_ROWS = 5000
 
 
-def solve_kinked(problem: FitProblem, starts: Array) -> tuple:
+def solve_kinked(problem: FitProblem, starts: Array) -> tuple[Solution, Finisher]:
     """Follow starts (S, F) to their optima with the kink smoothed over 1e-2, then 1e-4, then 1e-6.
 
     The widths are in units of the residuals' own size. Returns the solution, and the function that polishes a

@@ -8,6 +8,7 @@ Newton step would still remove.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from scipy.stats import qmc
@@ -171,7 +172,7 @@ def _same(problem: FitProblem, a: Array, b: Array, value: float, metric: Array, 
 
 def _gather(problem: FitProblem, solution: Solution, tolerance: float) -> list[tuple[Array, int]]:
     order = [i for i in np.argsort(solution.objective, kind="stable") if np.isfinite(solution.objective[i])]
-    groups: list[list] = []
+    groups: list[list[Any]] = []
     smooth = _first(problem.estimand)
     for i in order:
         for group in groups:

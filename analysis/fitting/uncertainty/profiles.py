@@ -269,7 +269,7 @@ def _follow(
             if depth[i] < 1.5:
                 warm[row] = solution.phi[i]
     ends = [
-        None if side.answer() is None else float(centre[w] + s * side.answer())  # type: ignore[operator]
+        None if side.answer() is None else float(centre[w] + s * side.answer())
         for side, w, s in zip(sides, which, sign, strict=True)
     ]
     return Profile(ends[0::2], ends[1::2], [sorted(p) for p in points], best, best_phi)
