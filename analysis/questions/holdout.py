@@ -49,8 +49,7 @@ class Score(Shown):
     def as_dict(self) -> dict[str, Any]:
         """The field ``holdout`` of ``crossover fit --holdout --json``."""
         rows = [
-            {"row": int(i), **r}
-            for i, r in zip(self.table.index, self.table.to_dict("records"), strict=True)
+            {"row": int(i), **r} for i, r in zip(self.table.index, self.table.to_dict("records"), strict=True)
         ]
         summary = {"n": len(self.table), "signed": self.signed, "rms": self.rms, "coverage": self.coverage}
         return {**summary, "rows": rows}
