@@ -53,6 +53,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "transformer tied gqa": {
         "model": {"tied": True, "heads": 4, "kv_heads": 2, "qk_norm": False, "rope_base": 500.0}
     },
+    "transformer gpt2": {"model": {"block": {"name": "gpt2", "positions": 16}}},
     "transformer dropout": {"model": {"dropout_embedding": 0.1, "dropout_mlp": 0.2}},
     "wsd": {"schedule": {"name": "wsd", "warmup": 2, "decay": 0.4}},
     "wsd sqrt": {"schedule": {"name": "wsd", "warmup": 1, "decay": 0.4, "shape": "sqrt"}},

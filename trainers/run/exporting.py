@@ -22,6 +22,7 @@ from safetensors.torch import load_file, save_file
 from trainers import models
 from trainers.components.lazy import torch
 from trainers.config import RunConfig
+from trainers.models.network.blocks.llama import Llama
 from trainers.models.transformer import Transformer
 from trainers.objectives.autoregressive.objective import Autoregressive
 
@@ -60,6 +61,8 @@ def layout(config: RunConfig) -> Layout:
     none.
     """
     if not isinstance(config.model, Transformer) or not isinstance(config.objective, Autoregressive):
+        return "crossover"
+    if type(config.model.block) is not Llama:
         return "crossover"
     return "qwen3" if config.model.qk_norm else "llama"
 

@@ -81,10 +81,18 @@ def test_the_tokenizer_that_is_written_gives_the_runs_ids(
     assert token == run.dataset.vocab
 
 
-def test_masked_diffusion_has_no_counterpart_and_is_read_back_by_us(
-    tiny: Tiny, data_root: Path, tmp_path: Path
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"objective": "masked_diffusion"},
+        {"model": {"name": "transformer", "width": 16, "layers": 1, "block": "gpt2"}},
+    ],
+    ids=["masked diffusion", "another block"],
+)
+def test_what_has_no_counterpart_is_read_back_by_us(
+    fields: dict[str, Any], tiny: Tiny, data_root: Path, tmp_path: Path
 ) -> None:
-    run = trained(tiny(objective="masked_diffusion", steps=3), tmp_path / "run", data_root)
+    run = trained(tiny(steps=3, **fields), tmp_path / "run", data_root)
     assert export(run, tmp_path / "out") == layout(run.config) == "crossover"
     assert not (tmp_path / "out" / "config.json").exists(), (
         "nothing that transformers would mistake for its own"

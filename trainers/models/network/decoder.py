@@ -134,8 +134,9 @@ class Decoder(nn.Module):
                 else:
                     x = layer(x, run)
             hidden = c.block.leave(c, outer, x, run)
-        if self.training:
-            self._collected += run.collected()
+        collected = run.collected()
+        if self.training and (collected.terms or collected.metrics):
+            self._collected += collected
         return hidden
 
     def collect(self) -> Collected:
