@@ -100,10 +100,19 @@ def evaluate(
     micro_batch: int = 64,
     workers: Workers = ALONE,
 ) -> Evaluation:
-    """Score ``config.sequences`` sequences of each half, ``draws`` times (default ``config.draws``).
+    """Score a model on both validation halves.
 
-    ``micro_batch``, sequences a forward pass, moves the result by less than 1e-6. ``workers``, who have equal
-    models, score equally many sequences each, and all get the result.
+    Args:
+        model: the network, in evaluation mode.
+        objective: says how a sequence is scored, and what the number is.
+        dataset: the validation sequences.
+        config: how many sequences of each half, and how many draws.
+        draws: draws a sequence instead of ``config.draws``.
+        micro_batch: sequences a forward pass; moves the result by less than 1e-6.
+        workers: those who have equal models; each scores equally many sequences, and all get the result.
+
+    Returns:
+        Nats a token of halves A and B, with standard errors and the scores of each sequence.
     """
     columns = range(config.draws if draws is None else draws)
     scores = _score(model, objective, dataset, config, columns, micro_batch, workers=workers)

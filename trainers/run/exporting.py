@@ -68,7 +68,15 @@ def layout(config: RunConfig) -> Layout:
 
 
 def export(trained: Trained, to: str | Path) -> Layout:
-    """Write the weights into the folder ``to``; the layout that they were written in."""
+    """Write the weights for other programs.
+
+    Args:
+        trained: the model, at a step of its run.
+        to: the folder; it is created.
+
+    Returns:
+        The layout that they were written in: ``qwen3`` or ``llama`` for transformers, or ``crossover``.
+    """
     to, config, chosen = Path(to), trained.config, layout(trained.config)
     to.mkdir(parents=True, exist_ok=True)
     if chosen == "crossover":

@@ -78,18 +78,29 @@ def train(
 ) -> Result:
     """Train a run to ``config.steps``, from wherever its folder stands.
 
-    ``folder`` is the run's own; its siblings are searched for trunks and parents by training key.
-    ``data_root`` holds prepared data (default: ``data`` beside the folder, or beside ``runs`` where the
-    folder is in one). ``report`` receives every event as it happens, history and telemetry, before it is
-    committed. ``stop`` is asked before each step; once true, the run commits and returns. ``branch_steps``
-    are steps whose whole state is kept for runs that will start there.
-
-    Of several ``workers`` each makes this call (see `trainers.machine.workers`); the first writes, reports
-    and is asked whether to stop. How many they are may change from call to call.
-
     The history's evaluations follow the evaluation config that the run was first started with; others are
-    added by `trainers.run.rescoring`. Raises `WrongRun`, `Superseded`, `MissingParent`, and ``OSError``
-    where a disk is full.
+    added by `trainers.run.rescoring`.
+
+    Args:
+        config: the run.
+        folder: the run's own; its siblings are searched for trunks and parents by training key.
+        data_root: holds prepared data; by default ``data`` beside the folder, or beside ``runs`` where the
+            folder is in one.
+        report: receives every event as it happens, history and telemetry, before it is committed.
+        stop: is asked before each step; once true, the run commits and returns.
+        branch_steps: steps whose whole state is kept for runs that will start there.
+        checkpoint_policy: when to commit; it changes no number.
+        workers: those who train the run together. Each makes this call (see `trainers.machine.workers`); the
+            first writes, reports and is asked whether to stop. Their number may change from call to call.
+
+    Returns:
+        How it ended, and the history.
+
+    Raises:
+        WrongRun: the folder holds a run of another training key.
+        Superseded: a newer attempt has taken the run over.
+        MissingParent: the run starts from one that the store does not hold.
+        OSError: the disk is full, or the storage away.
     """
     folder = RunFolder.of(folder)
     with workers.turns():

@@ -77,13 +77,24 @@ def rescore(
     data_root: str | os.PathLike[str] | None = None,
     resources: Resources | None = None,
 ) -> list[Event]:
-    """Evaluation events of ``steps``, in that order; what is there already is read, and never computed again.
+    """Score steps of a run after training; what is there already is read, and never computed again.
 
-    ``precise``: with as many draws as it takes for a Monte-Carlo standard error of ``evaluation.precise`` in
-    half B; otherwise as on curves, which is for steps or an ``evaluation`` config that the run was not
-    trained with (default: the one that it was). Weights come from kept checkpoints; with ``replay``, a step
-    without one is reached by training again from the newest state before it, which gives the same weights:
-    that is how a bracket is refined. Without it, such a step raises :class:`CheckpointGone`.
+    Args:
+        folder: the run's own.
+        steps: a step, or several.
+        evaluation: how to score; by default as the run was trained with.
+        precise: draw as often as it takes for a Monte-Carlo standard error of ``evaluation.precise`` in half
+            B; otherwise as on curves, for steps or an ``evaluation`` that the run was not trained with.
+        replay: reach a step whose checkpoint is gone by training again from the newest state before it, which
+            gives the same weights: that is how a bracket is refined.
+        data_root: holds prepared data; as in `train`.
+        resources: how to execute; by default as the run says.
+
+    Returns:
+        Evaluation events of ``steps``, in that order.
+
+    Raises:
+        CheckpointGone: a step has no checkpoint, and ``replay`` is false or has no state to start from.
     """
     folder = RunFolder.of(folder)
     config = folder.config()

@@ -40,9 +40,16 @@ class Trained:
         data_root: str | os.PathLike[str] | None = None,
         device: str = "cpu",
     ) -> Trained:
-        """The checkpoint at ``step``, by default the newest.
+        """The model at a checkpoint of a run.
 
-        Raises `trainers.components.errors.CheckpointGone` where it is not kept.
+        Args:
+            folder: the run's own.
+            step: of the checkpoint; by default the newest.
+            data_root: holds prepared data; by default as in `trainers.train`.
+            device: where the model goes.
+
+        Raises:
+            CheckpointGone: no checkpoint is kept at ``step``.
         """
         from trainers.run.learner import Learner
         from trainers.run.rescoring import checkpoint_at
@@ -72,11 +79,22 @@ class Trained:
         sampler: str | None = None,
         **options: Any,
     ) -> str:
-        """``prompt``, ``length`` tokens more (default: as many as the context holds), and ``suffix``.
+        """Draw text.
 
-        ``sampler`` is a name (default: the objective's own), ``options`` are its fields. Raises
-        ``UserError`` where it has none, for an option that it does not have, for a suffix where it draws
-        left to right, and for more tokens than the context that the run was trained with.
+        Args:
+            prompt: what stands before it.
+            length: tokens to draw; by default as many as the context holds.
+            seed: of the draws.
+            suffix: what stands behind it, where the sampler can draw between.
+            sampler: its name; by default the objective's own.
+            options: fields of the sampler.
+
+        Returns:
+            The prompt, what was drawn, and the suffix.
+
+        Raises:
+            UserError: the objective has no such sampler, or that no such option; a suffix is given where it
+                draws left to right; more tokens than the context that the run was trained with.
         """
         context = self.config.data.context
         head, tail = (self._encoded(text) for text in (prompt, suffix))
@@ -103,8 +121,17 @@ class Trained:
         sampler: str | None = None,
         **options: Any,
     ) -> torch.Tensor:
-        """``tokens`` [B, T] int64 with every position that is not ``given`` [B, T] bool drawn; see
-        :meth:`sample`.
+        """Draw every position that is not given.
+
+        Args:
+            tokens: [B, T] int64.
+            given: [B, T] bool, true where a token stays.
+            seed: of the draws.
+            sampler: its name; by default the objective's own.
+            options: fields of the sampler.
+
+        Returns:
+            [B, T] int64.
         """
         chosen = sampler_of(self.config.objective, sampler, **options)
         device = next(self.model.parameters()).device

@@ -215,6 +215,7 @@ def test_empty_and_unreadable_files(crossover: Cli, tmp_path: Path) -> None:
     assert "needs runs.csv and curves.csv" in refused(crossover, "fit", tmp_path / "folder")
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_rows(crossover: Cli, tmp_path: Path) -> None:
     path = tmp_path / "many.parquet"
     rows(100_000, noise=0.01).to_parquet(path)
