@@ -51,6 +51,8 @@ class Tables:
     axes: tuple[str, ...]
     notes: tuple[str, ...] = ()
     excluded: tuple[dict[str, str], ...] = ()
+    items: pd.DataFrame | None = None
+    """One row an item of an evaluation task; None where they are not read."""
 
 
 def read(source: pd.DataFrame | str | Path) -> pd.DataFrame:

@@ -46,9 +46,8 @@ def tables_command(
     sweeps: tuple[str, ...], to: Path, form: str, mlflow: bool, store: Store, as_json: bool
 ) -> None:
     """Write the tables runs, curves and scores of these sweeps, or of every run of the store."""
-    from orchestrator.planning.plans import plan
+    from orchestrator.planning.drafting import make_plan
     from orchestrator.results import tables
-    from orchestrator.study.stages import end_points
 
     if mlflow:
         from orchestrator.tracking.experiment import Tracker
@@ -56,7 +55,7 @@ def tables_command(
         names = [spec.name for spec in specs_of(store, sweeps)]
         result = tables.of_mlflow(Tracker(store), names[0] if names else None)
     elif sweeps:
-        result = tables.of_sweep(store, end_points(plan(specs_of(store, sweeps), store)))
+        result = tables.of_sweep(store, make_plan(specs_of(store, sweeps), store).end_points())
     else:
         result = tables.of_store(store)
     paths = tables.write(result, writable(to), form)

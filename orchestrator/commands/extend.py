@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,7 +11,7 @@ from orchestrator.commands.run import backend_options, execute
 from orchestrator.store.store import Store
 
 if TYPE_CHECKING:
-    from orchestrator.language.spec import SweepSpec
+    from orchestrator.study.studies import Study
 
 
 @click.command("extend")
@@ -53,7 +51,9 @@ def command(
     """
     from orchestrator.commands.plan import rows, totals
     from orchestrator.language.extension import FILE, Extent, written
-    from orchestrator.planning.plans import plan
+    from orchestrator.planning.drafting import make_plan
+    from orchestrator.study.studies import Study
+    from trainers.components.source import parse
 
     if censored and only:
         raise click.UsageError("--censored and --only exclude each other")
@@ -62,18 +62,15 @@ def command(
     except ValueError as error:
         raise click.UsageError(f"--to {to}: {error}") from None
     (spec,) = specs_of(store, [sweep])
-    matches = _censored(store, spec, definition) if censored else [_chosen(store, sweep, only)]
-    with store.sweep(spec.name).reading() as path:
-        text = written([{"match": match, "to": to} for match in matches], path / FILE)
-    with tempfile.TemporaryDirectory() as scratch:
-        draft = Path(scratch) / FILE
-        draft.write_text(text)
-        longer = spec.with_extensions(draft)
-    before = {row.key for row in plan([spec], store).rows}
-    planned = plan([longer], store)
-    changed = [row for row in planned.rows if row.key not in before]
+    shorter = make_plan([spec], store)
+    matches = _censored(Study(store, shorter), definition) if censored else [_chosen(store, sweep, only)]
+    folder = store.sweep(spec.name)
+    text = written([{"match": match, "to": to} for match in matches], folder.read(FILE))
+    longer = make_plan([spec.with_entries(parse(text, f"{store}/sweeps/{spec.name}/{FILE}"))], store)
+    before = {point.key for point in shorter.end_points()}
+    changed = [row for row in longer.rows if row.key not in before]
     if as_json:
-        emit({**planned.json(), "extended": [row.key for row in changed]})
+        emit({**longer.json(), "extended": [row.key for row in changed]})
     if not changed:
         none = (
             f"no {definition.replace('_', ' ')} crossover is censored"
@@ -83,31 +80,28 @@ def command(
         say(f"nothing to extend: {none}")
         ctx.exit(0)
     if not as_json:
-        click.echo(rows(planned, {row.key for row in changed}))
+        click.echo(rows(longer, {row.key for row in changed}))
     if dry_run or as_json:
-        say(totals(planned))
+        say(totals(longer))
         ctx.exit(0)
-    store.sweep(spec.name).write(FILE, text)
-    ctx.exit(execute(store, specs_of(store, [sweep]), **options))
+    folder.write(FILE, text)
+    ctx.exit(execute(store, longer.expansions, **options))
 
 
-def _censored(store: Store, spec: SweepSpec, definition: str) -> list[dict[str, Any]]:
+def _censored(study: Study, definition: str) -> list[dict[str, Any]]:
     """The cells of which a replicate had not crossed where it ended, each as a condition."""
     from analysis.tables.tables import TableError
-    from orchestrator.planning.plans import plan
-    from orchestrator.study.stages import crossovers, end_points
 
-    planned = plan([spec], store)
     try:
-        located = crossovers(store, spec, planned)
+        located = study.crossovers()
     except TableError as error:
-        raise Wrong(f"sweep {spec.name}: nothing can be told censored yet: {error}") from error
-    axes = {point.key: point.written for point in end_points(planned, spec.name)}
+        raise Wrong(f"sweep {study.name}: nothing can be told censored yet: {error}") from error
+    axes = {point.key: point.written for point in study.end_points()}
     matches: list[dict[str, Any]] = []
     for cell in located.cells:
-        if any(o.censored == "right" for o in cell.outcomes[definition]):
+        if any(o.censored == "right" for o in cell.outcomes[definition]):  # type: ignore[index]
             for row in cell.pair.rows:
-                drop = () if spec.analysis.pair_over else ("objective",)
+                drop = () if study.spec.analysis.pair_over else ("objective",)
                 match = {name: value for name, value in axes[row["key"]].items() if name not in drop}
                 matches += [match] if match not in matches else []
     return matches

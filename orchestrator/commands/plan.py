@@ -48,9 +48,9 @@ def command(
 
     One row an end point; a run that several sweeps share is counted once.
     """
-    from orchestrator.planning.plans import plan
+    from orchestrator.planning.drafting import make_plan
 
-    planned = plan(specs_of(store, sweeps, settings, only), store)
+    planned = make_plan(specs_of(store, sweeps, settings, only), store)
     if as_json:
         emit(planned.json())
     else:

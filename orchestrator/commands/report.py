@@ -52,14 +52,16 @@ def command(
 
 
 def _of_sweeps(store: Store, sweeps: tuple[str, ...], mlflow: bool, to: Path | None) -> list[Any]:
-    from orchestrator.planning.plans import plan
-    from orchestrator.study.stages import write_report
+    from orchestrator.planning.drafting import make_plan
+    from orchestrator.results.records import Records
+    from orchestrator.study.studies import Study
 
     specs = specs_of(store, sweeps)
     if mlflow:
         return [_of_mlflow(store, spec, to) for spec in specs]
-    whole = plan(specs, store)
-    return [write_report(store, spec, whole, to / spec.name if to is not None else None) for spec in specs]
+    plan, records = make_plan(specs, store), Records(store)
+    studies = [Study(store, plan, spec.name, records) for spec in specs]
+    return [study.report(to / study.name if to is not None else None) for study in studies]
 
 
 def _of_mlflow(store: Store, spec: Any, to: Path | None) -> Any:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from orchestrator.commands.common import guarded, say, specs_of, store_option, sweep_options
 from orchestrator.store.store import Store
+
+if TYPE_CHECKING:
+    from orchestrator.language.expansion import Expansion
+    from orchestrator.language.spec import SweepSpec
+    from orchestrator.planning.plans import Plan
 
 
 def backend_options(function: Any) -> Any:
@@ -55,7 +61,7 @@ def command(
 
 def execute(
     store: Store,
-    specs: list[Any],
+    sweeps: Sequence[SweepSpec | Expansion],
     *,
     local: bool,
     address: str | None,
@@ -73,7 +79,7 @@ def execute(
     from orchestrator.execution.live import view
     from orchestrator.study.stages import carry_out
 
-    def announce(planned: Any) -> None:
+    def announce(planned: Plan) -> None:
         for warning in planned.warnings:
             say(f"warning: {warning}")
         if not quiet:
@@ -86,7 +92,7 @@ def execute(
     backend: Backend = LocalBackend() if local else RayBackend(store, address=address, cpus=cpus)
     result = carry_out(
         store,
-        specs,
+        sweeps,
         backend,
         view=view(quiet),
         serial=local,

@@ -174,10 +174,9 @@ def study_tables(
             + f"; give a table ({', '.join(TABLE_ENDINGS)}), a folder with runs.csv and curves.csv, or a"
             " sweep"
         )
-    from orchestrator.planning.plans import plan
-    from orchestrator.study.stages import end_points
+    from orchestrator.planning.drafting import make_plan
 
-    study = tables.of_sweep(store, end_points(plan(specs_of(store, [table]), store)))
+    study = tables.of_sweep(store, make_plan(specs_of(store, [table]), store).end_points())
     return study.runs, study.curves, study.scores if len(study.scores) else None
 
 

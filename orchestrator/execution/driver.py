@@ -12,7 +12,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -24,6 +24,7 @@ from orchestrator.execution.live import NullView, RunProgress, SweepProgress, Vi
 from orchestrator.execution.scheduler import Launch, ScheduledTask, Scheduler, State
 from orchestrator.failures import Failure, Outcome
 from orchestrator.planning.standing import Standing
+from orchestrator.planning.trainings import Training
 from orchestrator.store.leases import Session
 from orchestrator.store.store import Store, cancel_flag
 from orchestrator.tracking.mirror import Mirror
@@ -62,7 +63,7 @@ class Driver:
     def __init__(
         self,
         store: Store,
-        runs: dict[str, tasks.Run],
+        runs: Mapping[str, Training],
         backend: Backend,
         session: Session,
         *,

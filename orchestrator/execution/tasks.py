@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.execution.capacity import Capacity
 from orchestrator.execution.jobs import Decode, Evaluate, Job, Prepare, Train
 from orchestrator.execution.scheduler import ScheduledTask
 from orchestrator.planning.titles import title
+from orchestrator.planning.trainings import Training
 from orchestrator.store.store import Store
 from trainers.config import RunConfig
 
@@ -19,37 +19,6 @@ if TYPE_CHECKING:
 LEAST_SECONDS = 0.1
 LEAST_PRECISE_DRAWS = 8
 """Fewer draws are a curve's; a value that a verdict rests on has more, whatever its error came to."""
-
-
-@dataclass
-class Run:
-    """A training run as the sweeps together want it: its config at the furthest end, and whose member it
-    is."""
-
-    config: RunConfig
-    sweeps: set[str] = field(default_factory=set)
-
-
-def runs_of(plan: planning.Plan, sweep: str | None = None) -> dict[str, Run]:
-    """Every run that a plan's end points (or those of one sweep) read, done or not, trunks included, by
-    training key."""
-    runs: dict[str, Run] = {}
-
-    def want(config: RunConfig, sweep: str) -> None:
-        run = runs.setdefault(config.training_key, Run(config))
-        if config.steps > run.config.steps:
-            run.config = config
-        run.sweeps.add(sweep)
-
-    for points in plan.points.values():
-        for point in points:
-            if sweep not in (None, point.sweep):
-                continue
-            want(point.config, point.sweep)
-            trunk = point.config.trunk()
-            if trunk is not None:
-                want(trunk, point.sweep)
-    return runs
 
 
 def finished(store: Store, config: RunConfig) -> bool:
@@ -100,17 +69,21 @@ def _task(task: planning.PlannedTask, store: Store) -> ScheduledTask:
 
 
 def to_evaluate(
-    requests: Iterable[tuple[str, int]], runs: dict[str, Run], store: Store, *, replay: bool = False
+    requests: Iterable[tuple[str, int]],
+    trainings: Mapping[str, Training],
+    store: Store,
+    *,
+    replay: bool = False,
 ) -> list[ScheduledTask]:
-    """Tasks that score these (run, step) precisely, as their configs in ``runs`` ask, one a run. Left out:
-    what is scored already as precisely as it can be, and steps whose weights are not kept, unless ``replay``
-    trains up to them again."""
+    """Tasks that score these (run, step) precisely, as their configs in ``trainings`` ask, one a run. Left
+    out: what is scored already as precisely as it can be, and steps whose weights are not kept, unless
+    ``replay`` trains up to them again."""
     steps: dict[str, set[int]] = {}
     for key, step in requests:
         steps.setdefault(key, set()).add(step)
     tasks = []
     for key, requested in sorted(steps.items()):
-        config, folder = runs[key].config, store.run(key)
+        config, folder = trainings[key].config, store.run(key)
         commit, evaluation = folder.last_commit(), config.evaluation.identity()
         scored = {
             s["event"]["step"]
@@ -139,12 +112,12 @@ def to_evaluate(
 
 
 def to_decode(
-    requests: Iterable[tuple[str, int]], runs: dict[str, Run], store: Store, sequences: int
+    requests: Iterable[tuple[str, int]], trainings: Mapping[str, Training], store: Store, sequences: int
 ) -> list[ScheduledTask]:
     """Tasks that score these (run, step) under decoding orders, less what is there or has no weights."""
     tasks = []
     for key, step in sorted(requests):
-        config, folder = runs[key].config, store.run(key)
+        config, folder = trainings[key].config, store.run(key)
         commit, scored = folder.last_commit(), min(sequences, config.evaluation.sequences)
         done = {
             s["event"]["step"] for s in folder.scores("decoding") if len(s["event"]["scores"]["b"]) == scored

@@ -6,15 +6,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, TypeVar, cast
 
-from pydantic import ValidationError
-
-from orchestrator.language import fields
-from orchestrator.language.derived.architectures import reshape
-from orchestrator.language.derived.budgets import BudgetError, horizon, parsed, solve
-from orchestrator.language.derived.ladders import SIZES, size
-from orchestrator.language.derived.matching import Match, matched
 from orchestrator.language.derived.supply import lacking, shortage
 from orchestrator.language.extension import extended, extensible
 from orchestrator.language.grid import (
@@ -28,13 +21,14 @@ from orchestrator.language.grid import (
     value_matches,
     written,
 )
+from orchestrator.language.resolution import resolve
 from orchestrator.language.spec import SweepSpec
-from trainers.components.coercion import coerce, placed, validated
-from trainers.components.component import problems, unknown
+from trainers.components.component import Frozen, remembered_identities, unknown
 from trainers.components.numbers import count
 from trainers.components.source import Issue, Node, SpecError
 from trainers.config import RunConfig
 
+F = TypeVar("F", bound=Frozen)
 Labels = dict[str, Any]
 """Axis -> value, as a table shows it: a number, a bool or a short text."""
 
@@ -49,6 +43,8 @@ class EndPoint:
     config: RunConfig
     axes: Labels
     """Every axis of the sweep, seeds left out."""
+    cell: str
+    """The cell's name, which replicates share."""
     written: Mapping[str, Any] = field(compare=False)
     """The same as it would be written in a sweep, as conditions have it."""
     seed: int
@@ -67,27 +63,59 @@ class EndPoint:
         return self.config.training_key
 
     @cached_property
+    def trunk(self) -> RunConfig | None:
+        """The shared constant-rate part of the run, as `RunConfig.trunk`."""
+        return self.config.trunk()
+
+    @cached_property
     def key(self) -> str:
         """The end point's key: training key and steps."""
         return f"{self.run}-{self.config.steps}"
 
-    @property
-    def cell(self) -> str:
-        """The cell's name, which replicates share."""
-        return cell_name(self.axes)
+
+@dataclass(frozen=True)
+class Expansion:
+    """A sweep and its end points. Expanding is what costs; limits of a stop rule are laid over afterwards."""
+
+    spec: SweepSpec
+    unlimited: tuple[EndPoint, ...]
+    """Every end point at its own horizon: cells by axis (sorted by name, values as listed), replicates
+    innermost."""
+    warnings: tuple[str, ...] = ()
+    """What is to be said of the sweep as a whole."""
+
+    @classmethod
+    def of(cls, spec: SweepSpec) -> Expansion:
+        """Expand a sweep. Raises SpecError with all errors of all cells."""
+        with remembered_identities():
+            return _expanded(spec)
+
+    @cached_property
+    def points(self) -> tuple[EndPoint, ...]:
+        """The end points, each ended by the stop rule where that comes first."""
+        limits = self.spec.limits
+        if not limits:
+            return self.unlimited
+        return tuple(_limited(point, limits.get(point.run)) for point in self.unlimited)
+
+    def limited(self, limits: Mapping[str, int]) -> Expansion:
+        """The same sweep with other limits (training key -> step)."""
+        return replace(self, spec=replace(self.spec, limits=dict(limits)))
 
 
 def expand(spec: SweepSpec) -> list[EndPoint]:
-    """Every end point of the sweep: cells by axis (sorted by name, values as listed), replicates innermost.
+    """Every end point of the sweep. Raises SpecError with all errors of all cells."""
+    return list(Expansion.of(spec).points)
 
-    Raises SpecError with all errors of all cells.
-    """
+
+def _expanded(spec: SweepSpec) -> Expansion:
     issues: list[Issue] = []
     points: list[EndPoint] = []
     varied = {name: options(spec, name) for name in spec.axis_names}
     pinned = spec.base.find("data.subset_seed") is not None
     seeds = _replicates(spec, issues)
     met: set[int] = set()
+    shared = _Shared()
     for cell in cells(spec):
         excluded = [condition for condition in spec.exclude if matches(condition, cell)]
         met |= {id(condition) for condition in (*cell.met, *excluded)}
@@ -99,6 +127,7 @@ def expand(spec: SweepSpec) -> list[EndPoint]:
         before = len(issues)
         config = resolve(cell.run, issues)
         if config is not None and _has_content(config, cell.run, issues):
+            config = shared.parts(config)
             lacks = tuple(_about(cell.run.at(path), message) for path, message in lacking(config))
             config = extended(config, spec.extend, partial(matches, cell=cell, skip="seed"), issues)
         if config is None or len(issues) > before:
@@ -107,17 +136,39 @@ def expand(spec: SweepSpec) -> list[EndPoint]:
             continue
         values = {name: written(cell, name).plain for name in varied}
         axes = {name: shown(cell, name, options) for name, options in varied.items()}
-        warnings = _warnings(config)
+        name, warnings = cell_name(axes), _warnings(config)
         for seed in seeds:
             if all(_seed_matches(condition, seed) for condition in spec.only):
-                run = _replicate(config, seed, pinned)
-                points.append(EndPoint(spec.name, run, axes, values, seed, pinned, warnings, lacks))
+                run = _replicate(config, seed, pinned, shared)
+                points.append(EndPoint(spec.name, run, axes, name, values, seed, pinned, warnings, lacks))
     if not points and not issues:
         issues.append(_nothing_left(spec))
     if issues:
         raise SpecError(list(dict.fromkeys(issues)))
-    points[0] = replace(points[0], warnings=(*points[0].warnings, *_idle(spec, met)))
-    return [_limited(point, spec.limits.get(point.run)) for point in _without_horizons(points)]
+    return Expansion(spec, tuple(_without_horizons(points)), tuple(_idle(spec, met)))
+
+
+class _Shared:
+    """Equal parts of the cells' configs as one object each, so that what follows of them is computed once."""
+
+    def __init__(self) -> None:
+        self._parts: dict[Frozen, Frozen] = {}
+
+    def parts(self, config: RunConfig) -> RunConfig:
+        """The same config of shared parts."""
+        data = config.data.model_copy(update=self._of(config.data))
+        return config.model_copy(update={**self._of(config), "data": data})
+
+    def one(self, part: F) -> F:
+        """The part that stands for all that equal it."""
+        try:
+            return cast(F, self._parts.setdefault(part, part))
+        except TypeError:  # a component with a field that cannot be hashed
+            return part
+
+    def _of(self, config: Frozen) -> dict[str, Frozen]:
+        fields = ((name, getattr(config, name)) for name in type(config).model_fields)
+        return {name: self.one(value) for name, value in fields if isinstance(value, Frozen)}
 
 
 def _replicates(spec: SweepSpec, issues: list[Issue]) -> tuple[int, ...]:
@@ -159,12 +210,15 @@ def _without_horizons(points: list[EndPoint]) -> list[EndPoint]:
     their end."""
     if any(point.config.schedule.depends_on_end for point in points):
         return points
-    bare = [
-        replace(
-            point, axes={k: v for k, v in point.axes.items() if k != "steps" and not k.startswith("budget.")}
-        )
-        for point in points
-    ]
+    bare, axes = [], dict[str, tuple[Labels, str]]()
+    for point in points:
+        if point.cell not in axes:
+            left = {k: v for k, v in point.axes.items() if k != "steps" and not k.startswith("budget.")}
+            if left.keys() == point.axes.keys():
+                return points
+            axes[point.cell] = left, cell_name(left)
+        labels, cell = axes[point.cell]
+        bare.append(replace(point, axes=labels, cell=cell))
     return bare if len({(point.cell, point.seed) for point in bare}) == len(points) else points
 
 
@@ -185,8 +239,8 @@ def _has_content(config: RunConfig, run: Node, issues: list[Issue]) -> bool:
     return True
 
 
-def _replicate(config: RunConfig, seed: int, pinned: bool) -> RunConfig:
-    data = config.data if pinned else config.data.model_copy(update={"subset_seed": seed})
+def _replicate(config: RunConfig, seed: int, pinned: bool, shared: _Shared) -> RunConfig:
+    data = config.data if pinned else shared.one(config.data.model_copy(update={"subset_seed": seed}))
     return config.model_copy(update={"seed": seed, "data": data})
 
 
@@ -230,110 +284,3 @@ def _nothing_left(spec: SweepSpec) -> Issue:
                 near = unknown("value", ",".join(map(text, allowed.plain)), values)
                 return Issue(condition.file, 0, name, near)
     return spec.source.issue("no cell is left: `exclude`, or --only, leaves all of them out")
-
-
-def resolve(run: Node, issues: list[Issue]) -> RunConfig | None:
-    """A partial run, with sugar, as a config; None where it is wrong, with the issues."""
-    before = len(issues)
-    run, sugar = _without_sugar(run)
-    data = coerce(run, RunConfig, issues)
-    if sugar.size is not None:
-        try:
-            named = size(sugar.size.plain)
-        except ValueError as error:
-            issues.append(sugar.size.issue(str(error)))
-        else:
-            model = data.get("model", {})
-            data["model"] = {**named, **(model if isinstance(model, dict) else {"name": model})}
-            data["model"].setdefault("name", fields.default("model"))
-    ends = None
-    try:
-        ends = horizon(sugar.budget.plain if sugar.budget is not None else None)
-    except BudgetError as error:
-        issues.append(_blame(error, run, sugar).issue(str(error)))
-    for node in (node for node in (sugar.batch_size, sugar.lr) if node is not None):
-        try:
-            parsed(node.plain)
-        except BudgetError as error:
-            issues.append(node.issue(str(error)))
-    try:
-        config = RunConfig.model_validate(data)
-    except ValidationError as error:
-        for problem in problems(error, RunConfig):
-            message = problem.message
-            if problem.path == ("model",) and isinstance(problem.value, str) and problem.value in SIZES:
-                message = f"a size is written `model.size: {problem.value}`"
-            issues.append(placed(run, problem.path, message))
-        return None
-    if len(issues) > before:
-        return None
-    try:
-        if sugar.architecture is not None:
-            model = reshape(config.model, sugar.architecture.plain)
-            config = config.model_copy(update={"model": model})
-    except ValueError as error:
-        issues.append(sugar.architecture.issue(str(error)))  # type: ignore[union-attr]
-        return None
-    if sugar.match is not None:
-        try:
-            config = matched(config, validated(sugar.match, Match))
-        except SpecError as error:
-            issues += error.issues
-            return None
-        except ValueError as error:
-            issues.append(sugar.match.issue(str(error)))
-            return None
-    try:
-        return solve(
-            config, ends, *(node.plain if node is not None else None for node in (sugar.batch_size, sugar.lr))
-        )
-    except BudgetError as error:
-        issues.append(_blame(error, run, sugar).issue(str(error)))
-        return None
-
-
-@dataclass(frozen=True)
-class _Sugar:
-    size: Node | None
-    architecture: Node | None
-    match: Node | None
-    budget: Node | None
-    batch_size: Node | None
-    lr: Node | None
-
-
-def _without_sugar(run: Node) -> tuple[Node, _Sugar]:
-    """A partial run less what the language adds to its fields, and that."""
-
-    def take(*path: str, only_rules: bool = False) -> Node | None:
-        nonlocal run
-        parent = run if len(path) == 1 else run.get(path[0])
-        child = parent.get(path[-1]) if parent is not None else None
-        if (
-            child is None
-            or parent is None
-            or (only_rules and not (isinstance(child.value, dict) and "rule" in child.value))
-        ):
-            return None
-        rest = replace(parent, value={k: v for k, v in parent.value.items() if k != path[-1]})
-        run = rest if len(path) == 1 else run.put(path[0], rest)
-        return child
-
-    taken = _Sugar(
-        take("model", "size"),
-        take("model", "architecture"),
-        take("model", "match"),
-        take("budget"),
-        take("batch_size", only_rules=True),
-        take("optimizer", "lr", only_rules=True),
-    )
-    return run, taken
-
-
-def _blame(error: BudgetError, run: Node, sugar: _Sugar) -> Node:
-    """The node that a budget error is about."""
-    if error.path[0] == "budget" and sugar.budget is not None:
-        return sugar.budget.at(error.path[1:])
-    if error.path[0] == "batch_size" and sugar.batch_size is not None:
-        return sugar.batch_size
-    return sugar.lr if sugar.lr is not None else run

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -91,8 +90,9 @@ def extended(
     return own if steps == own.steps else own.model_copy(update={"steps": steps})
 
 
-def written(entries: Iterable[dict[str, Any]], before: Path) -> str:
-    """Content of ``extend.yaml`` with these entries (``{"match": ..., "to": ...}``) after those it has."""
-    kept = (yaml.safe_load(before.read_text()) or {}).get("extend", []) if before.exists() else []
+def written(entries: Iterable[dict[str, Any]], before: str | bytes | None) -> str:
+    """Content of ``extend.yaml`` with these entries (``{"match": ..., "to": ...}``) after those of
+    ``before``, its content so far (None where there is none)."""
+    kept = (yaml.safe_load(before or b"") or {}).get("extend", [])
     kept += [entry for entry in entries if entry not in kept]
     return HEAD + yaml.safe_dump({"extend": kept}, sort_keys=False, allow_unicode=True)

@@ -54,10 +54,13 @@ class SweepSpec:
     def with_extensions(self, file: Path) -> SweepSpec:
         """This sweep with the entries of an ``extend.yaml``, if there is one, after its own. Raises
         SpecError."""
-        if not file.is_file():
-            return self
+        return self.with_entries(read(file)) if file.is_file() else self
+
+    def with_entries(self, extend: Node) -> SweepSpec:
+        """This sweep with the entries of ``extend``, the content of an ``extend.yaml``, after its own. Raises
+        SpecError."""
         issues: list[Issue] = []
-        node = structured(read(file), issues)
+        node = structured(extend, issues)
         entries = self.source.get("extend") or Node([], self.source.file, self.source.line, ("extend",))
         own = [item.plain for item in entries.value]
         added = [item for item in (node.get("extend") or Node([])).value if item.plain not in own]

@@ -11,22 +11,25 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from trainers.components.component import digest
 from trainers.config import EvaluationConfig, RunConfig
 from trainers.evaluation.grid import evaluation_grid, resume_points
-from trainers.flops import matmul_flops
+from trainers.flops import matmul_flops, six_nd
 from trainers.machine.memory import training_bytes
-from trainers.state.retention import RetentionPolicy
+from trainers.models.base import Parameters
+from trainers.state.retention import Keep, RetentionPolicy
 
 PROCESS_BYTES = 500e6
 """Resident memory of a training process on a CPU before its model, measured with torch 2.13."""
 FLOPS_PER_ACTIVATION_BYTE = 100.0
 """What is no matrix product takes as long as this many FLOPs of one a byte of activations (measured: widths
 32 and 64)."""
+NO_STEPS: frozenset[int] = frozenset()
 CARD_FLOPS = {"float32": 20e12, "bfloat16": 200e12}
 """Assumed useful FLOP/s of one card, until a run of the store says better."""
 
@@ -74,6 +77,17 @@ def scored_tokens(config: RunConfig, evaluation: EvaluationConfig) -> int:
     return 2 * evaluation.sequences * draws * config.data.context
 
 
+def tokens_with_tasks(config: RunConfig) -> float:
+    """Tokens that one evaluation of the run scores, with the tasks that are asked at a part of them."""
+    evaluation = config.evaluation
+    tokens = float(scored_tokens(config, evaluation))
+    for task in evaluation.tasks:
+        draws = 1 if config.objective.likelihood == "exact" else task.draws
+        share = min(1.0, math.log(evaluation.spacing) / math.log(max(task.spacing, 1.01)))
+        tokens += share * draws * task.scored_tokens(config.data.context)
+    return tokens
+
+
 def sample(config: RunConfig, telemetry: Iterable[dict[str, Any]]) -> Sample | None:
     """Speed of a run from its telemetry; None where there is not enough of it. The first part, with its
     warm-up, is left out."""
@@ -93,13 +107,61 @@ def sample(config: RunConfig, telemetry: Iterable[dict[str, Any]]) -> Sample | N
     )
 
 
+@dataclass(frozen=True)
+class Kind:
+    """What all runs have in common that differ only in data, seed, length and optimizer."""
+
+    parameters: Parameters
+    flops_per_token: float
+    six_n: float
+    """Training FLOPs a token by the ``6ND`` convention."""
+    speed: Speed
+    tokens_per_step: int
+    scored_tokens: float
+    """Tokens that one evaluation scores, with the tasks that are asked at a part of them."""
+    memory_bytes: int
+    """Peak memory of each worker."""
+
+    def training_seconds(self, steps: int) -> float:
+        """Seconds that ``steps`` steps train, evaluations not counted."""
+        return steps * self.tokens_per_step * self.speed.train
+
+    def evaluation_seconds(self, count: int) -> float:
+        """Seconds that ``count`` evaluations take."""
+        return count * self.scored_tokens * self.speed.score
+
+
 @dataclass
 class Estimator:
-    """Prices runs. ``samples`` calibrate it; without any it measures this machine once, when first asked."""
+    """Prices runs. ``samples`` calibrate it; without any it measures this machine once, when it must."""
 
     samples: list[Sample] = field(default_factory=list)
     gemm: float | None = None
     """FLOP/s of one core's matrix products; None until measured."""
+    _kinds: dict[Any, Kind] = field(default_factory=dict, init=False, repr=False)
+
+    def kind(self, config: RunConfig) -> Kind:
+        """What this run has in common with others, computed once for all of them."""
+        data = config.data
+        parts = (config.model, config.objective, data.tokenizer, data.context, data.attend, config.dtype)
+        key = (*parts, config.batch_size, config.ema is None, config.resources, config.evaluation)
+        try:
+            if key not in self._kinds:
+                self._kinds[key] = self._kind(config)
+            return self._kinds[key]
+        except TypeError:  # a component with a field that cannot be hashed
+            return self._kind(config)
+
+    def _kind(self, config: RunConfig) -> Kind:
+        return Kind(
+            config.counts,
+            matmul_flops(config),
+            six_nd(config, 1),
+            self.speed(config),
+            config.tokens_per_step,
+            tokens_with_tasks(config),
+            self.memory_bytes(config),
+        )
 
     def speed(self, config: RunConfig) -> Speed:
         """Seconds a token of this run."""
@@ -131,22 +193,6 @@ class Estimator:
         )
         return (flops + FLOPS_PER_ACTIVATION_BYTE * values) / rate
 
-    def training_seconds(self, config: RunConfig, steps: int) -> float:
-        """Seconds that ``steps`` steps train, evaluations not counted."""
-        return steps * config.tokens_per_step * self.speed(config).train
-
-    def evaluation_seconds(
-        self, config: RunConfig, count: int, evaluation: EvaluationConfig | None = None
-    ) -> float:
-        """Seconds that ``count`` evaluations take, with the tasks that are asked at a part of them."""
-        evaluation = evaluation or config.evaluation
-        tokens = float(scored_tokens(config, evaluation))
-        for task in evaluation.tasks:
-            draws = 1 if config.objective.likelihood == "exact" else task.draws
-            share = min(1.0, math.log(evaluation.spacing) / math.log(max(task.spacing, 1.01)))
-            tokens += share * draws * task.scored_tokens(config.data.context)
-        return count * tokens * self.speed(config).score
-
     def memory_bytes(self, config: RunConfig) -> int:
         """Peak memory of each worker: as measured for that shape; else as `trainers.machine.memory`
         predicts for its share of the batch, and the process."""
@@ -163,22 +209,37 @@ def on_card(config: RunConfig) -> bool:
     return config.resources.gpus > 0 or config.resources.device.startswith("cuda")
 
 
-def disk_bytes(config: RunConfig, steps: int, start: int = 0, branches: Collection[int] = ()) -> int:
+def disk_bytes(
+    config: RunConfig, parameters: Parameters, steps: int, start: int = 0, branches: frozenset[int] = NO_STEPS
+) -> int:
     """Bytes of a run's folder once trained from ``start`` (where it left its trunk) to ``steps``: the
     checkpoints that `keep` keeps, those that ``branches`` start from among them, and the events."""
-    counted = config.counts
-    weights = 4 * counted.stored * (1 + (config.ema is not None))
-    moments = 8 * counted.stored
-    points = [step for step in evaluation_grid(config) if step <= steps]
+    stored = parameters.stored
+    weights = 4 * stored * (1 + (config.ema is not None))
     evaluation = config.evaluation
     draws = 1 if config.objective.likelihood == "exact" else evaluation.draws
-    events = len(points) * (400 + 2 * evaluation.sequences * draws * 21) + 150 * (
+    points, scored, whole = _kept(tuple(evaluation_grid(config)), config.keep, steps, start, branches)
+    events = points * (400 + 2 * evaluation.sequences * draws * 21) + 150 * (
         100 + 90 * max(0, math.log10(steps / 100))
     )
+    return int(scored * weights + whole * 8 * stored + events)
+
+
+@lru_cache(maxsize=4096)
+def _kept(
+    grid: tuple[int, ...],
+    keep: Keep,
+    steps: int,
+    start: int,
+    branches: frozenset[int],
+) -> tuple[int, int, int]:
+    """Evaluations up to ``steps``, checkpoints kept by then, and those of them that training can go on
+    from."""
+    points = [step for step in grid if step <= steps]
     own = [step for step in points if step > start]
-    policy = RetentionPolicy.of(config.keep, own, set(own) & resume_points(points), branches)
+    policy = RetentionPolicy.of(keep, own, set(own) & resume_points(points), branches)
     scored, whole = policy.up_to(steps)
-    return int(len(scored) * weights + len(whole) * moments + events)
+    return len(points), len(scored), len(whole)
 
 
 def gemm_rate() -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from analysis.tables.columns import CURVES, ITEMS, SCORES
@@ -74,7 +75,9 @@ class RunRecord:
         }
         return [pair for _, pair in sorted({**own, **added}.items())]
 
+    @cached_property
     def curve(self) -> pd.DataFrame:
+        """Its evaluations, as rows of ``curves``."""
         import pandas as pd
 
         losses = {int(e["step"]): e["loss"] for e in self.events if e["event"] == "train"}
@@ -105,7 +108,9 @@ class RunRecord:
         frame = pd.DataFrame(rows, columns=columns)
         return frame.astype({"mc_se_a": float, "mc_se_b": float, "train_loss": float})
 
+    @cached_property
     def scores(self) -> pd.DataFrame:
+        """Their scores, as rows of ``scores``."""
         import numpy as np
         import pandas as pd
 
@@ -130,7 +135,9 @@ class RunRecord:
                 blocks.append(pd.DataFrame(block))
         return concatenated(blocks, SCORES)
 
+    @cached_property
     def items(self) -> pd.DataFrame:
+        """Items of its evaluation tasks, as rows of ``items``."""
         import pandas as pd
 
         blocks = [
@@ -140,20 +147,40 @@ class RunRecord:
         ]
         return concatenated(blocks, ITEMS)
 
+    @cached_property
+    def numerics(self) -> str:
+        """The numerics classes of its attempts, joined where it was moved from one to another."""
+        classes = [e["numerics"]["class"] for e in self.folder.telemetry() if e["event"] == "attempt"]
+        return "+".join(dict.fromkeys(classes))
+
     def tokens_at(self, step: int) -> float:
         """D at a step that the folder has reached: the event's there, else in proportion to the last before
         it."""
         seen = [e for e in self.events if "tokens" in e and 0 < e["step"] <= step]
         return seen[-1]["tokens"] * step / seen[-1]["step"] if seen else 0.0
 
-    def numerics(self) -> str:
-        """The numerics classes of its attempts, joined where it was moved from one to another."""
-        classes = [e["numerics"]["class"] for e in self.folder.telemetry() if e["event"] == "attempt"]
-        return "+".join(dict.fromkeys(classes))
-
     def state(self, steps: int) -> str:
         """How the run stands that is read up to ``steps``."""
         return standing_of(steps, self.commit, failure=self.failure).value
+
+
+class Records:
+    """Records of a store's runs: each run is read once, and again only when it has changed."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._records: dict[tuple[str, EvaluationConfig | None], tuple[Any, RunRecord]] = {}
+
+    def of(self, key: str, evaluation: EvaluationConfig | None = None) -> RunRecord:
+        """The record of a run, as :class:`RunRecord`: the same object until the run has another commit,
+        another score or another failure."""
+        folder = self.store.run(key)
+        commit = folder.last_commit()
+        version = (commit.n if commit is not None else None, folder.list("scores"), self.store.failure(key))
+        known = self._records.get((key, evaluation))
+        if known is None or known[0] != version:
+            known = self._records[key, evaluation] = (version, RunRecord(self.store, key, evaluation))
+        return known[1]
 
 
 def run_row(config: RunConfig, run: RunRecord, steps: int) -> dict[str, Any]:
@@ -192,7 +219,7 @@ def run_row(config: RunConfig, run: RunRecord, steps: int) -> dict[str, Any]:
         "sequences": start.get("sequences"),
         "schedule": config.schedule.name,
         "annealed": config.schedule.anneals,
-        "numerics": run.numerics(),
+        "numerics": run.numerics,
         "state": run.state(steps),
         "failure": run.failure["message"] if run.failure is not None and run.step < steps else None,
     }

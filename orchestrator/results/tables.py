@@ -9,45 +9,45 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from analysis.tables.columns import CURVES, DECODING, ITEMS, RUNS, SCORES
-from orchestrator.results.records import RunRecord, concatenated, run_row
+from orchestrator.results.records import Records, RunRecord, concatenated, run_row
 from orchestrator.store.store import Store
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from analysis.tables.tables import Tables
     from orchestrator.language.expansion import EndPoint
     from orchestrator.tracking.experiment import Tracker
 
 
-@dataclass(frozen=True)
-class Tables:
-    """The tables of runs."""
+def records_of(end_points: Iterable[EndPoint], records: Records) -> list[RunRecord]:
+    """The record of each end point's run, then those of trunks that are not among them."""
+    end_points = list(end_points)
+    trunks = {p.trunk.training_key: p.trunk.evaluation for p in end_points if p.trunk is not None}
+    own = {point.run for point in end_points}
+    return [
+        *(records.of(point.run, point.config.evaluation) for point in end_points),
+        *(records.of(key, trunks[key]) for key in sorted(trunks.keys() - own)),
+    ]
 
-    runs: pd.DataFrame
-    curves: pd.DataFrame
-    scores: pd.DataFrame
-    items: pd.DataFrame | None = None
-    """Of evaluation tasks; None where they are not read."""
 
-
-def of_sweep(store: Store, end_points: Iterable[EndPoint]) -> Tables:
+def of_sweep(store: Store, end_points: Iterable[EndPoint], records: Records | None = None) -> Tables:
     """Tables of these end points, from what their folders have committed; runs not started have a row all the
-    same. The trunks of annealed ends have curves, which crossovers are read from, and no rows."""
+    same. The trunks of annealed ends have curves, which crossovers are read from, and no rows. ``records``:
+    those of the store that are read already."""
     import pandas as pd
 
-    rows, curves, scores, items, read = [], [], [], [], set[str]()
     end_points = list(end_points)
-    for point in end_points:
-        history = RunRecord(store, point.run, point.config.evaluation)
+    read = records_of(end_points, records or Records(store))
+    rows = []
+    for point, record in zip(end_points, read, strict=False):
         axes = {name: value for name, value in point.axes.items() if name not in ("objective", "seed")}
-        row = run_row(point.config, history, point.config.steps)
         rows.append(
             {
-                **row,
+                **run_row(point.config, record, point.config.steps),
                 "sweep": point.sweep,
                 "cell": point.cell,
                 "seed": point.seed,
@@ -56,37 +56,23 @@ def of_sweep(store: Store, end_points: Iterable[EndPoint]) -> Tables:
                 **axes,
             }
         )
-        if point.run not in read:
-            read.add(point.run)
-            curves.append(history.curve())
-            scores.append(history.scores())
-            items.append(history.items())
-    trunks = {
-        trunk.training_key: trunk.evaluation
-        for point in end_points
-        if (trunk := point.config.trunk()) is not None
-    }
-    for key in sorted(trunks.keys() - read):
-        history = RunRecord(store, key, trunks[key])
-        curves.append(history.curve())
-        scores.append(history.scores())
-        items.append(history.items())
+    distinct = {record.key: record for record in reversed(read)}
+    ordered = [distinct[key] for key in dict.fromkeys(record.key for record in read)]
+    names = dict.fromkeys(n for p in end_points for n in p.axes if n not in ("objective", "seed"))
     runs = pd.DataFrame(rows)
     runs = (
         runs[[c for c in RUNS if c in runs] + [c for c in runs if c not in RUNS]]
         if len(runs)
         else pd.DataFrame(columns=list(RUNS))
     )
-    return Tables(
-        runs, concatenated(curves, CURVES), concatenated(scores, SCORES), concatenated(items, ITEMS)
-    )
+    return _tables(runs, ordered, tuple(names))
 
 
 def of_store(store: Store) -> Tables:
     """Tables of every run of the store, each to where it stands; no sweep, so no axes."""
     import pandas as pd
 
-    rows, curves, scores, items = [], [], [], []
+    rows, read = [], []
     for key in store.run_keys():
         history = RunRecord(store, key)
         config = history.folder.config()
@@ -98,20 +84,22 @@ def of_store(store: Store) -> Tables:
         )
         pinned = {"sweep": "", "cell": "", "seed": config.seed, "subset_pinned": False}
         rows.append({**row, **pinned, "data.quality": config.data.quality.name})
-        curves.append(history.curve())
-        scores.append(history.scores())
-        items.append(history.items())
+        read.append(history)
+    return _tables(pd.DataFrame(rows), read)
+
+
+def _tables(runs: pd.DataFrame, records: Iterable[RunRecord], axes: tuple[str, ...] = ()) -> Tables:
+    """These rows, with the curves, scores and items of the records."""
+    from analysis.tables.tables import Tables
+
+    records = list(records)
     return Tables(
-        pd.DataFrame(rows),
-        concatenated(curves, CURVES),
-        concatenated(scores, SCORES),
-        concatenated(items, ITEMS),
+        runs,
+        concatenated([record.curve for record in records], CURVES),
+        concatenated([record.scores for record in records], SCORES),
+        axes,
+        items=concatenated([record.items for record in records], ITEMS),
     )
-
-
-def _tables(runs: Any, curves: list[Any], scores: list[Any], items: list[Any]) -> Tables:
-    parts = ((curves, CURVES), (scores, SCORES), (items, ITEMS))
-    return Tables(runs, *(concatenated(frames, columns) for frames, columns in parts))
 
 
 def decoding(store: Store, keys: Iterable[str]) -> pd.DataFrame:
@@ -135,6 +123,7 @@ def of_mlflow(tracker: Tracker, sweep: str | None = None, axes: Iterable[str] = 
     params (texts): the usual ones, and ``axes`` as far as runs have them."""
     import pandas as pd
 
+    from analysis.tables.tables import Tables
     from orchestrator.tracking.experiment import KEY_TAG, KIND_TAG, MEMBER
 
     chosen = f"tags.`{KIND_TAG}` = 'run'" + (f" AND tags.`sweep.{sweep}` = '{MEMBER}'" if sweep else "")
@@ -172,7 +161,7 @@ def of_mlflow(tracker: Tracker, sweep: str | None = None, axes: Iterable[str] = 
     frame = pd.DataFrame(curves)
     if len(frame):
         frame = frame.assign(se_a=frame["se_b"], mc_se_a=frame["mc_se_b"], train_loss=None)
-    return Tables(pd.DataFrame(rows), frame, pd.DataFrame(columns=list(SCORES)))
+    return Tables(pd.DataFrame(rows), frame, pd.DataFrame(columns=list(SCORES)), tuple(axes))
 
 
 def _mlflow_row(

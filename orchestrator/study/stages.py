@@ -5,38 +5,32 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
 from orchestrator.execution import tasks
 from orchestrator.execution.backends import Backend
 from orchestrator.execution.driver import Driver, RoundResult
 from orchestrator.execution.live import NullView, View
-from orchestrator.execution.scheduler import State
+from orchestrator.execution.scheduler import ScheduledTask, State
+from orchestrator.language.expansion import Expansion
 from orchestrator.language.spec import SweepSpec
-from orchestrator.planning.plans import Plan, plan
+from orchestrator.planning.drafting import expanded, make_plan
+from orchestrator.planning.plans import Plan
 from orchestrator.planning.standing import Standing
-from orchestrator.results import tables
+from orchestrator.results.records import Records
 from orchestrator.store.leases import Session
-from orchestrator.store.origin import provenance
-from orchestrator.store.store import Store, writable
-from orchestrator.study import refinement as refine
+from orchestrator.store.store import Store
 from orchestrator.study import stopping
+from orchestrator.study.followups import follow_up
+from orchestrator.study.studies import Study
 from orchestrator.tracking.mirror import Mirror
 from trainers.components.source import SpecError
 
-if TYPE_CHECKING:
-    from orchestrator.language.expansion import EndPoint
-
-PRECISE_ROUNDS = 3
-"""Scoring a bracket again can move it by an evaluation, which is then scored in the next round."""
-
 
 @dataclass
-class Result:
-    """How it went. ``reports``: sweep -> its page; ``behind``: what MLflow has not got yet."""
+class RunSummary:
+    """How a `run` went. ``reports``: sweep -> its page; ``behind``: what MLflow has not got yet."""
 
     plan: Plan
     ending: RoundResult
@@ -54,41 +48,9 @@ class Result:
         return 1 if self.ending.failed or self.ending.halted or blocked else 0
 
 
-def end_points(plan: Plan, sweep: str | None = None) -> list[EndPoint]:
-    """The end points of one sweep of a plan, or of all."""
-    return [p for points in plan.points.values() for p in points if sweep is None or p.sweep == sweep]
-
-
-def refuse_lacking(store: Store, specs: Sequence[SweepSpec]) -> None:
-    """Raise SpecError where runs that are left to train need packages that are not installed."""
-    from orchestrator.language.expansion import expand
-
-    lacking = {point.run: point.lacking for spec in specs for point in expand(spec) if point.lacking}
-    if lacking:
-        todo = {task.run for task in plan(specs, store).tasks}
-        issues = [issue for run, found in lacking.items() if run in todo for issue in found]
-        if issues:
-            raise SpecError(issues)
-
-
-def resolve_pending(specs: Sequence[SweepSpec]) -> None:
-    """Fetch remote corpora whose content is not known yet, so that keys are final before anything is
-    trained."""
-    from orchestrator.language.expansion import expand
-
-    seen = []
-    for spec in specs:
-        for point in expand(spec):
-            corpus = point.config.data.corpus
-            if corpus not in seen:
-                seen.append(corpus)
-                if corpus.digest().startswith("pending-"):
-                    corpus.resolve()
-
-
 def carry_out(
     store: Store,
-    specs: Sequence[SweepSpec],
+    sweeps: Sequence[SweepSpec | Expansion],
     backend: Backend,
     *,
     view: View | None = None,
@@ -97,121 +59,139 @@ def carry_out(
     report: bool = True,
     only_runs: set[str] | None = None,
     spacing: float | None = None,
-    announce: Any = lambda plan: None,
-) -> Result:
+    announce: Callable[[Plan], None] = lambda plan: None,
+) -> RunSummary:
     """Train what is not done of these sweeps, and report.
 
     ``only_runs`` restricts it to these training keys (and what they need). With ``spacing``, crossings'
     brackets are evaluated inside, to that ratio. ``announce`` is called with the plan before anything starts.
     """
     view = view or NullView()
-    seconds: dict[str, float] = {}
-    begin = time.monotonic()
-    refuse_lacking(store, specs)
+    clock = _Clock()
+    expansions = expanded(sweeps)
+    names = [expansion.spec.name for expansion in expansions]
+    refuse_lacking(store, expansions)
     store.open_for_writing()
     with Session(store.leases) as session:
-        for spec in specs:
-            _take_sweep(session, spec.name, view)
-        resolve_pending(specs)
-        made = plan(specs, store)
-        announce(made)
-        runs = tasks.runs_of(made)
-        todo = tasks.of_plan(made, store)
-        if only_runs is not None:
-            todo = _closure(todo, only_runs)
-        _record(store, made, runs)
-        leased = lambda key: session.holder(f"run-{key}") is not None  # noqa: E731
-        mirror = Mirror(store, warn=view.line, leased=leased) if mlflow else None
-        if mirror is not None:
-            for key, run in runs.items():
-                for sweep in run.sweeps:
-                    mirror.follow(key, sweep)
-            mirror.start()
-        seconds["plan"] = time.monotonic() - begin
-        title = " ".join(spec.name for spec in specs)
+        for name in names:
+            _take_sweep(session, name, view)
+        plan = make_plan(_final(expansions), store)
+        announce(plan)
+        _record(store, plan)
+        mirror = _mirror(store, plan, session, view) if mlflow else None
+        clock.lap("plan")
         with Driver(
-            store, runs, backend, session, title=title, mirror=mirror, view=view, serial=serial
+            store,
+            plan.trainings,
+            backend,
+            session,
+            title=" ".join(names),
+            mirror=mirror,
+            view=view,
+            serial=serial,
         ) as driver:
-            specs, made, ending = _train(driver, store, specs, made, todo, only_runs)
-            seconds["train"] = time.monotonic() - begin - seconds["plan"]
+            records = Records(store)
+            plan, ending = _train(driver, store, plan, records, only_runs)
+            clock.lap("train")
+            studies = [Study(store, plan, name, records) for name in names]
             if not ending.interrupted and not ending.halted:
-                for spec in specs:
-                    mine = tasks.runs_of(made, spec.name)
-                    if spacing is not None:
-                        _refine(driver, store, spec, made, mine, spacing)
-                    _score_precisely(driver, store, spec, made, mine)
-                    _decode(driver, store, spec, made, mine)
-            seconds["precise"] = time.monotonic() - begin - sum(seconds.values())
-            if driver.interrupted and not ending.interrupted:
-                ending = RoundResult(ending.states, ending.outcomes, True, ending.halted)
-        result = Result(made, ending, seconds=seconds)
+                for study in studies:
+                    follow_up(driver, study, spacing)
+            clock.lap("precise")
+            ending = replace(ending, interrupted=driver.interrupted or ending.interrupted)
+        summary = RunSummary(plan, ending, seconds=clock.seconds)
         if report and not ending.interrupted:
-            for spec in specs:
-                _report(store, spec, made, result, view)
-                if mirror is not None:
-                    mirror.summarise(
-                        spec.name,
-                        store.sweep(spec.name),
-                        _summary_tags(spec, result),
-                        _summary_values(made, spec),
-                    )
-        seconds["report"] = time.monotonic() - begin - sum(seconds.values())
+            for study in studies:
+                _report(study, summary, mirror, view)
+        clock.lap("report")
         if mirror is not None:
-            result.behind = mirror.close()
-        seconds["mirror"] = time.monotonic() - begin - sum(seconds.values())
-        for spec in specs:
-            store.sweep(spec.name).write("timing.json", json.dumps(seconds))
-    return result
+            summary.behind = mirror.close()
+        clock.lap("mirror")
+        for name in names:
+            store.sweep(name).write("timing.json", json.dumps(clock.seconds))
+    return summary
+
+
+def refuse_lacking(store: Store, expansions: Sequence[Expansion]) -> None:
+    """Raise SpecError where runs that are left to train need packages that are not installed."""
+    lacking = {p.run: p.lacking for expansion in expansions for p in expansion.points if p.lacking}
+    if lacking:
+        todo = {task.run for task in make_plan(expansions, store).tasks}
+        issues = [issue for run, lacks in lacking.items() if run in todo for issue in lacks]
+        if issues:
+            raise SpecError(issues)
+
+
+def _final(expansions: Sequence[Expansion]) -> list[Expansion]:
+    """The sweeps with final keys: remote corpora whose content is not known yet are fetched, and sweeps that
+    use them are expanded again."""
+    final, corpora = [], []
+    for expansion in expansions:
+        pending = [p.config.data.corpus for p in expansion.points]
+        pending = [corpus for corpus in dict.fromkeys(pending) if corpus.digest().startswith("pending-")]
+        for corpus in pending:
+            if corpus not in corpora:
+                corpora.append(corpus)
+                corpus.resolve()
+        final.append(Expansion.of(expansion.spec) if pending else expansion)
+    return final
 
 
 def _train(
-    driver: Driver,
-    store: Store,
-    specs: Sequence[SweepSpec],
-    made: Plan,
-    todo: list[Any],
-    only_runs: set[str] | None,
-) -> tuple[Sequence[SweepSpec], Plan, RoundResult]:
-    """Train, in rounds where a sweep has a stop rule; the sweeps and the plan as that leaves them."""
+    driver: Driver, store: Store, plan: Plan, records: Records, only_runs: set[str] | None
+) -> tuple[Plan, RoundResult]:
+    """Train, in rounds where a sweep has a stop rule; the plan as that leaves it, and how it ended."""
     from analysis.tables.tables import TableError
 
-    if all(spec.analysis.stop is None for spec in specs):
-        return specs, made, driver.run(todo)
-    ending = RoundResult()
+    def run(plan: Plan) -> RoundResult:
+        todo = tasks.of_plan(plan, store)
+        return driver.run(todo if only_runs is None else _closure(todo, only_runs))
+
+    if all(spec.analysis.stop is None for spec in plan.specs):
+        return plan, run(plan)
+    ending, expansions = RoundResult(), list(plan.expansions)
     for share in stopping.ROUNDS:
-        part = [stopping.until(spec, share) for spec in specs]
-        made = plan(part, store)
-        todo = tasks.of_plan(made, store)
-        done = driver.run(todo if only_runs is None else _closure(todo, only_runs))
+        part = make_plan([stopping.until(expansion, share) for expansion in expansions], store)
+        done = run(part)
         states, outcomes = {**ending.states, **done.states}, {**ending.outcomes, **done.outcomes}
         ending = RoundResult(states, outcomes, done.interrupted, done.halted)
         if done.interrupted or done.halted:
             break
-        for i, (spec, shorter) in enumerate(zip(specs, part, strict=True)):
+        for i, (whole, shorter) in enumerate(zip(expansions, part.expansions, strict=True)):
             with contextlib.suppress(TableError):  # nothing to compare yet
-                specs = list(specs)
-                specs[i] = stopping.stopped(spec, crossovers(store, shorter, made), shorter.limits)
-                stopping.record(specs[i], store.sweep(spec.name))
-    made = plan(specs, store)
-    _record(store, made, tasks.runs_of(made))
-    return specs, made, ending
+                crossovers = Study(store, part, shorter.spec.name, records).crossovers()
+                expansions[i] = stopping.stopped(whole, crossovers, shorter.spec.limits)
+                stopping.record(expansions[i].spec, store.sweep(whole.spec.name))
+    plan = make_plan(expansions, store)
+    _record(store, plan)
+    return plan, ending
+
+
+def _mirror(store: Store, plan: Plan, session: Session, view: View) -> Mirror:
+    """A mirror at work that follows every run of the plan."""
+    mirror = Mirror(store, warn=view.line, leased=lambda key: session.holder(f"run-{key}") is not None)
+    for key, training in plan.trainings.items():
+        for sweep in training.sweeps:
+            mirror.follow(key, sweep)
+    mirror.start()
+    return mirror
 
 
 def _take_sweep(session: Session, name: str, view: View) -> None:
     """Wait until no other driver works on this sweep."""
-    told = False
+    waiting = False
     while not session.acquire(f"sweep-{name}"):
-        if not told:
+        if not waiting:
             view.line(f"sweep {name} is being run by {session.who(f'sweep-{name}')}; waiting for it")
-            told = True
+            waiting = True
         time.sleep(1.0)
 
 
-def _closure(todo: list[Any], wanted: set[str]) -> list[Any]:
+def _closure(todo: list[ScheduledTask], runs: set[str]) -> list[ScheduledTask]:
     """The tasks of these runs, and what they need."""
     by_key = {task.key: task for task in todo}
     keep: set[str] = set()
-    stack = [key for key in by_key if key in wanted]
+    stack = [key for key in by_key if key in runs]
     while stack:
         key = stack.pop()
         if key not in keep:
@@ -220,151 +200,56 @@ def _closure(todo: list[Any], wanted: set[str]) -> list[Any]:
     return [task for task in todo if task.key in keep]
 
 
-def _record(store: Store, made: Plan, runs: dict[str, tasks.Run]) -> None:
+def _record(store: Store, plan: Plan) -> None:
     """Keep the sweeps as they are run, and drop cancellations of earlier runs."""
     import yaml
 
-    for spec in made.specs:
+    rows = plan.json()["runs"]
+    for spec in plan.specs:
         folder = store.sweep(spec.name)
         snapshot = yaml.safe_dump(spec.snapshot(), sort_keys=False, allow_unicode=True)
         folder.write("sweep.yaml", snapshot)
-        rows = [row for row in made.json()["runs"] if spec.name in row["sweeps"]]
-        members = sorted({key for key, run in runs.items() if spec.name in run.sweeps})
-        folder.write("plan.json", json.dumps({"runs": rows, "members": members}, indent=1))
+        own = [row for row in rows if spec.name in row["sweeps"]]
+        members = sorted(key for key, training in plan.trainings.items() if spec.name in training.sweeps)
+        folder.write("plan.json", json.dumps({"runs": own, "members": members}, indent=1))
         store.cancel(spec.name, False)
-    for key in runs:
+    for key in plan.trainings:
         store.cancel(key, False)
 
 
-def _score_precisely(
-    driver: Driver, store: Store, spec: SweepSpec, made: Plan, runs: dict[str, tasks.Run]
-) -> None:
-    """Score again what verdicts rest on, until nothing is too coarse."""
-    from analysis.crossover import wanted_precision
+def _report(study: Study, summary: RunSummary, mirror: Mirror | None, view: View) -> None:
+    """Draw a sweep's report, and bring its summary in MLflow up to date."""
     from analysis.tables.tables import TableError
 
-    known: set[tuple[str, int]] = set()
-    precise = min(point.config.evaluation.precise for point in end_points(made, spec.name))
-    for _ in range(PRECISE_ROUNDS):
-        try:
-            wanted = wanted_precision(crossovers(store, spec, made), precise=precise)
-        except TableError:  # nothing to compare; the report says so
-            return
-        new = [(key, step) for key, step in wanted if (key, step) not in known]
-        known |= set(new)
-        todo = tasks.to_evaluate(new, runs, store)
-        if not todo or driver.interrupted:
-            return
-        driver.run(todo)
-
-
-def _refine(
-    driver: Driver,
-    store: Store,
-    spec: SweepSpec,
-    made: Plan,
-    runs: dict[str, tasks.Run],
-    spacing: float,
-) -> None:
-    """Evaluate inside the brackets of crossings, until none is wider than ``spacing``."""
-    from analysis.tables.tables import TableError
-
-    for _ in range(PRECISE_ROUNDS):
-        try:
-            wanted = refine.unscored(crossovers(store, spec, made), spacing)
-        except TableError:  # nothing to compare; the report says so
-            return
-        todo = tasks.to_evaluate(wanted, runs, store, replay=True)
-        if not todo or driver.interrupted:
-            return
-        driver.run(todo)
-
-
-def _decode(driver: Driver, store: Store, spec: SweepSpec, made: Plan, runs: dict[str, tasks.Run]) -> None:
-    """Score bounds that lose on best values under decoding orders, so that verdicts name what they beat."""
-    from analysis.crossover.same_n.decoding import wanted_decoding
-    from analysis.tables.tables import TableError
-
-    if not spec.analysis.decoding or driver.interrupted:
-        return
+    name, description = study.name, study.spec.description
     try:
-        wanted = wanted_decoding(crossovers(store, spec, made))
-    except TableError:  # nothing to compare; the report says so
-        return
-    todo = tasks.to_decode(wanted, runs, store, spec.analysis.decoding)
-    if todo:
-        driver.run(todo)
-
-
-def _report(store: Store, spec: SweepSpec, made: Plan, result: Result, view: View) -> None:
-    from analysis.tables.tables import TableError
-
-    try:
-        written = write_report(store, spec, made)
+        report = study.report()
     except TableError as error:
-        view.line(f"sweep {spec.name}: no report: {error}")
+        view.line(f"sweep {name}: no report: {error}")
+    else:
+        summary.reports[name] = f"{study.store}/sweeps/{name}/report/{report.html.name}"
+        summary.headlines[name] = report.headline
+    if mirror is None:
         return
-    result.reports[spec.name] = f"{store}/sweeps/{spec.name}/report/{written.html.name}"
-    result.headlines[spec.name] = written.headline
-
-
-def crossovers(store: Store, spec: SweepSpec, made: Plan) -> Any:
-    """The sweep's crossovers (`analysis.crossover.Crossovers`) from what folders hold now. Raises
-    `analysis.tables.tables.TableError`."""
-    from analysis.crossover import locate
-
-    found = tables.of_sweep(store, end_points(made, spec.name))
-    return locate(
-        found.runs, found.curves, found.scores, pair=spec.analysis.pair, pair_over=spec.analysis.pair_over
-    )
-
-
-def write_report(store: Store, spec: SweepSpec, made: Plan, folder: Path | None = None) -> Any:
-    """Draw a sweep's report into its own folder, or another; an `analysis.reporting.Report`. Raises
-    `analysis.tables.tables.TableError`."""
-    from analysis import reporting as report
-
-    keys = {key for point in end_points(made, spec.name) for key in (point.run, _trunk(point)) if key}
-    with contextlib.ExitStack() as stack:
-        if folder is None:
-            folder = stack.enter_context(store.sweep(spec.name).writing()) / "report"
-        return report.write(
-            writable(folder),
-            crossovers(store, spec, made),
-            decoding=tables.decoding(store, keys),
-            spec={**spec.snapshot(), "question": spec.description},
-            provenance=flat(provenance()),
-            command=f"crossover run {spec.command or spec.file}",
-        )
-
-
-def _trunk(point: EndPoint) -> str | None:
-    trunk = point.config.trunk()
-    return trunk.training_key if trunk is not None else None
-
-
-def flat(facts: dict[str, Any]) -> dict[str, Any]:
-    """Nested facts as one level, for a table of two columns."""
-    out: dict[str, Any] = {}
-    for key, value in facts.items():
-        if isinstance(value, dict):
-            out |= {f"{key} {inner}": v for inner, v in value.items()}
-        elif value is not None:
-            out[key] = value
-    return out
-
-
-def _summary_tags(spec: SweepSpec, result: Result) -> dict[str, str]:
-    tags = {"headline": result.headlines.get(spec.name, "")}
-    if spec.description:
-        tags["mlflow.note.content"] = f"{spec.description}\n\n{tags['headline']}"
-    return tags
-
-
-def _summary_values(made: Plan, spec: SweepSpec) -> dict[str, float]:
-    rows = [row for row in made.rows if spec.name in row.sweeps]
-    return {
+    tags = {"headline": summary.headlines.get(name, "")}
+    if description:
+        tags["mlflow.note.content"] = f"{description}\n\n{tags['headline']}"
+    rows = [row for row in summary.plan.rows if name in row.sweeps]
+    values = {
         "runs": float(len({row.run for row in rows})),
         "D": float(sum(row.D for row in rows)),
         "C": sum(row.flops for row in rows),
     }
+    mirror.summarise(name, study.store.sweep(name), tags, values)
+
+
+class _Clock:
+    """Seconds of each stage, one after the other."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._mark = time.monotonic()
+
+    def lap(self, stage: str) -> None:
+        now = time.monotonic()
+        self.seconds[stage], self._mark = now - self._mark, now

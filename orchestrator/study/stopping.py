@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from orchestrator.language.expansion import expand
+from orchestrator.language.expansion import Expansion
 
 if TYPE_CHECKING:
     from analysis.crossover import Crossovers
@@ -44,25 +44,25 @@ def record(spec: SweepSpec, folder: Folder) -> None:
         folder.write(FILE, text)
 
 
-def until(spec: SweepSpec, share: float) -> SweepSpec:
+def until(expansion: Expansion, share: float) -> Expansion:
     """The sweep with every run that is not stopped yet, and can be, ended at ``share`` of its horizon."""
-    if spec.analysis.stop is None:
-        return spec
+    if expansion.spec.analysis.stop is None:
+        return expansion
     furthest: dict[str, int] = {}
-    for point in expand(replace(spec, limits={})):
+    for point in expansion.unlimited:
         if not point.config.schedule.depends_on_end:
             furthest[point.run] = max(furthest.get(point.run, 0), point.config.steps)
     limits = {run: math.ceil(share * steps) for run, steps in furthest.items()}
-    return replace(spec, limits={**limits, **spec.limits})
+    return expansion.limited({**limits, **expansion.spec.limits})
 
 
-def stopped(spec: SweepSpec, crossovers: Crossovers, reached: Mapping[str, int]) -> SweepSpec:
+def stopped(expansion: Expansion, crossovers: Crossovers, reached: Mapping[str, int]) -> Expansion:
     """The sweep with the runs that are past their crossings now ended at the steps that they ``reached``."""
-    rule = spec.analysis.stop
+    rule = expansion.spec.analysis.stop
     if rule is None:
-        return spec
+        return expansion
     ends = {run: reached[run] for run in past(crossovers, rule.after_crossing) if run in reached}
-    return replace(spec, limits={**ends, **spec.limits})
+    return expansion.limited({**ends, **expansion.spec.limits})
 
 
 def past(crossovers: Crossovers, margin: float) -> set[str]:

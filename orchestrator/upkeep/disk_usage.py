@@ -11,6 +11,7 @@ from orchestrator.store.store import Folder, Store
 
 if TYPE_CHECKING:
     from orchestrator.language.spec import SweepSpec
+    from orchestrator.study.studies import Study
     from trainers.config import RunConfig
     from trainers.state.folder import RunFolder
     from trainers.state.retention import RetentionPolicy
@@ -87,22 +88,22 @@ def needs(store: Store, specs: Iterable[SweepSpec], started: bool = True) -> dic
     asked for and not made yet, and of values that are to be scored more precisely; and the best step of every
     run, for use.
     """
-    from orchestrator.language.expansion import expand
-    from orchestrator.planning.trainings import collect, read
+    from orchestrator.planning.drafting import make_plan
+    from orchestrator.results.records import Records
+    from orchestrator.study.studies import Study
     from trainers.state.folder import step_of
     from trainers.state.retention import RetentionPolicy
 
     weights: dict[str, set[int]] = defaultdict(set)
     states: dict[str, set[int]] = defaultdict(set)
-    specs = list(specs)
-    runs = collect(point for spec in specs for point in expand(spec))
+    plan, records = make_plan(list(specs), store), Records(store)
+    runs = plan.trainings
     for key, run in runs.items():
-        read(run, store.run(key))
         weights[key] |= set(run.missing)
         if run.trunk is not None:  # a branch may be evaluated on what its trunk keeps
             weights[run.trunk] |= set(run.missing)
-    for spec in specs:
-        for key, step in _coarse(store, spec):
+    for spec in plan.specs:
+        for key, step in _coarse(Study(store, plan, spec.name, records)):
             weights[key].add(step)
     stored = {key: store.run(key) for key in store.run_keys()}
     configs = {key: folder.config() for key, folder in stored.items()}
@@ -132,14 +133,12 @@ def _origins(config: RunConfig) -> Iterator[tuple[str, int]]:
         yield config.init.run, config.init.step
 
 
-def _coarse(store: Store, spec: SweepSpec) -> list[tuple[str, int]]:
+def _coarse(study: Study) -> list[tuple[str, int]]:
     """Values that verdicts rest on and that are not precise yet."""
     from analysis.crossover import wanted_precision
     from analysis.tables.tables import TableError
-    from orchestrator.planning.plans import plan
-    from orchestrator.study.stages import crossovers
 
     try:
-        return wanted_precision(crossovers(store, spec, plan([spec], store)))
+        return wanted_precision(study.crossovers())
     except TableError:
         return []

@@ -21,6 +21,8 @@ import json
 import pkgutil
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import Any, ClassVar, Generic, TypeVar, get_args
@@ -92,10 +94,29 @@ class Later:
     reproduces: Any
 
 
+_remembered: ContextVar[dict[int, tuple[Frozen, Any]] | None] = ContextVar("remembered", default=None)
+
+
+@contextmanager
+def remembered_identities() -> Iterator[None]:
+    """Within this context, each config that is part of others gives its identity once: for whoever asks for
+    those of thousands of configs that share parts."""
+    token = _remembered.set(_remembered.get() or {})
+    try:
+        yield
+    finally:
+        _remembered.reset(token)
+
+
 def identity_of(value: Any) -> Any:
     """Identity of a field's value: configs recursively, everything else as its JSON form."""
     if isinstance(value, Frozen):
-        return value.identity()
+        memory = _remembered.get()
+        if memory is None:
+            return value.identity()
+        if id(value) not in memory:
+            memory[id(value)] = (value, value.identity())
+        return memory[id(value)][1]
     if isinstance(value, list | tuple):
         return [identity_of(v) for v in value]
     if isinstance(value, dict):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,12 +18,17 @@ def evaluation_steps(config: EvaluationConfig, steps: int) -> list[int]:
     is more. The grid does not depend on where the run ends, so that extending a run changes none of its
     earlier results; ``steps`` itself need not be on it.
     """
+    return list(_steps(config.first, config.spacing, steps))
+
+
+@lru_cache(maxsize=1024)
+def _steps(first: int, spacing: float, steps: int) -> tuple[int, ...]:
     grid = []
-    step = config.first
+    step = first
     while step <= steps:
         grid.append(step)
-        step = max(step + 1, int(step * config.spacing + 1e-9))
-    return grid
+        step = max(step + 1, int(step * spacing + 1e-9))
+    return tuple(grid)
 
 
 def evaluation_grid(config: RunConfig, evaluation: EvaluationConfig | None = None) -> list[int]:

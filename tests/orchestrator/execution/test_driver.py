@@ -17,8 +17,8 @@ from orchestrator.execution.driver import Driver, RoundResult
 from orchestrator.execution.jobs import Prepare, Train
 from orchestrator.execution.live import SweepProgress
 from orchestrator.execution.scheduler import ScheduledTask, State
-from orchestrator.execution.tasks import Run
 from orchestrator.failures import Failure, Outcome
+from orchestrator.planning.trainings import Training
 from orchestrator.store.leases import Session
 from orchestrator.store.store import Store
 from trainers.components.files import read_json, write_file
@@ -103,9 +103,9 @@ def done(payload: dict[str, Any]) -> Outcome:
     return Outcome(payload["task"], "done")
 
 
-def study(count: int) -> tuple[dict[str, Run], list[ScheduledTask]]:
+def study(count: int) -> tuple[dict[str, Training], list[ScheduledTask]]:
     configs = [RunConfig(seed=seed, steps=10) for seed in range(count)]
-    runs = {c.training_key: Run(c, {"s"}) for c in configs}
+    runs = {c.training_key: Training(c, frozenset({"s"})) for c in configs}
     return runs, [train(key, runs[key].config, title=f"run {i}") for i, key in enumerate(runs)]
 
 
@@ -122,7 +122,7 @@ def complete(ending: RoundResult) -> bool:
 
 
 def drive(
-    store: Store, backend: Fake, runs: dict[str, Run], tasks: list[ScheduledTask], **options: Any
+    store: Store, backend: Fake, runs: dict[str, Training], tasks: list[ScheduledTask], **options: Any
 ) -> tuple[Any, Recorder]:
     view = Recorder()
     with (

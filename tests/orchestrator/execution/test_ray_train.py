@@ -21,8 +21,8 @@ from orchestrator.execution.scheduler import ScheduledTask
 from orchestrator.execution.tasks import of_plan
 from orchestrator.failures import Failure, Outcome
 from orchestrator.language.loading import load
+from orchestrator.planning.drafting import make_plan
 from orchestrator.planning.estimate import Estimator
-from orchestrator.planning.plans import plan
 from orchestrator.store.store import Store
 from trainers.config import RunConfig
 
@@ -126,7 +126,7 @@ def test_one_process_cannot_be_two_workers() -> None:
 def test_a_task_holds_what_all_its_workers_hold(tmp_path: Path) -> None:
     path = tmp_path / "shared.yaml"
     path.write_text("base: {batch_size: 12}\nresources: {workers: 3, threads: 2}\n")
-    made = plan(load([path]), tmp_path, estimator=Estimator(gemm=1e11))
+    made = make_plan(load([path]), tmp_path, estimator=Estimator(gemm=1e11))
     (task,) = (t for t in of_plan(made, Store(tmp_path)) if t.kind == "train")
     assert (task.resources, task.workers, task.batch) == (Capacity(6), 3, 4)
 
@@ -134,7 +134,7 @@ def test_a_task_holds_what_all_its_workers_hold(tmp_path: Path) -> None:
 def test_a_run_of_several_workers_is_priced_as_such() -> None:
     estimator = Estimator(gemm=1e11)
     seconds = [
-        estimator.training_seconds(RunConfig(batch_size=12, resources={"workers": workers}), 10)
+        estimator.kind(RunConfig(batch_size=12, resources={"workers": workers})).training_seconds(10)
         for workers in (1, 3)
     ]
     assert seconds[0] == pytest.approx(3 * seconds[1])

@@ -11,7 +11,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.language.expansion import EndPoint, expand
+from orchestrator.language.expansion import EndPoint, Expansion, expand
 from orchestrator.language.loading import load
 from trainers.components.source import SpecError
 
@@ -146,8 +146,8 @@ when:
 extend: [{match: {ema: 0.999}, to: 2x}]
 exclude: [{ema: 0.99}, {ema: [0.9, 0.99], steps: 7}]
 """
-    found = points(tmp_path, text)
-    warnings = [w for p in found for w in p.warnings if "meets no cell" in w]
+    (tmp_path / "b.yaml").write_text(text)
+    warnings = [w for w in Expansion.of(load([tmp_path / "b.yaml"])[0]).warnings if "meets no cell" in w]
     assert [w.split(" on ")[0] for w in warnings] == ["exclude[1]", "when[1].match", "extend[0].match"]
 
 

@@ -84,7 +84,8 @@ def test_mistakes_name_their_place(tmp_path: Path, entry: str, message: str) -> 
 def test_written_entries_add_up(tmp_path: Path) -> None:
     file = tmp_path / "extend.yaml"
     for to in ("2x", "2x", "3x"):
-        file.write_text(written([{"match": {"model.size": "d32"}, "to": to}], file))
+        before = file.read_text() if file.exists() else None
+        file.write_text(written([{"match": {"model.size": "d32"}, "to": to}], before))
     assert [entry["to"] for entry in yaml.safe_load(file.read_text())["extend"]] == ["2x", "3x"]
 
 
@@ -98,6 +99,6 @@ def test_any_cell_of_a_sweep_can_be_written_as_a_condition(tmp_path: Path) -> No
     (spec,) = load([path])
     for chosen in expand(spec):
         file = tmp_path / "extend.yaml"
-        file.write_text(written([{"match": dict(chosen.written), "to": "2x"}], tmp_path / "none"))
+        file.write_text(written([{"match": dict(chosen.written), "to": "2x"}], None))
         longer = [p.cell for p in expand(spec.with_extensions(file)) if p.config.steps == 200]
         assert longer == [chosen.cell]

@@ -11,7 +11,7 @@ import pytest
 from orchestrator.language.derived.supply import lacking, shortage
 from orchestrator.language.expansion import expand
 from orchestrator.language.loading import load
-from orchestrator.planning.plans import plan
+from orchestrator.planning.drafting import make_plan
 from trainers.components.source import SpecError
 from trainers.config import DataConfig, RunConfig
 from trainers.data.corpora.huggingface import HuggingFace
@@ -124,7 +124,7 @@ def test_what_may_fall_short_is_a_warning_of_the_plan(tmp_path: Path) -> None:
     sweep.write_text(
         "base: {data: {corpus: {name: text, files: 'https://a.b/c.txt'}, unique_bytes: 1M}, steps: 5}"
     )
-    assert any("data.unique_bytes: how much text" in w for w in plan(load([sweep])).warnings)
+    assert any("data.unique_bytes: how much text" in w for w in make_plan(load([sweep])).warnings)
 
 
 def test_a_run_says_where_less_was_there_than_planned(

@@ -14,8 +14,9 @@ import pytest
 from orchestrator.language.expansion import expand
 from orchestrator.language.loading import load
 from orchestrator.language.spec import SweepSpec
+from orchestrator.planning.drafting import make_plan
 from orchestrator.planning.estimate import Estimator, Sample, gemm_rate, sample, shape
-from orchestrator.planning.plans import Plan, plan
+from orchestrator.planning.plans import Plan
 from orchestrator.planning.standing import Standing
 from tests.paths import ROOT
 from trainers.config import RunConfig
@@ -61,7 +62,7 @@ def states(made: Plan) -> list[str]:
 
 
 def test_every_sweep_of_the_project_plans() -> None:
-    totals = {path.stem: plan(load([path]), **FIXED).totals for path in SWEEPS}
+    totals = {path.stem: make_plan(load([path]), **FIXED).totals for path in SWEEPS}
     assert {name: t["end_points"] for name, t in totals.items()} == {
         "diffusion_data_constrained": 210,
         "four_axes": 24,
@@ -76,7 +77,7 @@ def test_every_sweep_of_the_project_plans() -> None:
 
 
 def test_the_default_pair_of_super_data_learners_is_one_pair() -> None:
-    made = plan(load([ROOT / "sweeps/sdl.yaml"]), **FIXED)
+    made = make_plan(load([ROOT / "sweeps/sdl.yaml"]), **FIXED)
     default = [r for r in made.rows if (r.U, r.D, round(r.N, -8)) == (10**9, 183105 * 524288, 11 * 10**8)]
     masks = [r.axes["objective.input_mask"] for r in default if r.objective == "autoregressive"]
     assert sorted(masks) == [0, 0.1, 0.3, 0.5, 0.7, 0.9] and len(default) == 7
@@ -87,14 +88,14 @@ def test_overlapping_sweeps_share_runs() -> None:
     paths = [ROOT / f"sweeps/{name}.yaml" for name in ("quickstart", "four_axes", "tuned_baseline")]
     specs = load(paths)
     alone = sum(len(expand(spec)) for spec in specs)
-    made = plan(specs, **FIXED)
+    made = make_plan(specs, **FIXED)
     shared = [row for row in made.rows if len(row.sweeps) > 1]
     assert alone - len(made.rows) == sum(len(row.sweeps) - 1 for row in shared) == 8 + 4
-    assert made.totals["seconds"] < sum(plan([spec], **FIXED).totals["seconds"] for spec in specs)
+    assert made.totals["seconds"] < sum(make_plan([spec], **FIXED).totals["seconds"] for spec in specs)
 
 
 def test_rows_hold_what_the_command_line_promises(tmp_path: Path) -> None:
-    made = plan([sweep(tmp_path, "base: {data.unique_bytes: 5k, steps: 10}")], **FIXED).json()
+    made = make_plan([sweep(tmp_path, "base: {data.unique_bytes: 5k, steps: 10}")], **FIXED).json()
     (row,) = json.loads(json.dumps(made))["runs"]
     wanted = {"key", "run", "trunk", "sweeps", "cell", "seed", "N", "D", "U", "epochs", "flops", "seconds"}
     wanted |= {"memory_bytes", "disk_bytes", "state"}
@@ -109,22 +110,22 @@ def test_what_is_left_is_told_in_the_time_of_what_it_holds(tmp_path: Path) -> No
     from orchestrator.commands.plan import totals
 
     base = "base: {data.unique_bytes: 5k, steps: 10}\n"
-    cores = plan([sweep(tmp_path, base + "resources: {threads: 2, workers: 4}")], **FIXED)
-    cards = plan([sweep(tmp_path, base + "resources: {gpus: 4, device: cuda}", "g")], **FIXED)
-    both = plan([*cores.specs, *cards.specs], **FIXED)
+    cores = make_plan([sweep(tmp_path, base + "resources: {threads: 2, workers: 4}")], **FIXED)
+    cards = make_plan([sweep(tmp_path, base + "resources: {gpus: 4, device: cuda}", "g")], **FIXED)
+    both = make_plan([*cores.specs, *cards.specs], **FIXED)
     assert cores.totals["core_seconds"] == 8 * cores.totals["seconds"] and not cores.totals["gpu_seconds"]
     assert cards.totals["gpu_seconds"] == 4 * cards.totals["seconds"] and not cards.totals["core_seconds"]
     assert " of one core to go" in totals(cores) and "GPU" not in totals(cores)
     assert " of one GPU to go" in totals(cards) and "core" not in totals(cards)
     mixed = sweep(tmp_path, base + "axes: {batch_size: [8, 16]}\nwhen:\n"
                   "- {match: {batch_size: 8}, set: {resources: {gpus: 1, device: cuda}}}", "m")  # fmt: skip
-    assert re.search("about .* of one core and .* of one GPU to go", totals(plan([mixed], **FIXED)))
+    assert re.search("about .* of one core and .* of one GPU to go", totals(make_plan([mixed], **FIXED)))
     assert len(both.rows) == 1, "resources are no part of a run"
 
 
 def test_branches_share_a_trunk_and_each_part_is_counted_once(tmp_path: Path) -> None:
     text = "base: {schedule: {name: wsd, decay: 0.2}}\naxes: {budget.steps: [100, 200, 400]}"
-    made = plan([sweep(tmp_path, text)], **FIXED)
+    made = make_plan([sweep(tmp_path, text)], **FIXED)
     (trunk,) = {row.trunk for row in made.rows}
     assert trunk is not None and trunk not in {row.run for row in made.rows}
     tasks = {task.key: task for task in made.tasks}
@@ -133,7 +134,7 @@ def test_branches_share_a_trunk_and_each_part_is_counted_once(tmp_path: Path) ->
     assert all(stem.key in tasks[f"train:{row.run}"].needs for row in made.rows)
     assert sum(row.seconds for row in made.rows) == pytest.approx(made.totals["seconds"])
     alone = 320 + 20 + 40 + 80
-    per_step = FIXED["estimator"].training_seconds(stem.config, 1)
+    per_step = FIXED["estimator"].kind(stem.config).training_seconds(1)
     assert (
         made.totals["seconds"] == pytest.approx(alone * per_step, rel=0.4)
         and made.totals["seconds"] > alone * per_step
@@ -142,7 +143,7 @@ def test_branches_share_a_trunk_and_each_part_is_counted_once(tmp_path: Path) ->
 
 def test_a_constant_run_serves_as_the_trunk(tmp_path: Path) -> None:
     text = "axes: {schedule: [constant, {name: wsd, decay: 0.5}]}\nbase: {steps: 100}"
-    made = plan([sweep(tmp_path, text)], **FIXED)
+    made = make_plan([sweep(tmp_path, text)], **FIXED)
     constant, branch = made.rows
     assert branch.trunk == constant.run and len([t for t in made.tasks if t.kind == "train"]) == 2
     assert sum(row.seconds for row in made.rows) == pytest.approx(made.totals["seconds"])
@@ -154,10 +155,10 @@ def test_states_follow_the_store(tmp_path: Path) -> None:
     trained(tmp_path, done, 150, {150: True}, "done")
     trained(tmp_path, partial, 40, {40: True})
     trained(tmp_path, diverged, 60, {40: True}, "diverged")
-    made = plan([spec], tmp_path, **FIXED)
+    made = make_plan([spec], tmp_path, **FIXED)
     assert states(made) == ["cached", "partial", "diverged", "new"]
     assert [row.seconds > 0 for row in made.rows] == [False, True, False, True]
-    whole = plan([spec], None, **FIXED)
+    whole = make_plan([spec], None, **FIXED)
     assert 0.2 < made.rows[1].seconds / whole.rows[1].seconds < 0.7
     assert {t.run for t in made.tasks if t.kind == "train"} == {made.rows[1].run, made.rows[3].run}
 
@@ -167,13 +168,13 @@ def test_missing_evaluations_are_scored_from_checkpoints_or_by_training_again(tm
     grid = evaluation_steps(config.evaluation, 40)
     kept = {step: step == 20 for step in grid if step != 22}
     trained(tmp_path, config, 40, kept | {40: True}, "done")
-    assert states(plan([sweep(tmp_path, "base: {steps: 40}")], tmp_path, **FIXED)) == ["cached"]
-    made = plan([sweep(tmp_path, "base: {steps: 40, evaluation: {draws: 8}}")], tmp_path, **FIXED)
+    assert states(make_plan([sweep(tmp_path, "base: {steps: 40}")], tmp_path, **FIXED)) == ["cached"]
+    made = make_plan([sweep(tmp_path, "base: {steps: 40, evaluation: {draws: 8}}")], tmp_path, **FIXED)
     assert states(made) == [Standing.CHECKPOINT_GONE]
     by_step = {task.steps[0]: task for task in made.tasks}
     assert set(by_step) == set(grid) and {task.kind for task in made.tasks} == {"rescore"}
     again = by_step[22].seconds - by_step[20].seconds
-    assert again == pytest.approx(FIXED["estimator"].training_seconds(config, 2))
+    assert again == pytest.approx(FIXED["estimator"].kind(config).training_seconds(2))
     assert made.rows[0].seconds == pytest.approx(made.totals["seconds"])
 
 
@@ -182,13 +183,13 @@ def test_what_is_gone_is_brought_back_in_one_pass_whose_price_the_rows_share(tmp
     first = sweep(tmp_path, text % 2)
     config = expand(first)[1].config
     trained(tmp_path, config, 40, {16: True, 40: True}, "done")
-    made = plan([sweep(tmp_path, text % 8)], tmp_path, **FIXED)
+    made = make_plan([sweep(tmp_path, text % 8)], tmp_path, **FIXED)
     gone = [s for s in evaluation_steps(config.evaluation, 40) if s not in (16, 40)]
     (again,) = (task for task in made.tasks if task.steps == tuple(gone))
-    scoring = FIXED["estimator"].evaluation_seconds(expand(made.specs[0])[1].config, len(gone))
+    scoring = FIXED["estimator"].kind(expand(made.specs[0])[1].config).evaluation_seconds(len(gone))
     trained_again = max(s for s in gone if s < 16) + max(gone) - 16
     assert again.seconds == pytest.approx(
-        FIXED["estimator"].training_seconds(config, trained_again) + scoring
+        FIXED["estimator"].kind(config).training_seconds(trained_again) + scoring
     )
     assert sum(row.seconds for row in made.rows) == pytest.approx(made.totals["seconds"])
 
@@ -196,7 +197,7 @@ def test_what_is_gone_is_brought_back_in_one_pass_whose_price_the_rows_share(tmp
 def test_denser_evaluations_miss_only_the_new_steps(tmp_path: Path) -> None:
     config = expand(sweep(tmp_path, "base: {steps: 40}"))[0].config
     trained(tmp_path, config, 40, {step: True for step in range(1, 41)}, "done")
-    made = plan([sweep(tmp_path, "base: {steps: 40, evaluation: {spacing: 1.01}}")], tmp_path, **FIXED)
+    made = make_plan([sweep(tmp_path, "base: {steps: 40, evaluation: {spacing: 1.01}}")], tmp_path, **FIXED)
     had = set(evaluation_steps(config.evaluation, 40))
     assert states(made) == ["partial"] and {s for t in made.tasks for s in t.steps} == set(range(8, 41)) - had
 
@@ -205,14 +206,14 @@ def test_children_wait_for_their_parent_or_are_blocked(tmp_path: Path) -> None:
     parent = sweep(tmp_path, "base: {steps: 50}", "parent")
     key = expand(parent)[0].run
     child = sweep(tmp_path, f"base: {{init: {{run: {key}, step: 40}}, objective: masked_diffusion}}", "child")
-    orphan = plan([child], tmp_path, **FIXED)
+    orphan = make_plan([child], tmp_path, **FIXED)
     assert states(orphan) == ["blocked"] and not orphan.tasks
     assert any("neither in the store" in warning for warning in orphan.warnings)
-    family = plan([parent, child], tmp_path, **FIXED)
+    family = make_plan([parent, child], tmp_path, **FIXED)
     tasks = {task.run: task for task in family.tasks if task.kind == "train"}
     assert tasks[key].branch_steps == (40,) and tasks[key].key in tasks[family.rows[1].run].needs
     trained(tmp_path, expand(parent)[0].config, 50, {50: True}, "done")
-    assert any("no checkpoint at step 40" in w for w in plan([child], tmp_path, **FIXED).warnings)
+    assert any("no checkpoint at step 40" in w for w in make_plan([child], tmp_path, **FIXED).warnings)
 
 
 def test_speed_comes_from_telemetry_of_that_shape_else_of_a_near_one_else_from_the_machine() -> None:
@@ -242,15 +243,15 @@ def test_errors_of_all_sweeps_together(tmp_path: Path) -> None:
 
     specs = [sweep(tmp_path, "base: {batch_size: 0}", "a"), sweep(tmp_path, "base: {ema: 2}", "b")]
     with pytest.raises(SpecError) as caught:
-        plan(specs)
+        make_plan(specs)
     assert len(caught.value.issues) == 2
 
 
 def test_planning_is_light() -> None:
     code = (
         "import sys; from orchestrator.language.loading import load; "
-        "from orchestrator.planning.plans import plan; "
-        "plan(load(['sweeps/quickstart.yaml'])); "
+        "from orchestrator.planning.drafting import make_plan; "
+        "make_plan(load(['sweeps/quickstart.yaml'])); "
         "print(sorted({'torch', 'ray', 'mlflow', 'pandas', 'scipy'} & set(sys.modules)))"
     )
     done: Any = subprocess.run(

@@ -7,9 +7,10 @@ from typing import Any
 
 from orchestrator.execution import worker
 from orchestrator.execution.jobs import Dispatch
-from orchestrator.execution.tasks import Run, to_evaluate
+from orchestrator.execution.tasks import to_evaluate
 from orchestrator.language.expansion import expand
 from orchestrator.language.loading import load
+from orchestrator.planning.trainings import Training
 from orchestrator.results.event_readings import readings
 from orchestrator.results.tables import RunRecord
 from orchestrator.store.store import Store
@@ -73,10 +74,10 @@ def test_precise_scores_are_made_as_the_sweep_asks(store_copy: Path, tiny: Path)
     config = point.config.model_copy(update={"evaluation": more})
     wanted = [(point.run, point.config.steps)]
     before = RunRecord(store, point.run).evaluations()
-    (task,) = to_evaluate(wanted, {point.run: Run(config)}, store)
+    (task,) = to_evaluate(wanted, {point.run: Training(config)}, store)
     assert task.job is not None
     assert worker.execute(Dispatch(task=task.key, job=task.job).to_json())["state"] == "done"
-    assert to_evaluate(wanted, {point.run: Run(config)}, store) == []
+    assert to_evaluate(wanted, {point.run: Training(config)}, store) == []
     assert RunRecord(store, point.run).evaluations() == before
     ((event, precise),) = RunRecord(store, point.run, more).evaluations()
     assert precise and len(event["scores"]["b"]) == 6 and event["step"] == point.config.steps

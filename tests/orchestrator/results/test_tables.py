@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from analysis.tables.tables import Tables
 from orchestrator.language.expansion import EndPoint, expand
 from orchestrator.language.loading import load
 from orchestrator.results import tables
@@ -26,11 +27,11 @@ def points(tiny: Path) -> list[EndPoint]:
 
 
 @pytest.fixture(scope="module")
-def found(finished_store: Path, points: list[EndPoint]) -> tables.Tables:
+def found(finished_store: Path, points: list[EndPoint]) -> Tables:
     return tables.of_sweep(Store(finished_store), points)
 
 
-def test_one_row_an_end_point(found: tables.Tables, points: list[EndPoint]) -> None:
+def test_one_row_an_end_point(found: Tables, points: list[EndPoint]) -> None:
     runs = found.runs
     assert list(runs["key"]) == [p.key for p in points]
     assert set(runs["state"]) == {"done"}
@@ -41,14 +42,14 @@ def test_one_row_an_end_point(found: tables.Tables, points: list[EndPoint]) -> N
     assert runs["unigram_entropy"].nunique() == 1
 
 
-def test_tables_have_the_columns_that_analysis_knows(found: tables.Tables) -> None:
+def test_tables_have_the_columns_that_analysis_knows(found: Tables) -> None:
     from analysis.tables.columns import CURVES, FACTS, RUNS, SCORES
 
     assert set(found.runs) == {*RUNS}, "what is no fact would be taken for an axis"
     assert {*RUNS} <= FACTS and tuple(found.curves) == CURVES and tuple(found.scores) == SCORES
 
 
-def test_facts_of_components_are_columns(found: tables.Tables, points: list[EndPoint]) -> None:
+def test_facts_of_components_are_columns(found: Tables, points: list[EndPoint]) -> None:
     assert dict(zip(found.runs["objective"], found.runs["objective_short"], strict=True)) == {
         "autoregressive": "AR",
         "masked_diffusion": "MDM",
@@ -61,13 +62,13 @@ def test_facts_of_components_are_columns(found: tables.Tables, points: list[EndP
         assert list(runs["annealed"]) == [annealed]
 
 
-def test_d_is_what_was_fed(found: tables.Tables, finished_store: Path) -> None:
+def test_d_is_what_was_fed(found: Tables, finished_store: Path) -> None:
     for _, row in found.runs.iterrows():
         last = [e for e in RunFolder(finished_store / "runs" / row["run"]).history() if "tokens" in e][-1]
         assert last["step"] == row["steps"] and row["D"] == last["tokens"]
 
 
-def test_curves_are_the_histories(found: tables.Tables, finished_store: Path) -> None:
+def test_curves_are_the_histories(found: Tables, finished_store: Path) -> None:
     for key, curve in found.curves.groupby("run"):
         history = [
             e for e in RunFolder(finished_store / "runs" / str(key)).history() if e["event"] == "evaluation"
@@ -78,7 +79,7 @@ def test_curves_are_the_histories(found: tables.Tables, finished_store: Path) ->
         assert [steps[s]["b"]["nll"] for s in plain["step"]] == list(plain["nll_b"])
 
 
-def test_means_of_scores_are_the_curve(found: tables.Tables) -> None:
+def test_means_of_scores_are_the_curve(found: Tables) -> None:
     half_b = found.scores[found.scores["half"] == "b"]
     weighted = (
         half_b.assign(x=half_b["nll"] * half_b["tokens"]).groupby(["run", "step"])[["x", "tokens"]].sum()
@@ -128,7 +129,7 @@ def test_the_whole_store_without_a_sweep(finished_store: Path) -> None:
     assert len(tables.of_store(Store(finished_store)).runs) == 4
 
 
-def test_tables_from_mlflow_agree_with_those_from_folders(finished_store: Path, found: tables.Tables) -> None:
+def test_tables_from_mlflow_agree_with_those_from_folders(finished_store: Path, found: Tables) -> None:
     mirrored = tables.of_mlflow(tracking.Tracker(Store(finished_store)), "tiny")
     assert len(mirrored.runs) == 4
     plain = found.curves[~found.curves["precise"]]
@@ -147,7 +148,7 @@ def test_fields_that_a_sweep_tunes_over_come_from_mlflow_too(finished_store: Pat
 
 
 @pytest.mark.parametrize("form", ["csv", "parquet"])
-def test_written_tables_read_back(found: tables.Tables, tmp_path: Path, form: str) -> None:
+def test_written_tables_read_back(found: Tables, tmp_path: Path, form: str) -> None:
     paths = tables.write(found, tmp_path, form)
     assert [Path(p).name for p in paths] == [f"{n}.{form}" for n in ("runs", "curves", "scores")]
     back = pd.read_csv(paths[1]) if form == "csv" else pd.read_parquet(paths[1])

@@ -12,7 +12,7 @@ from orchestrator.execution.jobs import Dispatch
 from orchestrator.execution.tasks import of_plan
 from orchestrator.language.expansion import expand
 from orchestrator.language.loading import load
-from orchestrator.planning.plans import plan
+from orchestrator.planning.drafting import make_plan
 from orchestrator.results import tables
 from orchestrator.store.store import Store
 from orchestrator.tracking.metrics import points
@@ -35,15 +35,15 @@ def test_tasks_are_asked_of_finished_runs_and_stand_in_their_tables(
     asking = tmp_path / "asking.yaml"
     asking.write_text(text[:start] + TASKS + text[text.index("axes:") :])
     (plain,), (spec,) = load([tiny]), load([asking])
-    assert not plan([plain], store).tasks, "nothing is left of the sweep without tasks"
-    made = plan([spec], store)
+    assert not make_plan([plain], store).tasks, "nothing is left of the sweep without tasks"
+    made = make_plan([spec], store)
     assert {task.kind for task in made.tasks} == {"rescore"}
     assert {step for task in made.tasks for step in task.steps} == {4, 13}
     before = tables.of_sweep(store, expand(plain))
     for task in of_plan(made, store):
         assert task.job is not None
         assert worker.execute(Dispatch(task=task.key, job=task.job).to_json())["state"] == "done"
-    assert not plan([spec], store).tasks
+    assert not make_plan([spec], store).tasks
     after = tables.of_sweep(store, expand(spec))
     metrics = [f"next_accuracy_{end}" for end in ("a", "se_a", "b", "se_b")]
     assert list(after.curves) == [*CURVES, *metrics]

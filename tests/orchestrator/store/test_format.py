@@ -13,7 +13,7 @@ import pytest
 from click.testing import Result
 
 from orchestrator.language.loading import load
-from orchestrator.planning.plans import plan
+from orchestrator.planning.drafting import make_plan
 from orchestrator.planning.standing import Standing
 from orchestrator.store.store import FORMAT, NewerStore, Store
 from tests.paths import ROOT
@@ -34,7 +34,7 @@ def test_it_is_of_the_first_format_and_whole(before: Path) -> None:
     store = Store.at(before)
     assert store.format() == 1
     (sweep,) = store.sweep_names()
-    planned = plan(load([before / "sweeps" / sweep / "sweep.yaml"]), store)
+    planned = make_plan(load([before / "sweeps" / sweep / "sweep.yaml"]), store)
     assert {row.state for row in planned.rows} == {Standing.CACHED}, "keys and grids are the same"
     assert store.run_keys() == sorted(row.run for row in planned.rows)
     for key in store.run_keys():

@@ -9,11 +9,12 @@ import pytest
 
 from orchestrator.execution.backends import LocalBackend
 from orchestrator.language.loading import load
-from orchestrator.planning.plans import plan
+from orchestrator.planning.drafting import make_plan
 from orchestrator.planning.standing import Standing
 from orchestrator.store.leases import Session
 from orchestrator.store.store import Folder, Store
-from orchestrator.study.stages import carry_out, crossovers
+from orchestrator.study.stages import carry_out
+from orchestrator.study.studies import Study
 from trainers.components.errors import UserError
 from trainers.data import prepare
 from trainers.state.storage import MemoryStorage
@@ -50,12 +51,12 @@ def test_a_sweep_from_plan_to_report(store: Store, tmp_path: Path) -> None:
     path = tmp_path / "remote.yaml"
     path.write_text(SWEEP)
     specs = load([path])
-    assert {row.state for row in plan(specs, store).rows} == {Standing.NEW}
+    assert {row.state for row in make_plan(specs, store).rows} == {Standing.NEW}
     assert run(store, path) == 0
-    planned = plan(specs, store)
+    planned = make_plan(specs, store)
     assert {row.state for row in planned.rows} == {Standing.CACHED} and not planned.tasks
     assert store.run_keys() == sorted(row.run for row in planned.rows) == store.members("remote")
-    assert len(crossovers(store, specs[0], planned).cells) == 1
+    assert len(Study(store, planned).crossovers().cells) == 1
     report = store.sweep("remote").read("report/report.html")
     assert report is not None and b"</html>" in report
     assert any(name.endswith(".csv") for name in store.sweep("remote").files("report"))

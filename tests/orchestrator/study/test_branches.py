@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 from click.testing import Result
 
-from orchestrator.results.tables import Tables, of_sweep
+from analysis.tables.tables import Tables
+from orchestrator.results.tables import of_sweep
 from orchestrator.store.store import Store
-from orchestrator.study.stages import end_points
 from trainers.state.folder import RunFolder
 
 Cli = Callable[..., Result]
@@ -56,9 +56,9 @@ def plan(crossover: Cli, sweep: Path, store: Path, *options: str) -> Any:
 
 def tables(sweep: Path, store: Path) -> Tables:
     from orchestrator.language.loading import load
-    from orchestrator.planning.plans import plan as make
+    from orchestrator.planning.drafting import make_plan as make
 
-    return of_sweep(Store(store), end_points(make(load([sweep]), store)))
+    return of_sweep(Store(store), make(load([sweep]), store).end_points())
 
 
 def test_plan_counts_a_trunk_once_and_says_what_that_saves(

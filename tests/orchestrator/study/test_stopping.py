@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,7 +11,7 @@ import pytest
 from click.testing import Result
 
 from analysis.crossover import locate
-from orchestrator.language.expansion import expand
+from orchestrator.language.expansion import Expansion, expand
 from orchestrator.language.loading import load
 from orchestrator.study import stopping
 from tests.analysis.synthetic import study
@@ -60,14 +59,16 @@ def test_twins_are_past_once_both_have_the_margin_behind_them() -> None:
 
 def test_rounds_limit_what_can_be_limited(sweep: Path) -> None:
     (spec,) = load([sweep])
-    points = expand(stopping.until(spec, 0.5))
+    points = stopping.until(Expansion.of(spec), 0.5).points
     assert {(p.config.steps, p.requested) for p in points} == {(20, 40)}
     assert {p.run for p in points} == {p.run for p in expand(spec)}, "the rule is no part of a run"
     first = points[0].run
-    ended = replace(spec, limits={first: 15})
-    assert {p.run: p.config.steps for p in expand(stopping.until(ended, 1.0))}[first] == 15
+    ended = stopping.until(Expansion.of(spec).limited({first: 15}), 1.0)
+    assert {p.run: p.config.steps for p in ended.points}[first] == 15
     (annealed,) = load([sweep], ["base.schedule=wsd"])
-    assert {p.config.steps for p in expand(stopping.until(annealed, 0.5))} == {40}, "its end is part of it"
+    assert {p.config.steps for p in stopping.until(Expansion.of(annealed), 0.5).points} == {40}, (
+        "its end is part of it"
+    )
 
 
 def plan(crossover: Cli, sweep: Path, store: Path, *options: str) -> list[dict[str, Any]]:
