@@ -31,10 +31,16 @@ class Unmasking(Sampler):
 
     @abstractmethod
     def kept(
-        self, masked: torch.Tensor, log_p: torch.Tensor, remaining: int, noise: Noise, step: int
+        self,
+        masked: torch.Tensor,
+        log_p: torch.Tensor,
+        drawn: torch.Tensor,
+        remaining: int,
+        noise: Noise,
+        step: int,
     ) -> torch.Tensor:
-        """Which of the ``masked`` positions [B, T] keep what was drawn for them, whose log-probabilities are
-        ``log_p`` [B, T]; ``remaining`` steps, this one included, have to reveal all.
+        """Which of the ``masked`` positions [B, T] keep what was ``drawn`` [B, T] for them from ``log_p`` [B,
+        T, V] float64. ``remaining`` steps, this one included, have to reveal all.
         """
 
     def complete(self, model: Backbone, tokens: torch.Tensor, given: torch.Tensor, seed: int) -> torch.Tensor:
@@ -49,8 +55,7 @@ class Unmasking(Sampler):
                     break
                 log_p = model.logits(model(tokens, "full")).to(torch.float64).log_softmax(-1)
                 drawn = draw(log_p, self.temperature, noise, f"token/{step}")
-                of_drawn = log_p.gather(-1, drawn[..., None])[..., 0]
-                kept = self.kept(masked, of_drawn, steps - step, noise, step)
+                kept = self.kept(masked, log_p, drawn, steps - step, noise, step)
                 tokens = torch.where(kept & masked, drawn, tokens)
         return tokens
 
@@ -64,11 +69,15 @@ class Confidence(Unmasking):
     name: ClassVar[str] = "confidence"
 
     def kept(
-        self, masked: torch.Tensor, log_p: torch.Tensor, remaining: int, noise: Noise, step: int
+        self,
+        masked: torch.Tensor,
+        log_p: torch.Tensor,
+        drawn: torch.Tensor,
+        remaining: int,
+        noise: Noise,
+        step: int,
     ) -> torch.Tensor:
-        count = -(-masked.sum(1, keepdim=True) // remaining)
-        ranked = log_p.masked_fill(~masked, -torch.inf).argsort(dim=1, descending=True, stable=True)
-        return ranked.argsort(1) < count
+        return surest(masked, log_p.gather(-1, drawn[..., None])[..., 0], remaining)
 
 
 @samplers.register
@@ -83,6 +92,21 @@ class Ancestral(Unmasking):
     name: ClassVar[str] = "ancestral"
 
     def kept(
-        self, masked: torch.Tensor, log_p: torch.Tensor, remaining: int, noise: Noise, step: int
+        self,
+        masked: torch.Tensor,
+        log_p: torch.Tensor,
+        drawn: torch.Tensor,
+        remaining: int,
+        noise: Noise,
+        step: int,
     ) -> torch.Tensor:
         return noise.uniform(f"reveal/{step}", masked.shape[1]) < 1 / remaining
+
+
+def surest(masked: torch.Tensor, confidence: torch.Tensor, remaining: int) -> torch.Tensor:
+    """The share of ``masked`` [B, T] that is due with ``remaining`` steps to go: those of the highest
+    ``confidence`` [B, T], the first where equal.
+    """
+    count = -(-masked.sum(1, keepdim=True) // remaining)
+    ranked = confidence.masked_fill(~masked, -torch.inf).argsort(dim=1, descending=True, stable=True)
+    return ranked.argsort(1) < count

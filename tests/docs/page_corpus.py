@@ -1,0 +1,5 @@
+"""The Python of docs/write-your-own-corpus.md: importing this runs it, which registers what it defines."""
+
+from tests.pages import run_page
+
+run_page("write-your-own-corpus.md", globals())
