@@ -21,11 +21,12 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 
+from analysis.crossover import locate
 from analysis.crossover.fronts.meeting import DRAWS, compute_optimal
 from analysis.crossover.places.censored_law import fit_places
 from analysis.crossover.pooling import Variance, dirichlet, pool_draws, pool_places, t_interval
 from analysis.crossover.same_n.cell_places import cell_place
-from analysis.crossover.same_n.location import PAIR, locate
+from analysis.crossover.same_n.location import PAIR
 from analysis.crossover.same_n.outcome import CrossingOutcome
 from analysis.crossover.surfaces.law_against_law import meet
 from analysis.fitting.estimate import Estimate

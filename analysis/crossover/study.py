@@ -1,59 +1,151 @@
-"""Everything that a report says, as one value: computed once, written as JSON and as a page."""
+"""A study's crossovers: the result of `locate`, with everything that follows from it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from analysis.crossover.fronts.meeting import ComputeOptimal, compute_optimal
+from analysis.crossover.limits import not_shown
 from analysis.crossover.place import plain, record
 from analysis.crossover.places.censored_law import CensoredLaw, crossing_law
 from analysis.crossover.same_n.aa_control import Control, control, rates
 from analysis.crossover.same_n.arm import UNITS
 from analysis.crossover.same_n.efficiency import EfficiencyRatio, by_cell, data_efficiency, losses
-from analysis.crossover.same_n.location import Crossovers
-from analysis.crossover.same_n.outcome import DEFINITIONS
+from analysis.crossover.same_n.location import SameNCrossovers, locate_same_n
+from analysis.crossover.same_n.metrics import Better
+from analysis.crossover.same_n.outcome import DEFINITIONS, Minima
+from analysis.crossover.summary import html, text
 from analysis.crossover.surfaces.fits_of_arms import ArmLaws, arm_laws
 from analysis.crossover.verdict import Verdict
-from analysis.tables.wording import human, words
+from analysis.tables.nearest import unknown
+from analysis.tables.tables import Source, TableError, Tables
+from analysis.tables.wording import words
+
+if TYPE_CHECKING:
+    from analysis.plots import Drawing
+    from analysis.reporting import Report
 
 
-@dataclass(frozen=True, kw_only=True)
-class StudyAnalysis:
-    """The results of one study: everything that a report says, computed once.
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Crossovers(SameNCrossovers):
+    """A study's crossovers, of all three kinds, with what they do and do not show.
 
-    Crossovers of the three kinds stand apart: ``crossovers`` (same N), ``fronts`` (compute-optimal) and
-    ``arm_laws`` (law against law).
-
-    Attributes:
-        laws: (definition, unit) -> the law of the crossing's place; None where too few places were seen.
-        verdict: the study in words.
-        controls: the A/A control.
-        ratios: data-efficiency ratios; ``losses``: the best and the final loss of every run.
-        not_shown: what the results do not show, a sentence each.
+    ``print(crossovers)`` and a notebook show them. Same-N crossovers are in ``crossings``; the rest is
+    computed when it is first read: ``fronts`` (compute-optimal), ``arm_laws`` (law against law), ``verdict``,
+    ``controls`` (the A/A control), ``ratios`` (data efficiency), ``losses`` and ``not_shown``.
     """
 
-    crossovers: Crossovers
-    laws: dict[tuple[str, str], CensoredLaw | None]
-    verdict: Verdict
-    controls: list[Control]
-    ratios: list[EfficiencyRatio]
-    losses: pd.DataFrame
-    fronts: ComputeOptimal
-    arm_laws: ArmLaws
-    not_shown: list[str]
+    @cached_property
+    def laws(self) -> dict[tuple[str, str], CensoredLaw | None]:
+        """(definition, unit) -> the law of the crossing's place; None where too few places were seen."""
+        return {(d, u): crossing_law(self, d, u) for d in DEFINITIONS for u in UNITS}
+
+    @cached_property
+    def verdict(self) -> Verdict:
+        """The study in words."""
+        return Verdict.of(self, self.laws, self.controls)
+
+    @cached_property
+    def controls(self) -> list[Control]:
+        """How often replicates of one objective seem to cross each other."""
+        return control(self)
+
+    @cached_property
+    def ratios(self) -> list[EfficiencyRatio]:
+        """How many times the unique data the first arm needs for the second's best value, cell by cell."""
+        return data_efficiency(self)
+
+    @cached_property
+    def losses(self) -> pd.DataFrame:
+        """One row a run: its best and its final loss, and where they were."""
+        return losses(self)
+
+    @cached_property
+    def fronts(self) -> ComputeOptimal:
+        """Crossovers between the arms' Pareto fronts."""
+        return compute_optimal(self)
+
+    @cached_property
+    def arm_laws(self) -> ArmLaws:
+        """The laws fitted to each arm, and where they meet."""
+        return arm_laws(self)
+
+    @cached_property
+    def not_shown(self) -> list[str]:
+        """What the results do not show, a sentence each."""
+        return not_shown(self, self.controls, self.fronts)
+
+    def table(self, definition: str | None = None, unit: str | None = None) -> pd.DataFrame:
+        """The same-N crossovers, one a row, axes in columns of their own.
+
+        Args:
+            definition, unit: keep those under one definition, or in one unit; by default all.
+        """
+        self._check(definition, unit)
+        rows = self.frame()
+        if definition is not None and len(rows):
+            rows = rows[rows["definition"] == definition]
+        if unit is not None and len(rows):
+            rows = rows[rows["unit"] == unit]
+        return rows.reset_index(drop=True)
+
+    def law(self, definition: str = "raw", unit: str = "tokens", *, cure: bool = False) -> CensoredLaw | None:
+        """How the place of the crossing moves with U, N and the study's other axes.
+
+        Args:
+            definition: ``raw`` curves, or ``best_so_far``.
+            unit: ``tokens``, ``epochs`` or ``flops``.
+            cure: also test whether some cells never cross.
+
+        Returns:
+            The law; None where fewer than three places in two cells were seen.
+
+        Raises:
+            TableError: there is no such definition or unit.
+        """
+        self._check(definition, unit)
+        return crossing_law(self, definition, unit, cure=True) if cure else self.laws[definition, unit]
+
+    def plot(self, figure: str | None = None) -> Drawing:
+        """One figure of the study.
+
+        Args:
+            figure: its name, such as ``crossover_map`` (the default, where a study has several cells),
+                ``loss_curves`` or ``compute_fronts``.
+
+        Raises:
+            TableError: the study has no such figure; the message names those that it has.
+        """
+        from analysis.plots import draw
+
+        drawings = draw(self)
+        if figure is None:
+            several = len(self.cells) > 1 and "crossover_map" in drawings
+            figure = "crossover_map" if several else next(iter(drawings), "")
+        if figure not in drawings:
+            raise TableError(
+                unknown("figure", figure, drawings) if drawings else "no figure: no cell to draw"
+            )
+        return drawings[figure]
+
+    def report(self, folder: str | Path, **options: Any) -> Report:
+        """Write the report into ``folder``; ``options`` as for :func:`analysis.reporting.write`."""
+        from analysis.reporting import write
+
+        return write(folder, self, **options)
 
     def json(self) -> dict[str, Any]:
         """Plain values: crossovers first, in the schema of ``report --json``."""
-        crossovers = self.crossovers
-        false = {d: r.json() for d, r in rates(self.controls, crossovers.confidence).items()}
+        false = {d: r.json() for d, r in rates(self.controls, self.confidence).items()}
         rows: dict[str, Any] = plain(
             {
-                "crossovers": [
-                    {**record(c), "false_crossings": false[c.definition]} for c in crossovers.crossings
-                ],
+                "crossovers": [{**record(c), "false_crossings": false[c.definition]} for c in self.crossings],
                 "compute_optimal": self.fronts.records,
                 "compute_optimal_refused": list(self.fronts.refused),
                 "law_against_law": [record(m) for m in self.arm_laws.meetings],
@@ -69,93 +161,96 @@ class StudyAnalysis:
                     for row in by_cell(self.losses, v).to_dict("records")
                 ],
                 "runs": [] if self.losses.empty else self.losses.to_dict("records"),
-                "excluded": crossovers.excluded,
-                "notes": list(crossovers.notes),
+                "excluded": self.excluded,
+                "notes": list(self.notes),
                 "not_shown": self.not_shown,
-                "pair": list(crossovers.pair),
-                "metric": crossovers.metric,
-                "confidence": crossovers.confidence,
+                "pair": list(self.pair),
+                "metric": self.metric,
+                "better": self.better,
+                "confidence": self.confidence,
             }
         )
         return rows
 
+    def _check(self, definition: str | None, unit: str | None) -> None:
+        if definition is not None and definition not in DEFINITIONS:
+            raise TableError(unknown("definition", definition, DEFINITIONS))
+        if unit is not None and unit not in UNITS:
+            raise TableError(unknown("unit", unit, UNITS))
 
-def analyse(crossovers: Crossovers) -> StudyAnalysis:
-    """Everything that follows from the crossovers of a study."""
-    laws = {(d, u): crossing_law(crossovers, d, u) for d in DEFINITIONS for u in UNITS}
-    controls = control(crossovers)
-    fronts = compute_optimal(crossovers)
-    return StudyAnalysis(
-        crossovers=crossovers,
-        laws={(str(d), u): law for (d, u), law in laws.items()},
-        verdict=Verdict.of(crossovers, {(str(d), u): law for (d, u), law in laws.items()}, controls),
-        controls=controls,
-        ratios=data_efficiency(crossovers),
-        losses=losses(crossovers),
-        fronts=fronts,
-        arm_laws=arm_laws(crossovers),
-        not_shown=not_shown(crossovers, controls, fronts),
-    )
+    def text(self, unit: str = "tokens") -> str:
+        """The study as a page of plain text, its places in one unit."""
+        self._check("raw", unit)
+        return text(self, unit)
+
+    def __str__(self) -> str:
+        return self.text()
+
+    def __repr__(self) -> str:
+        return f"<Crossovers of {self.names[0]} and {self.names[1]}: {len(self.cells)} cells, {self.metric}>"
+
+    def _repr_html_(self) -> str:
+        return html(self)
 
 
-def not_shown(crossovers: Crossovers, controls: list[Control], fronts: ComputeOptimal) -> list[str]:
-    """What the result does not show: the limits that hold always, and those of this study."""
-    first, second = crossovers.names
-    raw = crossovers.select("raw", "tokens")
-    out = []
-    kinds = raw[0].likelihood if raw and crossovers.metric == "nll" else {}
-    if kinds.get(crossovers.pair[1]) == "upper_bound" and kinds.get(crossovers.pair[0]) == "exact":
-        out.append(
-            f"That {first} is the better model where its curve is lower: {second}'s loss is an upper "
-            "bound, its own "
-            "likelihood may be lower. Crossings seen here can only be late for that reason, not early."
-        )
-    best = crossovers.select("best_so_far", "tokens")
-    open_ = [c for c in best if not c.settled]
-    if open_:
-        out.append(
-            f"What longer runs would give: in {len(open_)} of {len(best)} cells a minimum is not "
-            "bracketed, so that "
-            "best-so-far results hold within this budget only."
-        )
-    out.append(
-        f"A tuned {first}: unless weight decay, dropout and the learning rate were searched for each arm, "
-        "a better-regularised "
-        f"{first} may over-fit later and less, and the crossing move or vanish."
+def locate(
+    runs: Source | Tables,
+    curves: Source | None = None,
+    scores: Source | None = None,
+    *,
+    items: Source | None = None,
+    pair: tuple[str, str] | None = None,
+    pair_over: Iterable[str] = (),
+    axes: Iterable[str] | None = None,
+    metric: str = "nll",
+    better: Better | None = None,
+    minima: Minima = "each",
+    confidence: float = 0.95,
+    columns: Mapping[str, str] | None = None,
+) -> Crossovers:
+    """Locate where the second objective of ``pair`` passes the first, cell by cell.
+
+    Args:
+        runs: one row a run (a DataFrame, or a CSV or Parquet file), or all tables, already checked.
+        curves: one row an evaluation.
+        scores: one row a validation sequence of an evaluation; without them the errors of a difference of
+            twins are unpaired, and so too wide.
+        items: one row an item of an evaluation task, see :data:`analysis.tables.columns.ITEMS`; for a metric
+            of a task they give paired errors, and its curve where ``curves`` lacks it.
+        pair: the objective that is ahead early, then the one expected to pass it. By default autoregressive
+            and masked diffusion, or the only two that there are.
+        pair_over: axes that may differ within a pair, such as a learning rate tuned for each objective.
+        axes, columns: see :func:`analysis.tables.tables.load`.
+        metric: ``nll``, or any pair of columns ``<metric>_a`` and ``<metric>_b`` of curves, such as
+            ``continuation_accuracy``.
+        better: whether ``lower`` or ``higher`` values of the metric are better. By default as the table of
+            curves declares it, in ``curves.attrs["better"]``; of ``nll``, lower.
+        minima: the arms whose best value must be bracketed before a crossing of best values counts: ``each``,
+            or only the one that is ``passed``.
+        confidence: coverage of the intervals.
+
+    Returns:
+        The crossovers. ``print`` shows them; ``.table()``, ``.law()``, ``.plot()`` and ``.report(folder)``
+        go on from there.
+
+    Raises:
+        TableError: a table or an argument cannot be used; the message says which, and what is allowed.
+    """
+    located = locate_same_n(
+        runs,
+        curves,
+        scores,
+        items=items,
+        pair=pair,
+        pair_over=pair_over,
+        axes=axes,
+        metric=metric,
+        better=better,
+        minima=minima,
+        confidence=confidence,
+        columns=columns,
     )
-    if not any(c.value for c in fronts.crossings):
-        out.append(
-            "A compute-optimal comparison: these are same-N crossings, both arms at one size. Crossings "
-            "between Pareto fronts are another quantity, 16 to 130 times later in published studies."
-        )
-    replicates = min((c.replicates for c in raw), default=0)
-    if replicates <= 3:
-        out.append(
-            f"How replicates scatter in each cell: with {replicates} a cell the intervals rest on one "
-            "variance for all cells."
-        )
-    if raw:
-        sizes = [c.N for c in raw if c.N]
-        budgets = [c.U for c in raw if c.U]
-        if sizes and budgets:
-            out.append(
-                f"Anything beyond its range: N = {human(min(sizes))} to {human(max(sizes))}, U = "
-                f"{human(min(budgets))} to "
-                f"{human(max(budgets))} tokens of one corpus. Laws drawn further are dashed for that reason."
-            )
-    out.append(
-        "Use: validation loss is no downstream task, and other metrics cross elsewhere (2.4 to 8 times "
-        "later in one study)."
-    )
-    false = [c for c in controls if c.definition == "raw" and c.robust]
-    if false:
-        worst = max(c.apart for c in false)
-        out.append(
-            f"That a lead of {worst:.2g} nats means anything: twins that differ only in their replicate "
-            "stand that far apart, and "
-            f"trade the lead in {sum(c.robust for c in false)} of {sum(c.pairs for c in false)} pairs."
-        )
-    return out
+    return Crossovers(**{f.name: getattr(located, f.name) for f in fields(located)})
 
 
 def cell_titles(crossovers: Crossovers) -> dict[str, str]:

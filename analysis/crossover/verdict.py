@@ -11,7 +11,7 @@ from typing import Any
 from analysis.crossover.places.censored_law import CensoredLaw, Coefficient
 from analysis.crossover.same_n.aa_control import Control, FalseCrossings, rates
 from analysis.crossover.same_n.cell_places import CellCrossover
-from analysis.crossover.same_n.location import Crossovers
+from analysis.crossover.same_n.location import SameNCrossovers
 from analysis.tables.wording import human
 
 DEFINITION_WORDS = {"raw": "raw", "best_so_far": "best so far"}
@@ -63,7 +63,7 @@ class Verdict:
     @classmethod
     def of(
         cls,
-        crossovers: Crossovers,
+        crossovers: SameNCrossovers,
         laws: Mapping[tuple[str, str], CensoredLaw | None],
         controls: Sequence[Control] = (),
     ) -> Verdict:
@@ -83,7 +83,7 @@ class Verdict:
         )
 
 
-def _control(crossovers: Crossovers, controls: Sequence[Control]) -> str:
+def _control(crossovers: SameNCrossovers, controls: Sequence[Control]) -> str:
     """How often, and by how much, replicates of one objective trade the lead, beside the leads of this
     study."""
     raw = [c for c in controls if c.definition == "raw" and c.pairs]
@@ -93,7 +93,7 @@ def _control(crossovers: Crossovers, controls: Sequence[Control]) -> str:
     words = (
         f"A/A control: replicates of one objective cross robustly in {sum(c.robust for c in raw)} of "
         f"{sum(c.pairs for c in raw)} "
-        f"pairs, and stand {apart:.2g} nats apart"
+        f"pairs, and stand {crossovers.amount(apart)} apart"
     )
     leads = [
         o.lead_after
@@ -109,7 +109,7 @@ def _control(crossovers: Crossovers, controls: Sequence[Control]) -> str:
     return words + "."
 
 
-def headline(crossovers: Crossovers) -> str:
+def headline(crossovers: SameNCrossovers) -> str:
     """One sentence, by what raw and best-so-far crossings there are. A crossing counts if it is robust in
     every replicate of its cell."""
     first, second = crossovers.names
@@ -165,7 +165,7 @@ def headline(crossovers: Crossovers) -> str:
     return f"{second} has not passed {first} {within}, neither over-fitted nor early-stopped"
 
 
-def scope(crossovers: Crossovers) -> str:
+def scope(crossovers: SameNCrossovers) -> str:
     """What the headline stands on, cell by cell counted."""
     raw, best = crossovers.select("raw", "tokens"), crossovers.select("best_so_far", "tokens")
     if not raw:
@@ -189,7 +189,7 @@ def scope(crossovers: Crossovers) -> str:
     return words + "."
 
 
-def _quadrant(crossovers: Crossovers, definition: str, unit: str, law: CensoredLaw | None) -> Quadrant:
+def _quadrant(crossovers: SameNCrossovers, definition: str, unit: str, law: CensoredLaw | None) -> Quadrant:
     crossings = crossovers.select(definition, unit)
     places = [r.value for r in crossings if r.censored is None and r.value]
     bounds = [r.value for r in crossings if r.censored == "right" and r.value]

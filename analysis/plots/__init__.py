@@ -8,15 +8,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from analysis.crossover.study import StudyAnalysis
+    from analysis.crossover.study import Crossovers
     from analysis.plots.drawing import Drawing
 
 __all__ = ["draw"]
 
 
-def draw(study: StudyAnalysis) -> dict[str, Drawing]:
+def draw(crossovers: Crossovers) -> dict[str, Drawing]:
     """Name -> figure, of all figures that a study's data allow, in the order of the report."""
-    crossovers = study.crossovers
     if not crossovers.cells:
         return {}
     from analysis.plots.curves import loss_curves
@@ -26,10 +25,10 @@ def draw(study: StudyAnalysis) -> dict[str, Drawing]:
 
     drawings: dict[str, Drawing | None] = {
         **loss_curves(crossovers),
-        "crossover_against_unique": against_unique(crossovers, study.laws),
+        "crossover_against_unique": against_unique(crossovers, crossovers.laws),
         "crossover_map": crossover_map(crossovers),
         "loss_against_unique": loss_against_unique(crossovers),
-        "data_efficiency": efficiency(crossovers, study.ratios),
-        "compute_fronts": fronts(crossovers, study.fronts),
+        "data_efficiency": efficiency(crossovers, crossovers.ratios),
+        "compute_fronts": fronts(crossovers, crossovers.fronts),
     }
     return {name: drawing for name, drawing in drawings.items() if drawing is not None}

@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from analysis.crossover.same_n.arm import Arm
+from analysis.crossover.same_n.arm import Arm, Array
 from analysis.crossover.same_n.cell_places import CellCrossover, CellOutcome
-from analysis.crossover.same_n.location import Crossovers
+from analysis.crossover.same_n.location import SameNCrossovers
 from analysis.plots.drawing import Drawing
 from analysis.plots.style import (
     FIRST,
@@ -38,7 +38,7 @@ TITLE = 8.0
 _KIND = {"upper_bound": "upper bound", "exact": "exact", "unknown": "kind unknown"}
 
 
-def loss_curves(crossovers: Crossovers) -> dict[str, Drawing]:
+def loss_curves(crossovers: SameNCrossovers) -> dict[str, Drawing]:
     """One panel a pair. Several figures if there are many pairs."""
     drawings = {}
     for page, start in enumerate(range(0, len(crossovers.cells), PER_FIGURE)):
@@ -48,7 +48,7 @@ def loss_curves(crossovers: Crossovers) -> dict[str, Drawing]:
     return drawings
 
 
-def _page(crossovers: Crossovers, cells: list[int]) -> Drawing:
+def _page(crossovers: SameNCrossovers, cells: list[int]) -> Drawing:
     columns = _columns(crossovers, cells)
     rows = math.ceil(len(cells) / columns)
     width, height = {1: (4.6, 2.8), 2: (3.2, 2.3)}.get(columns, (2.15, 1.75))
@@ -74,27 +74,28 @@ def _page(crossovers: Crossovers, cells: list[int]) -> Drawing:
         data.append(_panel(axis, crossovers, crossovers.cells[index], raw[index]))
         axis.set_title("\n".join(titles[place]), loc="left", fontsize=TITLE, color=INK, pad=15)
         if place % columns == 0:
-            axis.set_ylabel("validation loss, nats/token")
+            axis.set_ylabel(f"validation {crossovers.axis_label}")
         if place + columns >= len(cells):
             axis.set_xlabel("tokens seen")
     for axis in axes.ravel()[len(cells) :]:
         axis.set_visible(False)
-    entropies = [t.entropy for i in cells for t in crossovers.cells[i].pair.twins]
-    _limits(axes.ravel()[: len(cells)], data, max(entropies))
+    if crossovers.better == "lower":
+        _limits(
+            axes.ravel()[: len(cells)], data, max(_entropy(crossovers, crossovers.cells[i]) for i in cells)
+        )
     _legend(figure, crossovers)
     what = "a crossing" if any(r.censored is None for r in raw) else "no crossing"
     caption = (
-        "Validation loss of each pair of twins on half B. Lines: mean over replicates; bands: their "
-        "range. Thin dotted: best "
-        f"so far, selected on half A. The mark is the place of {what} with its {crossovers.confidence:.0%} "
-        "interval; an arrow at "
-        "the right edge says that none had happened there. Epochs stand above each panel."
+        f"Validation {crossovers.value_name} of each pair of twins on half B. Lines: mean over replicates; "
+        "bands: their range. Thin dotted: best so far, selected on half A. The mark is the place of "
+        f"{what} with its {crossovers.confidence:.0%} interval; an arrow at the right edge says that none "
+        "had happened there. Epochs stand above each panel."
         + (" Stars: where annealed runs end." if any(crossovers.cells[i].annealed for i in cells) else "")
     )
     return Drawing(figure, pd.concat(data, ignore_index=True), "Loss curves", caption)
 
 
-def _columns(crossovers: Crossovers, cells: list[int]) -> int:
+def _columns(crossovers: SameNCrossovers, cells: list[int]) -> int:
     """Panels a row: the number of budgets where the grid is one of sizes by budgets, else four."""
     budgets = {
         round(math.log(crossovers.cells[i].pair.mean("U")), 1)
@@ -106,11 +107,11 @@ def _columns(crossovers: Crossovers, cells: list[int]) -> int:
     return min(4, len(cells))
 
 
-def _panel(axis: Axes, crossovers: Crossovers, cell: CellOutcome, raw: CellCrossover) -> pd.DataFrame:
+def _panel(axis: Axes, crossovers: SameNCrossovers, cell: CellOutcome, raw: CellCrossover) -> pd.DataFrame:
     frames = []
     for which, colour in ((0, FIRST), (1, SECOND)):
         curves = [both[which] for both in cell.arms]
-        frame = _band(curves)
+        frame = _band(curves, crossovers.sign)
         frame.insert(0, "objective", crossovers.pair[which])
         frames.append(frame)
         axis.fill_between(frame["tokens"], frame["low"], frame["high"], color=colour, alpha=0.22, lw=0)
@@ -123,13 +124,15 @@ def _panel(axis: Axes, crossovers: Crossovers, cell: CellOutcome, raw: CellCross
             zorder=3,
         )
         axis.plot(frame["tokens"], frame["best_so_far"], color=colour, lw=0.9, ls=":", zorder=2)
-    entropy = cell.pair.twins[0].entropy
+    entropy = _entropy(crossovers, cell)
     if math.isfinite(entropy):
         axis.axhline(entropy, color=SOFT, lw=0.7, ls=(0, (1, 2)), zorder=1)
     _mark(axis, raw, frames[0])
     for objective, tokens, loss in cell.annealed:
         colour = FIRST if objective == crossovers.pair[0] else SECOND
-        axis.plot([tokens], [loss], marker="*", ms=7, mfc="white", mec=colour, ls="none", zorder=5)
+        axis.plot(
+            [tokens], [crossovers.sign * loss], marker="*", ms=7, mfc="white", mec=colour, ls="none", zorder=5
+        )
     horizon = [float(both[0].x["tokens"][-1]) for both in cell.arms]
     log_axis(axis, "x", [max(min(horizon) / 60, frames[0]["tokens"].min()), max(horizon)])
     axis.set_xlim(max(min(horizon) / 60, frames[0]["tokens"].min()), max(horizon) * 1.08)
@@ -139,16 +142,24 @@ def _panel(axis: Axes, crossovers: Crossovers, cell: CellOutcome, raw: CellCross
     return out
 
 
-def _band(curves: list[Arm]) -> pd.DataFrame:
-    """Mean and range over replicates at each place that all of them have (interpolated in log tokens)."""
+def _entropy(crossovers: SameNCrossovers, cell: CellOutcome) -> float:
+    """The unigram entropy, which the loss is compared with; NaN where it is unknown or no loss."""
+    return max(t.entropy for t in cell.pair.twins) if crossovers.metric == "nll" else math.nan
+
+
+def _band(curves: list[Arm], sign: float) -> pd.DataFrame:
+    """Mean and range over replicates at each place that all of them have (interpolated in log tokens).
+    ``sign`` turns an arm's values into the metric's."""
     first = curves[0]
     low = max(c.x["tokens"][0] for c in curves)
     high = min(c.x["tokens"][-1] for c in curves)
     grid = first.x["tokens"][(first.x["tokens"] >= low * 0.999) & (first.x["tokens"] <= high * 1.001)]
-    values = np.array([np.interp(np.log(grid), np.log(c.x["tokens"]), c.b.value) for c in curves])
-    bests = np.array(
-        [np.interp(np.log(grid), np.log(c.x["tokens"]), c.b.value[c.best_so_far()]) for c in curves]
-    )
+
+    def on_grid(run: Arm, value: Array) -> Array:
+        return sign * np.interp(np.log(grid), np.log(run.x["tokens"]), value)
+
+    values = np.array([on_grid(c, c.b.value) for c in curves])
+    bests = np.array([on_grid(c, c.b.value[c.best_so_far()]) for c in curves])
     epochs = np.interp(np.log(grid), np.log(first.x["tokens"]), first.x["epochs"])
     return pd.DataFrame(
         {
@@ -239,9 +250,9 @@ def _limits(axes: np.ndarray, data: list[pd.DataFrame], entropy: float) -> None:
         axis.set_ylim(low - 0.06 * (high - low), high + 0.06 * (high - low))
 
 
-def _legend(figure: Figure, crossovers: Crossovers) -> None:
+def _legend(figure: Figure, crossovers: SameNCrossovers) -> None:
     kinds = crossovers.crossings[0].likelihood if crossovers.crossings else {}
-    entropy = any(math.isfinite(t.entropy) for c in crossovers.cells for t in c.pair.twins)
+    entropy = any(math.isfinite(_entropy(crossovers, c)) for c in crossovers.cells)
     handles: list[Line2D | Patch] = []
     for which, colour in ((0, FIRST), (1, SECOND)):
         kind = _KIND.get(kinds.get(crossovers.pair[which], ""), "")

@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 
 from analysis.crossover.place import record
 from analysis.crossover.same_n.efficiency import EfficiencyRatio, by_cell, losses
-from analysis.crossover.same_n.location import Crossovers
+from analysis.crossover.same_n.location import SameNCrossovers
 from analysis.plots.drawing import Drawing
 from analysis.plots.places import levels, series_name, varying_axes
 from analysis.plots.style import (
@@ -27,7 +27,7 @@ from analysis.plots.style import (
 )
 
 
-def loss_against_unique(crossovers: Crossovers) -> Drawing | None:
+def loss_against_unique(crossovers: SameNCrossovers) -> Drawing | None:
     """Best (early-stopped) beside final loss against U, by size and objective. None where U is unknown."""
     table = losses(crossovers)
     if table.empty or table["U"].isna().any():
@@ -68,7 +68,7 @@ def loss_against_unique(crossovers: Crossovers) -> Drawing | None:
             log_axis(axis, "x", list(cells["U"]), at=budgets if len(budgets) <= 8 else None)
             axis.set_xlim(cells["U"].min() / 1.3, cells["U"].max() * 1.3)
             axis.set_xlabel("unique tokens U")
-            axis.set_ylabel(f"{value} loss, nats/token")
+            axis.set_ylabel(f"{value} {crossovers.axis_label}")
             axis.set_title({"best": "early-stopped", "final": "where the run ends"}[value], loc="left")
         bound = [" (upper bound)" if k == "upper_bound" else "" for k in _kinds(crossovers)]
         handles = [
@@ -87,21 +87,20 @@ def loss_against_unique(crossovers: Crossovers) -> Drawing | None:
         handles.append(Line2D([], [], color=SOFT, marker="o", mfc="white", lw=0, ms=5, label="still falling"))
         legend_above(figure, handles, most=3)
     caption = (
-        "Loss on half B against unique data: where early stopping on half A would have kept it, and where "
-        "the run ends. "
-        "Bars: t intervals over replicates, one variance for all cells of an objective. Hollow: a minimum "
-        "that the run "
-        "does not bracket, so that a longer run would do better."
+        f"{crossovers.title_name} on half B against unique data: where early stopping on half A would have "
+        "kept it, and where the run ends. Bars: t intervals over replicates, one variance for all cells of "
+        "an objective. Hollow: a minimum that the run does not bracket, so that a longer run would do better."
     )
-    return Drawing(figure, pd.concat(data, ignore_index=True), "Loss against unique data", caption)
+    title = f"{crossovers.title_name} against unique data"
+    return Drawing(figure, pd.concat(data, ignore_index=True), title, caption)
 
 
-def _kinds(crossovers: Crossovers) -> list[str]:
+def _kinds(crossovers: SameNCrossovers) -> list[str]:
     kinds = crossovers.crossings[0].likelihood if crossovers.crossings else {}
     return [kinds.get(o, "unknown") for o in crossovers.pair]
 
 
-def efficiency(crossovers: Crossovers, ratios: list[EfficiencyRatio]) -> Drawing | None:
+def efficiency(crossovers: SameNCrossovers, ratios: list[EfficiencyRatio]) -> Drawing | None:
     """The data-efficiency ratio against U. None where no ratio could be formed."""
     if not ratios:
         return None

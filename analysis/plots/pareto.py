@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
 from analysis.crossover.fronts.meeting import ComputeOptimal, FrontCrossover
-from analysis.crossover.same_n.location import Crossovers
+from analysis.crossover.same_n.location import SameNCrossovers
 from analysis.plots.drawing import Drawing
 from analysis.plots.style import FIRST, SECOND, SOFT, log_axis, look, panels
 from analysis.tables.wording import human
@@ -17,12 +17,13 @@ from analysis.tables.wording import human
 PANELS = 6
 
 
-def fronts(crossovers: Crossovers, optimal: ComputeOptimal) -> Drawing | None:
+def fronts(crossovers: SameNCrossovers, optimal: ComputeOptimal) -> Drawing | None:
     """Loss of each front against FLOPs: solid where its best size is bracketed, dashed where not. None
     without fronts."""
     groups = optimal.groups[:PANELS]
     if not groups:
         return None
+    best = "least" if crossovers.better == "lower" else "best"
     columns = min(3, len(groups))
     rows = -(-len(groups) // columns)
     data = []
@@ -31,11 +32,11 @@ def fronts(crossovers: Crossovers, optimal: ComputeOptimal) -> Drawing | None:
             rows, columns, 2.6, 2.1, left=0.65, top=0.65, bottom=0.5, between=0.55, above=0.75, right=0.2
         )
         for axis, group in zip(axes.flat, groups, strict=False):
-            c = np.exp(group.log_c)
+            c, losses = np.exp(group.log_c), crossovers.sign * group.losses
             for k, colour in enumerate((FIRST, SECOND)):
                 style = "-" if k == 0 else (0, (6, 1.2))
-                axis.plot(c, group.losses[k], color=colour, lw=0.9, ls=(0, (1.5, 2)))
-                solid = np.where(group.bracketed[k], group.losses[k], np.nan)
+                axis.plot(c, losses[k], color=colour, lw=0.9, ls=(0, (1.5, 2)))
+                solid = np.where(group.bracketed[k], losses[k], np.nan)
                 axis.plot(c, solid, color=colour, lw=1.7, ls=style)
                 data.append(
                     pd.DataFrame(
@@ -44,7 +45,7 @@ def fronts(crossovers: Crossovers, optimal: ComputeOptimal) -> Drawing | None:
                             "U": group.U,
                             "objective": crossovers.pair[k],
                             "flops": c,
-                            "loss": group.losses[k],
+                            "loss": losses[k],
                             "bracketed": group.bracketed[k],
                         }
                     )
@@ -54,11 +55,7 @@ def fronts(crossovers: Crossovers, optimal: ComputeOptimal) -> Drawing | None:
             axis.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:.0e}".replace("e+", "e")))
             axis.set_title(f"U = {human(group.U)}", loc="left")
             axis.set_xlabel("training FLOPs")
-            axis.set_ylabel(
-                "least loss, nats/token"
-                if crossovers.metric == "nll"
-                else f"best {crossovers.metric} (less is better)"
-            )
+            axis.set_ylabel(f"{best} {crossovers.axis_label}")
         for axis in list(axes.flat)[len(groups) :]:
             axis.set_visible(False)
         names = crossovers.names
@@ -74,10 +71,10 @@ def fronts(crossovers: Crossovers, optimal: ComputeOptimal) -> Drawing | None:
             borderaxespad=0,
         )
     caption = (
-        "Least loss of any size and step tried within a budget, selected on half A and read on half B. "
-        "Dotted: the best size is an extreme of those tried, so that the front is no optimum. Band: the "
-        f"compute-optimal crossover with its {crossovers.confidence:.0%} interval; hatched: no crossing "
-        "there yet."
+        f"{best.capitalize()} {crossovers.value_name} of any size and step tried within a budget, selected "
+        "on half A and read on half B. Dotted: the best size is an extreme of those tried, so that the front "
+        f"is no optimum. Band: the compute-optimal crossover with its {crossovers.confidence:.0%} interval; "
+        "hatched: no crossing there yet."
     )
     return Drawing(figure, pd.concat(data), "Pareto fronts over compute", caption)
 

@@ -17,7 +17,7 @@ from matplotlib.patches import Rectangle
 from analysis.crossover.places.censored_law import CensoredLaw
 from analysis.crossover.same_n.cell_places import CellCrossover
 from analysis.crossover.same_n.efficiency import EfficiencyRatio
-from analysis.crossover.same_n.location import Crossovers
+from analysis.crossover.same_n.location import SameNCrossovers
 from analysis.plots.drawing import Drawing
 from analysis.plots.style import (
     INK,
@@ -38,7 +38,9 @@ from analysis.tables.wording import human, words
 _WORDS = {"raw": "raw curves", "best_so_far": "best so far"}
 
 
-def against_unique(crossovers: Crossovers, laws: dict[tuple[str, str], CensoredLaw | None]) -> Drawing | None:
+def against_unique(
+    crossovers: SameNCrossovers, laws: dict[tuple[str, str], CensoredLaw | None]
+) -> Drawing | None:
     """Place of the crossing against U: raw above best so far, tokens beside epochs. None without any U."""
     frame = _frame(crossovers)
     if frame.empty:
@@ -71,7 +73,7 @@ def series_name(place: CellCrossover | EfficiencyRatio, varying: list[str], size
     return ", ".join(parts) or "all"
 
 
-def varying_axes(crossovers: Crossovers) -> list[str]:
+def varying_axes(crossovers: SameNCrossovers) -> list[str]:
     """Axes with several values that do not just rename N or U."""
     raw = crossovers.select("raw", "tokens")
     out = []
@@ -105,7 +107,7 @@ _COLUMNS = (
 )
 
 
-def _frame(crossovers: Crossovers) -> pd.DataFrame:
+def _frame(crossovers: SameNCrossovers) -> pd.DataFrame:
     varying = varying_axes(crossovers)
     rows = []
     for c in crossovers.crossings:
@@ -120,7 +122,7 @@ def _frame(crossovers: Crossovers) -> pd.DataFrame:
 _SIDE = {None: "", "right": "+", "left": "-"}
 
 
-def _against(axis: Axes, part: pd.DataFrame, law: CensoredLaw | None, crossovers: Crossovers) -> None:
+def _against(axis: Axes, part: pd.DataFrame, law: CensoredLaw | None, crossovers: SameNCrossovers) -> None:
     every: list[float] = []
     shifts = dodge(levels(list(part["U"])), part["series"].nunique())
     beside = math.sqrt(shifts[1] / shifts[0]) if len(shifts) > 1 else 1.03
@@ -217,7 +219,7 @@ class _Tile(NamedTuple):
     value: float
 
 
-def crossover_map(crossovers: Crossovers) -> Drawing | None:
+def crossover_map(crossovers: SameNCrossovers) -> Drawing | None:
     """A map over N and U: the place in each cell, bounds hatched. None without both a size and a budget
     axis."""
     varying = varying_axes(crossovers)

@@ -11,26 +11,25 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.crossover.same_n.location import Crossovers, locate
-from analysis.crossover.study import StudyAnalysis, analyse
+from analysis.crossover.study import Crossovers, locate
 
-__all__ = ["Report", "StudyAnalysis", "analyse", "write"]
+__all__ = ["Report", "write"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What was written: ``html``, ``json`` and ``figures``; ``data`` is the content of the JSON, ``study``
-    the results."""
+    """What was written: ``html``, ``json`` and ``figures``; ``data`` is the content of the JSON,
+    ``crossovers`` the results."""
 
     html: Path
     json: Path
     figures: tuple[Path, ...]
     data: dict[str, Any]
-    study: StudyAnalysis
+    crossovers: Crossovers
 
     @property
     def headline(self) -> str:
-        return self.study.verdict.headline
+        return self.crossovers.verdict.headline
 
 
 def write(
@@ -51,10 +50,8 @@ def write(
 
     Args:
         folder: where to write; it is made where it is missing.
-        runs: one row a run, as for :func:`analysis.crossover.same_n.location.locate`; or a finished
-            :class:`Crossovers`.
-        curves: one row an evaluation.
-        scores: one row a validation sequence and draw.
+        runs, curves, scores, options: as for :func:`analysis.crossover.locate`; or ``runs``
+            is a finished :class:`Crossovers`.
         spec: the sweep, shown as it is. A mapping's ``name`` and ``question`` are used in the head.
         provenance: facts shown beside the ``command`` that reproduces the study.
         decoding: exact likelihoods of bounds under decoding orders, see
@@ -73,14 +70,13 @@ def write(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     crossovers = runs if isinstance(runs, Crossovers) else locate(runs, curves, scores, **options)
-    study = analyse(crossovers)
-    plots = [drawing.write(folder / "figures" / figure) for figure, drawing in draw(study).items()]
+    plots = [drawing.write(folder / "figures" / figure) for figure, drawing in draw(crossovers).items()]
     facts = dict(provenance or {})
     comparisons = beaten(crossovers, decoding)
     head = spec if isinstance(spec, Mapping) else {}
     name = title or str(head.get("name") or "Crossover report")
     data = {
-        **study.json(),
+        **crossovers.json(),
         "title": name,
         "decoding": [vars(c) for c in comparisons],
         "provenance": json.loads(json.dumps(facts, default=str)),
@@ -97,7 +93,7 @@ def write(
         ],
     }
     html = render(
-        study,
+        crossovers,
         title=name,
         plots=plots,
         folder=folder,
@@ -112,13 +108,13 @@ def write(
     tables = folder / "tables"
     tables.mkdir(exist_ok=True)
     crossovers.frame().to_csv(tables / "crossovers.csv", index=False)
-    study.losses.to_csv(tables / "losses.csv", index=False)
+    crossovers.losses.to_csv(tables / "losses.csv", index=False)
     return Report(
         html=folder / "report.html",
         json=folder / "report.json",
         figures=tuple(f for p in plots for f in (p.png, p.svg, p.csv)),
         data=data,
-        study=study,
+        crossovers=crossovers,
     )
 
 

@@ -15,7 +15,7 @@ import pandas as pd
 import yaml
 
 from analysis.crossover.same_n.decoding import MARGIN, DecoderComparison
-from analysis.crossover.study import StudyAnalysis, cell_titles
+from analysis.crossover.study import Crossovers, cell_titles
 from analysis.crossover.verdict import DEFINITION_WORDS
 from analysis.plots.style import Plot
 from analysis.reporting.wording import MARKS, bound_words, place_words, plain_words
@@ -26,7 +26,7 @@ _AXES_AFTER = "seed"
 
 
 def render(
-    study: StudyAnalysis,
+    crossovers: Crossovers,
     *,
     title: str,
     plots: Sequence[Plot],
@@ -38,14 +38,13 @@ def render(
     extra_sections: Mapping[str, str] | None = None,
 ) -> str:
     """The report as one HTML document that fetches nothing. ``folder``: where it will lie, for its links."""
-    crossovers = study.crossovers
     units = [crossovers.select(d, u) for d in ("raw", "best_so_far") for u in ("tokens", "epochs", "flops")]
-    laws = [law for law in study.laws.values() if law is not None and law.unit != "flops"]
+    laws = [law for law in crossovers.laws.values() if law is not None and law.unit != "flops"]
     return (
         _environment()
         .get_template("report.html.jinja")
         .render(
-            study=study,
+            study=crossovers,
             title=title,
             question=spec.get("question") if isinstance(spec, Mapping) else None,
             first=crossovers.names[0],
@@ -56,11 +55,11 @@ def render(
             assumptions=sorted({c.assumption for c in crossovers.crossings}),
             slopes=[(law, slope) for law in laws for slope in law.coefficients()],
             figures=[Figure.of(p, folder) for p in plots],
-            decoding=_decoding(comparisons, study) if comparisons else None,
-            front_assumptions=sorted({c.assumption for c in study.fronts.crossings}),
-            meeting_assumptions=sorted({m.assumption for m in study.arm_laws.meetings}),
-            fits=list(zip(crossovers.names, study.arm_laws.fits or (), strict=False)),
-            losses=study.losses.to_dict("records"),
+            decoding=_decoding(comparisons, crossovers) if comparisons else None,
+            front_assumptions=sorted({c.assumption for c in crossovers.fronts.crossings}),
+            meeting_assumptions=sorted({m.assumption for m in crossovers.arm_laws.meetings}),
+            fits=list(zip(crossovers.names, crossovers.arm_laws.fits or (), strict=False)),
+            losses=crossovers.losses.to_dict("records"),
             runs=_runs(crossovers.tables.runs, crossovers.tables.axes),
             extra_sections=dict(extra_sections or {}),
             command=command,
@@ -113,10 +112,10 @@ class Figure:
         )
 
 
-def _decoding(comparisons: Sequence[DecoderComparison], study: StudyAnalysis) -> dict[str, Any]:
+def _decoding(comparisons: Sequence[DecoderComparison], crossovers: Crossovers) -> dict[str, Any]:
     """Which decoders are beaten, in how many cells."""
-    exact, bound = study.crossovers.names
-    if any(c.pair.twins[0].first["likelihood"] == "upper_bound" for c in study.crossovers.cells):
+    exact, bound = crossovers.names
+    if any(c.pair.twins[0].first["likelihood"] == "upper_bound" for c in crossovers.cells):
         exact, bound = bound, exact
     cells = len({c.cell for c in comparisons})
     beaten = {

@@ -17,14 +17,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from analysis.tables.columns import FACTS, SCORES
+from analysis.tables.columns import FACTS, ITEMS, SCORES
 from analysis.tables.keywords import nearest
 
 LIKELIHOODS = ("exact", "upper_bound", "pseudo", "none", "unknown")
@@ -36,6 +36,10 @@ _CURVE_NUMBERS = ("step", "tokens", "epochs", "flops", "nll_a", "se_a", "mc_se_a
 _HALVES = ("a", "b")
 
 
+Source = pd.DataFrame | str | Path
+"""A table, or the file that holds it."""
+
+
 class TableError(ValueError):
     """A table cannot be used: which one, which column, which value, and what is allowed."""
 
@@ -43,7 +47,8 @@ class TableError(ValueError):
 @dataclass(frozen=True)
 class Tables:
     """Checked tables. ``axes``: the columns of ``runs`` that name a cell, the seed left out. ``notes``: what
-    was assumed. ``excluded``: ``{"run", "reason"}`` of each run or row left out."""
+    was assumed. ``excluded``: ``{"run", "reason"}`` of each run or row left out. ``better``: metric -> which
+    values are better, ``lower`` or ``higher``, as ``attrs["better"]`` of the curves declares it."""
 
     runs: pd.DataFrame
     curves: pd.DataFrame
@@ -51,8 +56,8 @@ class Tables:
     axes: tuple[str, ...]
     notes: tuple[str, ...] = ()
     excluded: tuple[dict[str, str], ...] = ()
-    items: pd.DataFrame | None = None
-    """One row an item of an evaluation task; None where they are not read."""
+    items: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(ITEMS)))
+    better: Mapping[str, str] = field(default_factory=dict)
 
 
 def read(source: pd.DataFrame | str | Path) -> pd.DataFrame:
@@ -86,6 +91,7 @@ def load(
     runs: pd.DataFrame | str | Path,
     curves: pd.DataFrame | str | Path,
     scores: pd.DataFrame | str | Path | None = None,
+    items: pd.DataFrame | str | Path | None = None,
     *,
     columns: Mapping[str, str] | None = None,
     axes: Iterable[str] | None = None,
@@ -99,10 +105,21 @@ def load(
     notes: list[str] = []
     excluded: list[dict[str, str]] = []
     run_table = _runs(_renamed(read(runs), mapping), notes)
-    curve_table = _curves(_renamed(read(curves), mapping), run_table, notes, excluded)
+    evaluations = read(curves)
+    better = _better(evaluations)
+    curve_table = _curves(_renamed(evaluations, mapping), run_table, notes, excluded)
     score_table = _scores(_renamed(read(scores), mapping) if scores is not None else pd.DataFrame(), notes)
-    chosen = _axes(run_table, axes)
-    return Tables(run_table, curve_table, score_table, chosen, tuple(notes), tuple(excluded))
+    item_table = _items(_renamed(read(items), mapping) if items is not None else pd.DataFrame())
+    return Tables(
+        runs=run_table,
+        curves=curve_table,
+        scores=score_table,
+        axes=_axes(run_table, axes),
+        notes=tuple(notes),
+        excluded=tuple(excluded),
+        items=item_table,
+        better=better,
+    )
 
 
 def _renamed(table: pd.DataFrame, mapping: dict[str, str]) -> pd.DataFrame:
@@ -274,6 +291,36 @@ def _scores(table: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
         table = table[np.isfinite(table["nll"])]
         notes.append("scores: rows without a finite value left out")
     return table.reset_index(drop=True)
+
+
+def _items(table: pd.DataFrame) -> pd.DataFrame:
+    if table.empty:
+        return pd.DataFrame(columns=list(ITEMS))
+    for column in ("run", "step", "item"):
+        _need(table, "items", column)
+    for column, value in {"half": "b", "task": ""}.items():
+        if column not in table.columns:
+            table[column] = value
+    table["run"] = table["run"].astype(str)
+    table["task"] = table["task"].fillna("").astype(str)
+    _allowed(table, "items", "half", _HALVES)
+    _number(table, "items", "step")
+    twice = table.duplicated(list(ITEMS))
+    if twice.any():
+        row = table[twice].iloc[0]
+        raise TableError(
+            f"table 'items': run {row['run']!r} has item {row['item']} twice at step {row['step']:g}"
+        )
+    return table.reset_index(drop=True)
+
+
+def _better(curves: pd.DataFrame) -> dict[str, str]:
+    """Metric -> ``lower`` or ``higher``, from the table's metadata (Parquet keeps it, CSV cannot)."""
+    declared = dict(curves.attrs.get("better", {}))
+    for metric, better in declared.items():
+        if better not in ("lower", "higher"):
+            raise TableError(f"curves.attrs['better'][{metric!r}]: {better!r} is not one of lower, higher")
+    return declared
 
 
 def _axes(runs: pd.DataFrame, axes: Iterable[str] | None) -> tuple[str, ...]:

@@ -81,4 +81,5 @@ def _of_mlflow(store: Store, spec: Any, to: Path | None) -> Any:
 def _of_tables(folder: Path, to: Path | None) -> Any:
     from analysis import reporting as report
 
-    return report.write(writable(to or folder / "report"), *table_files(folder), title=folder.resolve().name)
+    where, name = writable(to or folder / "report"), folder.resolve().name
+    return report.write(where, **table_files(folder), title=name)

@@ -142,20 +142,19 @@ def read_rows(table: str, store: Store, mlflow: bool) -> pd.DataFrame:
     path = Path(table)
     if not mlflow and path.is_file() and path.suffix not in (".yaml", ".yml"):
         return read(path) if path.name.lower().endswith(TABLE_ENDINGS) else read_table(path)
-    runs, curves, _ = study_tables(table, store, mlflow)
+    study = study_tables(table, store, mlflow)
+    runs, curves = study["runs"], study["curves"]
     return final_losses(runs, curves)
 
 
-def study_tables(
-    table: str, store: Store, mlflow: bool
-) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame | None]:
-    """Runs, curves and scores of a folder of tables, or of a sweep by file or name (from MLflow if asked)."""
+def study_tables(table: str, store: Store, mlflow: bool) -> dict[str, pd.DataFrame]:
+    """The tables ``runs``, ``curves`` and, where there are any, ``scores`` and ``items``: of a folder of tables,
+    or of a sweep by file or name (from MLflow if asked)."""
     path = Path(table)
     if not mlflow and path.is_dir():
         from analysis.tables.tables import read
 
-        files = table_files(path)
-        return read(files[0]), read(files[1]), None if files[2] is None else read(files[2])
+        return {name: read(file) for name, file in table_files(path).items()}
     from orchestrator.commands.common import specs_of
     from orchestrator.results import tables
 
@@ -165,7 +164,7 @@ def study_tables(
         study = tables.of_mlflow(Tracker(store), table)
         if not len(study.runs):
             raise Wrong(f"MLflow has no run of a sweep {table!r}; `crossover ui` shows what it has")
-        return study.runs, study.curves, None
+        return {"runs": study.runs, "curves": study.curves}
     if not path.is_file() and table not in store.sweep_names():
         known = ", ".join(store.sweep_names())
         raise Wrong(
@@ -177,16 +176,18 @@ def study_tables(
     from orchestrator.planning.drafting import make_plan
 
     study = tables.of_sweep(store, make_plan(specs_of(store, [table]), store).end_points())
-    return study.runs, study.curves, study.scores if len(study.scores) else None
+    scores = {"scores": study.scores} if len(study.scores) else {}
+    return {"runs": study.runs, "curves": study.curves, **scores}
 
 
-def table_files(folder: Path) -> tuple[Path, Path, Path | None]:
-    """The files of runs, curves and (if there are any) scores in a folder of tables."""
-
-    def find(name: str) -> Path | None:
-        return next((p for end in ("csv", "parquet") if (p := folder / f"{name}.{end}").exists()), None)
-
-    runs, curves, scores = find("runs"), find("curves"), find("scores")
-    if runs is None or curves is None:
+def table_files(folder: Path) -> dict[str, Path]:
+    """The files of ``runs``, ``curves`` and, if there are any, ``scores`` and ``items`` in a folder of tables."""
+    files = {
+        name: file
+        for name in ("runs", "curves", "scores", "items")
+        for end in ("parquet", "csv")
+        if (file := folder / f"{name}.{end}").exists()
+    }
+    if not {"runs", "curves"} <= set(files):
         raise Wrong(f"{folder}: needs runs.csv and curves.csv (or .parquet); `crossover import` makes them")
-    return runs, curves, scores
+    return files

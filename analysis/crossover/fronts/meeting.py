@@ -27,7 +27,7 @@ from analysis.crossover.place import Place, natural, record
 from analysis.crossover.pooling import Spread, Variance, dirichlet, pool_draws, t_interval
 from analysis.crossover.same_n.arm import influence
 from analysis.crossover.same_n.cell_places import allows
-from analysis.crossover.same_n.location import Crossovers
+from analysis.crossover.same_n.location import SameNCrossovers
 from analysis.crossover.same_n.pairs import text, usable
 from analysis.fitting.estimate import Estimate
 
@@ -133,7 +133,7 @@ class ComputeOptimal:
 
 
 def compute_optimal(
-    crossovers: Crossovers,
+    crossovers: SameNCrossovers,
     *,
     entries: Literal["auto", "annealed", "trunk"] = "auto",
     tuned: Iterable[str] | None = None,
@@ -179,7 +179,7 @@ def _name(axes: dict[str, Any]) -> str:
 
 
 def _pair(
-    p: FrontEntries, c: SharedRange, crossovers: Crossovers, sampled: Array, spread: Spread | None
+    p: FrontEntries, c: SharedRange, crossovers: SameNCrossovers, sampled: Array, spread: Spread | None
 ) -> FrontPair:
     names, pair = crossovers.names, crossovers.pair
     value, bound, reason = place_or_bound(c, names)

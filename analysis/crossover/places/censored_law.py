@@ -26,7 +26,7 @@ from scipy import optimize, special
 from analysis.crossover.axes import follows
 from analysis.crossover.places.cure import Cure, compare, merged, posteriors
 from analysis.crossover.places.laplace import Rows, effects, posterior
-from analysis.crossover.same_n.location import Crossovers
+from analysis.crossover.same_n.location import SameNCrossovers
 
 Array = NDArray[np.float64]
 
@@ -172,7 +172,7 @@ class CensoredLaw:
         }
 
 
-def observations(crossovers: Crossovers, definition: str, unit: str = "tokens") -> pd.DataFrame:
+def observations(crossovers: SameNCrossovers, definition: str, unit: str = "tokens") -> pd.DataFrame:
     """One row a replicate: ``y`` log(place or bound), ``side`` (0 seen, +1 it lies above, -1 below),
     ``cell``, ``seed``, ``U``, ``N`` and the axes. A crossing that is not robust enters as what it is worth:
     seen, but flagged."""
@@ -199,7 +199,7 @@ def observations(crossovers: Crossovers, definition: str, unit: str = "tokens") 
 
 
 def crossing_law(
-    crossovers: Crossovers, definition: str = "raw", unit: str = "tokens", cure: bool = False
+    crossovers: SameNCrossovers, definition: str = "raw", unit: str = "tokens", cure: bool = False
 ) -> CensoredLaw | None:
     """The law of the crossing on a study; None where fewer than three places in two cells were seen.
     ``cure``: see :func:`fit_places`."""

@@ -12,7 +12,7 @@ import numpy as np
 from scipy import stats
 
 from analysis.crossover.same_n.arm import Arm
-from analysis.crossover.same_n.location import Crossovers
+from analysis.crossover.same_n.location import SameNCrossovers
 from analysis.crossover.same_n.outcome import DEFINITIONS, outcomes
 
 
@@ -58,7 +58,7 @@ class FalseCrossings:
         return {"found" if k == "robust" else k: v for k, v in vars(self).items()}
 
 
-def control(crossovers: Crossovers, confidence: float = 0.95) -> list[Control]:
+def control(crossovers: SameNCrossovers, confidence: float = 0.95) -> list[Control]:
     """Every two replicates of every cell, one objective against itself.
 
     Where replicates differ in their data subset too, as they do by default, so do these twins: a lead that

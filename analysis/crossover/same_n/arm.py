@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from analysis.crossover.same_n.metrics import NLL, Better, metric_curves, metric_scores
 from analysis.tables.tables import Tables
 
 Array = NDArray[np.float64]
@@ -110,31 +111,33 @@ def _kinds(runs: pd.DataFrame) -> dict[str, str]:
     return kinds
 
 
-def arms(tables: Tables, metric: str = "nll", higher_is_better: bool = False) -> dict[str, Arm]:
-    """Run -> its arm. A metric other than ``nll`` reads columns ``<metric>_a`` and ``<metric>_b`` and has no
-    scores."""
-    sign = -1.0 if higher_is_better else 1.0
+def arms(tables: Tables, metric: str = NLL, better: Better = "lower") -> dict[str, Arm]:
+    """Run -> its arm, of which less is better.
+
+    A metric other than ``nll`` is read from the columns ``<metric>_a`` and ``<metric>_b`` of curves, its
+    errors from ``<metric>_se_a`` and ``<metric>_se_b``, and its values by item from those of its task.
+    """
+    sign = -1.0 if better == "higher" else 1.0
     kinds = _kinds(tables.runs)
-    scores = {run: part for run, part in tables.scores.groupby("run", sort=False)} if metric == "nll" else {}
+    scores = {str(run): part for run, part in metric_scores(tables, metric, sign).groupby("run", sort=False)}
     out: dict[str, Arm] = {}
-    for run, curve in tables.curves.groupby("run", sort=False):
+    for run, curve in metric_curves(tables, metric).groupby("run", sort=False):
         curve = curve.sort_values("step")
         steps = curve["step"].to_numpy(float)
         kind = kinds.get(str(run), "unknown")
         halves = {}
         for half in ("a", "b"):
             value = sign * curve[f"{metric}_{half}"].to_numpy(float)
-            if metric == "nll":
+            if metric == NLL:
                 se, mc = curve[f"se_{half}"].to_numpy(float), curve[f"mc_se_{half}"].to_numpy(float)
             else:
                 se = curve.get(f"{metric}_se_{half}", pd.Series(np.nan, index=curve.index)).to_numpy(float)
                 mc = np.zeros(len(curve))
             if kind == "exact":
                 mc = np.where(np.isfinite(mc), mc, 0.0)
-            halves[half] = _scored(ValidationHalf(value, se, mc), scores.get(run), half, steps)
-        out[str(run)] = Arm(
-            str(run), kind, steps, {u: curve[u].to_numpy(float) for u in UNITS}, halves["a"], halves["b"]
-        )
+            halves[half] = _scored(ValidationHalf(value, se, mc), scores.get(str(run)), half, steps)
+        units = {u: curve[u].to_numpy(float) for u in UNITS}
+        out[str(run)] = Arm(run=str(run), likelihood=kind, step=steps, x=units, a=halves["a"], b=halves["b"])
     return out
 
 
@@ -165,4 +168,7 @@ def _scored(half: ValidationHalf, scores: pd.DataFrame | None, name: str, steps:
         grid = np.full((shape[1], m), np.nan)
         grid[column[mine], draw[mine]] = value[mine]
         draws[int(steps[r])] = grid
-    return replace(half, sequences=means, names=names, weights=tokens / tokens.sum(), draws=draws)
+    weights = tokens / tokens.sum()
+    own = np.sqrt((influence(means, weights) ** 2).sum(axis=1))
+    se = np.where(np.isfinite(half.se), half.se, own)
+    return replace(half, se=se, sequences=means, names=names, weights=weights, draws=draws)

@@ -16,7 +16,7 @@ import pandas as pd
 
 from analysis.crossover.same_n.arm import Arm, influence
 from analysis.crossover.same_n.cell_places import CellOutcome
-from analysis.crossover.same_n.location import Crossovers
+from analysis.crossover.same_n.location import SameNCrossovers
 
 MARGIN = 3.0
 """Standard errors by which a decoder's NLL must lie above the exact arm's for it to be beaten."""
@@ -44,13 +44,13 @@ class DecoderComparison:
     beaten: bool
 
 
-def wanted_decoding(crossovers: Crossovers) -> list[tuple[str, int]]:
+def wanted_decoding(crossovers: SameNCrossovers) -> list[tuple[str, int]]:
     """(run, step) of the best value of each bound that loses to an exact loss: the first such replicate of a
     cell."""
     return [(bound.run, int(bound.step[_best(bound)])) for _, _, _, bound in _losing(crossovers)]
 
 
-def _losing(crossovers: Crossovers) -> list[tuple[CellOutcome, Any, Arm, Arm]]:
+def _losing(crossovers: SameNCrossovers) -> list[tuple[CellOutcome, Any, Arm, Arm]]:
     """Cell, seed, exact arm and bound, where on best values the bound lies above; one replicate a cell."""
     out: list[tuple[CellOutcome, Any, Arm, Arm]] = []
     for cell in crossovers.cells:
@@ -69,7 +69,7 @@ def _best(arm: Arm) -> int:
     return int(arm.best_so_far()[-1])
 
 
-def beaten(crossovers: Crossovers, decoding: pd.DataFrame | None) -> list[DecoderComparison]:
+def beaten(crossovers: SameNCrossovers, decoding: pd.DataFrame | None) -> list[DecoderComparison]:
     """Every decoder that was scored for a verdict, with whether it is beaten.
 
     ``decoding`` has the columns ``run``, ``step``, ``order``, ``tokens_per_step``, ``sequence``, ``nll`` and

@@ -20,22 +20,22 @@ from analysis.crossover.axes import follows
 from analysis.crossover.place import Place, Side, natural, plain
 from analysis.crossover.pooling import Spread, Variance, pool_places, t_interval
 from analysis.crossover.same_n.arm import Arm, influence
-from analysis.crossover.same_n.location import Crossovers
+from analysis.crossover.same_n.location import SameNCrossovers
 from analysis.fitting.estimate import Estimate
 
 Array = NDArray[np.float64]
 
 
-def losses(crossovers: Crossovers) -> pd.DataFrame:
+def losses(crossovers: SameNCrossovers) -> pd.DataFrame:
     """One row a run: ``final`` loss (or metric), ``best`` one (half B at half A's best), where that was,
     whether it is bracketed; with ``cell``, ``objective``, ``seed``, ``U``, ``N`` and the axes."""
     table = _losses(crossovers)
-    if crossovers.higher_is_better and len(table):
-        table[["final", "best"]] *= -1
+    if len(table):
+        table[["final", "best"]] *= crossovers.sign
     return table
 
 
-def _losses(crossovers: Crossovers) -> pd.DataFrame:
+def _losses(crossovers: SameNCrossovers) -> pd.DataFrame:
     """The same with less always better."""
     rows = []
     for cell in crossovers.cells:
@@ -117,7 +117,7 @@ class EfficiencyRatio(Place):
     replicates: int
 
 
-def data_efficiency(crossovers: Crossovers) -> list[EfficiencyRatio]:
+def data_efficiency(crossovers: SameNCrossovers) -> list[EfficiencyRatio]:
     """The data-efficiency ratio of each cell, over replicates that have at least two budgets at equal other
     axes."""
     table = _losses(crossovers)
@@ -183,7 +183,7 @@ def _best(arm: Arm) -> tuple[Array, Array] | None:
     return (values, arm.b.weights) if np.isfinite(values).all() else None
 
 
-def _ratios(crossovers: Crossovers, cells: dict[str, list[_Ratio]]) -> list[EfficiencyRatio]:
+def _ratios(crossovers: SameNCrossovers, cells: dict[str, list[_Ratio]]) -> list[EfficiencyRatio]:
     spread = pool_places([{r.seed: r.log for r in rows if r.side is None} for rows in cells.values()])
     axes = {c.pair.name: c.pair.axes for c in crossovers.cells}
     return [

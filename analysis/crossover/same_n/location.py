@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -14,21 +13,23 @@ import pandas as pd
 from analysis.crossover.place import record
 from analysis.crossover.same_n.arm import Arm, arms
 from analysis.crossover.same_n.cell_places import CellCrossover, CellOutcome, cell_crossovers
+from analysis.crossover.same_n.metrics import NLL, Better, direction
 from analysis.crossover.same_n.outcome import DEFINITIONS, CrossingOutcome, Definition, Minima, outcomes
 from analysis.crossover.same_n.pairs import Pair, Twins, curve_name, find_pairs, short_names, usable
-from analysis.tables.tables import TableError, Tables, load
+from analysis.tables.nearest import unknown
+from analysis.tables.tables import Source, TableError, Tables, load
 
 PAIR = ("autoregressive", "masked_diffusion")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Crossovers:
+class SameNCrossovers:
     """Every same-N crossover of a study.
 
     Attributes:
         pair: both objectives, the one expected to be passed first; ``names``: what figures call them.
-        metric: what was compared; ``higher_is_better``: whether more of it is better. The arms then hold its
-            negative, so that less is better everywhere.
+        metric: what was compared; ``better``: whether lower or higher values of it are better. Where higher
+            ones are, the arms hold its negative, so that less is better everywhere.
         crossings: the crossovers, one a cell, definition and unit.
         cells: the curves behind them.
         arms: every run's curve.
@@ -47,7 +48,31 @@ class Crossovers:
     notes: tuple[str, ...] = ()
     arms: Mapping[str, Arm] = field(default_factory=dict, repr=False)
     minima: Minima = "each"
-    higher_is_better: bool = False
+    better: Better = "lower"
+
+    @property
+    def sign(self) -> float:
+        """What turns a value of an arm into one of the metric: -1 where higher values are better."""
+        return -1.0 if self.better == "higher" else 1.0
+
+    @property
+    def value_name(self) -> str:
+        """What a value of the metric is called: ``loss``, or the metric's name in words."""
+        return "loss" if self.metric == NLL else self.metric.replace("_", " ")
+
+    @property
+    def title_name(self) -> str:
+        """The same at the beginning of a sentence."""
+        return self.value_name[:1].upper() + self.value_name[1:]
+
+    @property
+    def axis_label(self) -> str:
+        """What an axis of the metric's values is called, with its unit."""
+        return "loss, nats/token" if self.metric == NLL else self.value_name
+
+    def amount(self, value: float, digits: int = 2) -> str:
+        """A difference of the metric with its unit: ``0.12 nats``."""
+        return f"{value:.{digits}g}{' nats' if self.metric == NLL else ''}"
 
     @property
     def records(self) -> list[dict[str, Any]]:
@@ -67,58 +92,50 @@ class Crossovers:
         return [c for c in self.crossings if c.definition == definition and c.unit == unit]
 
 
-def locate(
-    runs: pd.DataFrame | str | Path | Tables,
-    curves: pd.DataFrame | str | Path | None = None,
-    scores: pd.DataFrame | str | Path | None = None,
+def locate_same_n(
+    runs: Source | Tables,
+    curves: Source | None = None,
+    scores: Source | None = None,
     *,
+    items: Source | None = None,
     pair: tuple[str, str] | None = None,
     pair_over: Iterable[str] = (),
     axes: Iterable[str] | None = None,
-    metric: str = "nll",
-    higher_is_better: bool = False,
+    metric: str = NLL,
+    better: Better | None = None,
     minima: Minima = "each",
     confidence: float = 0.95,
     columns: Mapping[str, str] | None = None,
-) -> Crossovers:
-    """Locate where the second objective of ``pair`` passes the first, cell by cell, in three tables.
-
-    Args:
-        runs: one row a run, or all tables, already checked.
-        curves: one row an evaluation.
-        scores: one row a validation sequence of an evaluation; without them errors are unpaired.
-        pair: the objective that is ahead early, then the one expected to pass it. By default
-            autoregressive and masked diffusion, or the only two that there are.
-        pair_over: axes that may differ within a pair, such as a learning rate tuned for each objective.
-        columns: which column is which; see :func:`analysis.tables.tables.load`.
-        axes: columns that tell cells apart; see there.
-        metric: ``nll``, or any column pair ``<metric>_a``/``<metric>_b`` of curves.
-        higher_is_better: whether more of the metric is better, as of an accuracy.
-        minima: whose minimum must be bracketed before a crossing of best values counts; see
-            :func:`analysis.crossover.same_n.outcome.outcomes`.
-        confidence: coverage of the intervals.
-
-    Raises:
-        TableError: a table lacks a column or holds a value that is not allowed; the message says which.
-    """
-    tables = runs if isinstance(runs, Tables) else _load(runs, curves, scores, columns, axes)
-    if metric != "nll" and not {f"{metric}_a", f"{metric}_b"} <= set(tables.curves.columns):
-        raise TableError(f"metric {metric!r}: curves has no columns {metric}_a and {metric}_b")
-    if minima not in ("passed", "each"):
-        raise TableError(f"minima: {minima!r} is not one of each, passed")
+) -> SameNCrossovers:
+    """The same-N crossovers of a study; arguments and errors are those of
+    :func:`analysis.crossover.study.locate`."""
+    if isinstance(runs, Tables):
+        tables = runs
+    elif curves is None:
+        raise TableError("locate needs the curves beside the runs")
+    else:
+        tables = load(runs, curves, scores, items, columns=columns, axes=axes)
+    better = direction(tables, metric, better)
+    if minima not in get_args(Minima):
+        raise TableError(unknown("minima", minima, get_args(Minima)))
+    if not 0 < confidence < 1:
+        raise TableError(f"confidence: {confidence!r} does not lie between 0 and 1")
+    for objective in pair or ():
+        if objective not in (known := list(dict.fromkeys(tables.runs["objective"]))) and len(known) > 1:
+            raise TableError(unknown("pair", objective, known))
     pair = pair or _pair_of(tables.runs)
     names = short_names(tables.runs, pair)
-    every = arms(tables, metric, higher_is_better)
+    every = arms(tables, metric, better)
     rows, excluded = usable(tables)
     rows = rows.assign(best_a=[_best(every, r) for _, r in rows.iterrows()])
     pairs, lonely = find_pairs(rows, tables.axes, *pair, pair_over)
     cells = []
     for p in pairs:
-        cell, refused = _cell(p, every, minima, plateau=metric == "nll")
+        cell, refused = _cell(p, every, minima, plateau=metric == NLL)
         excluded += refused
         if cell is not None:
             cells.append(cell)
-    return Crossovers(
+    return SameNCrossovers(
         pair=pair,
         names=names,
         metric=metric,
@@ -127,17 +144,11 @@ def locate(
         tables=tables,
         confidence=confidence,
         excluded=[*tables.excluded, *excluded, *lonely],
-        notes=_notes(tables, cells),
+        notes=_notes(tables, cells, metric),
         arms=every,
         minima=minima,
-        higher_is_better=higher_is_better,
+        better=better,
     )
-
-
-def _load(runs: Any, curves: Any, scores: Any, columns: Any, axes: Any) -> Tables:
-    if curves is None:
-        raise TableError("locate needs the curves beside the runs")
-    return load(runs, curves, scores, columns=columns, axes=axes)
 
 
 def _pair_of(runs: pd.DataFrame) -> tuple[str, str]:
@@ -234,8 +245,13 @@ def _outcomes(a: Arm, b: Arm, seed: Any, entropy: float, minima: Minima) -> dict
     return out
 
 
-def _notes(tables: Tables, cells: list[CellOutcome]) -> tuple[str, ...]:
+def _notes(tables: Tables, cells: list[CellOutcome], metric: str) -> tuple[str, ...]:
     notes = list(tables.notes)
+    if metric != NLL:
+        notes.append(
+            f"{metric.replace('_', ' ')}: no start-up plateau is known of it (that of the NLL ends .15 nats "
+            "below the unigram entropy), so its crossings count from the first evaluation on"
+        )
     if any(c.pair.tuned for c in cells):
         notes.append("tuned fields were selected on validation half A, per objective and cell")
     return tuple(notes)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from analysis.crossover.same_n.arm import Arm
-from analysis.crossover.same_n.location import Crossovers, locate
+from analysis.crossover.same_n.location import SameNCrossovers, locate_same_n
 
 PRECISE = 0.005
 """Largest Monte-Carlo standard error, nats per token, of a value that a verdict rests on."""
@@ -21,7 +21,7 @@ def wanted_precision(
     ``runs`` may be a finished :class:`Crossovers`; otherwise the arguments are those of :func:`locate`.
     Scoring these again can move a bracket by an evaluation, so call it until it returns nothing.
     """
-    crossovers = runs if isinstance(runs, Crossovers) else locate(runs, curves, scores, **options)
+    crossovers = runs if isinstance(runs, SameNCrossovers) else locate_same_n(runs, curves, scores, **options)
     coarse: set[tuple[str, int]] = set()
     for cell in crossovers.cells:
         for (first, second), raw, best in zip(

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.crossover.axes import follows, is_length, is_size
-from analysis.crossover.same_n.location import Crossovers
+from analysis.crossover.same_n.location import SameNCrossovers
 from analysis.crossover.same_n.paired_difference import PLATEAU
 from analysis.crossover.surfaces.law_against_law import Meeting, MeetingError, meet
 from analysis.fitting.fitting import fit
@@ -42,7 +42,7 @@ class ArmLaws:
     why: str
 
 
-def points(crossovers: Crossovers, per_run: int = POINTS) -> pd.DataFrame:
+def points(crossovers: SameNCrossovers, per_run: int = POINTS) -> pd.DataFrame:
     """Columns ``objective``, ``N``, ``D``, ``U``, ``loss`` (half B), ``twins`` (the cluster): evaluations off
     the start-up plateau and up to half A's minimum, ``per_run`` of each run, evenly spread in log D."""
     rows = []
@@ -92,7 +92,7 @@ def fit_arms(
     return fits[0], fits[1]
 
 
-def arm_laws(crossovers: Crossovers, law: str = LAW, draws: int = DRAWS, seed: int = 0) -> ArmLaws:
+def arm_laws(crossovers: SameNCrossovers, law: str = LAW, draws: int = DRAWS, seed: int = 0) -> ArmLaws:
     """Fit ``law`` to both arms of a study and meet the fits along C at each U, each at its best N."""
     table = points(crossovers)
     why = _lacking(table, crossovers)
@@ -130,7 +130,7 @@ def _budgets(values: np.ndarray) -> Sequence[float]:
     return [float(f"{math.exp(p.mean()):.6g}") for p in parts]
 
 
-def _lacking(table: pd.DataFrame, crossovers: Crossovers) -> str:
+def _lacking(table: pd.DataFrame, crossovers: SameNCrossovers) -> str:
     """What a study lacks for a law of N, D and U of each arm; empty if nothing."""
     if crossovers.metric != "nll":
         return "laws of the loss are fitted to NLL only"

@@ -308,7 +308,7 @@ def test_other_metrics_cross_too():
         curves[f"accuracy_{half}"] = 1 - curves[f"nll_{half}"] / 10
         curves[f"accuracy_se_{half}"] = 0.001
     nll = locate(runs, curves).select("raw", "tokens")[0].value
-    accuracy = locate(runs, curves, metric="accuracy", higher_is_better=True).select("raw", "tokens")[0]
+    accuracy = locate(runs, curves, metric="accuracy", better="higher").select("raw", "tokens")[0]
     assert accuracy.value == pytest.approx(nll, rel=1e-6) and accuracy.metric == "accuracy"
     with pytest.raises(TableError, match="bleu"):
         locate(runs, curves, metric="bleu")
@@ -409,7 +409,7 @@ def test_of_an_accuracy_more_is_better_all_the_way():
     for half in "ab":
         curves[f"accuracy_{half}"] = 1 - curves[f"nll_{half}"] / 10
         curves[f"accuracy_se_{half}"] = 0.001
-    result = locate(runs, curves, metric="accuracy", higher_is_better=True)
+    result = locate(runs, curves, metric="accuracy", better="higher")
     plain = locate(runs, curves)
     table, other = losses(result), losses(plain)
     assert (table["best"] > 0).all() and (table["best"] >= table["final"] - 0.01).all()

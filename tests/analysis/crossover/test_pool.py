@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from analysis.crossover import locate
 from analysis.crossover.places.censored_law import fit_places
 from analysis.crossover.pooling import pool_places
 from analysis.crossover.same_n.cell_places import cell_place
 from analysis.crossover.same_n.efficiency import data_efficiency
-from analysis.crossover.same_n.location import locate
 from tests.analysis.synthetic import study
 from tests.paths import ROOT
 

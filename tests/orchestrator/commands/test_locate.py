@@ -133,7 +133,7 @@ def test_epochs_and_flops_become_tokens(crossover: Cli, table: Callable[..., Pat
 
 def test_accuracy_is_higher_the_better(crossover: Cli, table: Callable[..., Path]) -> None:
     frame = evaluations().assign(accuracy=lambda f: 5 - f["val_nll"])
-    found = read(crossover, "locate", table(frame), *PAIR, *BY, "--y", "accuracy", "--higher-is-better")
+    found = read(crossover, "locate", table(frame), *PAIR, *BY, "--y", "accuracy", "--better", "higher")
     assert places(found)[0]["value"] == pytest.approx(crossing(1e6), rel=0.05)
 
 
@@ -308,3 +308,28 @@ def test_imports_that_cannot_be_say_what_is_missing(
     pd.DataFrame({"step": STEPS, "loss": CURVES["ar-1.3M"]}).to_csv(path, index=False)
     assert message in refused(crossover, "import", path, "--to", tmp_path / "t", *arguments)
     assert "no such file" in refused(crossover, "import", tmp_path / "absent.csv", "--to", tmp_path / "t")
+
+
+def test_a_metric_of_a_task_is_located_in_a_folder_of_tables(crossover: Cli, tmp_path: Path) -> None:
+    """Accuracies are 5 less the loss: they cross where the losses do, if higher ones are better."""
+    long = evaluations().assign(
+        run=lambda f: f["objective"] + f["unique_tokens"].astype(str) + f["seed"].astype(str)
+    )
+    facts = {"unique_tokens": "U", "params": "N"}
+    runs = long.rename(columns=facts)[["run", "objective", "seed", "U", "N"]].drop_duplicates("run")
+    runs.to_csv(tmp_path / "runs.csv", index=False)
+    curves = long.assign(
+        nll_b=long["val_nll"], copy_accuracy_a=5 - long["val_nll"], copy_accuracy_b=5 - long["val_nll"]
+    )
+    curves[["run", "tokens", "nll_b", "copy_accuracy_a", "copy_accuracy_b"]].to_csv(
+        tmp_path / "curves.csv", index=False
+    )
+    metric = ("locate", tmp_path, "--metric", "copy_accuracy")
+    found = read(crossover, *metric, "--better", "higher")
+    assert found["metric"] == "copy_accuracy" and found["better"] == "higher"
+    assert places(found)[0]["value"] == pytest.approx(crossing(1e6), rel=0.05)
+    assert "which values are better? Give better='lower'" in refused(crossover, *metric)
+    assert "did you mean 'copy_accuracy'" in refused(
+        crossover, "locate", tmp_path, "--metric", "copy_acuracy"
+    )
+    assert "no start-up plateau is known" in crossover(*metric, "--better", "higher").stdout

@@ -1,0 +1,97 @@
+"""What may be compared beside the NLL: any metric of a study's curves, whose better direction is declared."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import pandas as pd
+
+from analysis.tables.nearest import unknown
+from analysis.tables.tables import TableError, Tables
+
+Better = Literal["lower", "higher"]
+
+NLL = "nll"
+_HALVES = ("a", "b")
+
+
+def metrics(tables: Tables) -> list[str]:
+    """The metrics that the tables hold: ``nll``, pairs ``<metric>_a``, ``<metric>_b`` of curves, and
+    ``<task>_<column>`` of items."""
+    columns = set(tables.curves.columns)
+    pairs = [c[:-2] for c in tables.curves.columns if c.endswith("_a") and f"{c[:-2]}_b" in columns]
+    errors = ("se", "mc_se")
+    curves = [c for c in pairs if c not in errors and not c.endswith("_se")]
+    values = tables.items.columns.difference(["run", "step", "half", "task", "item"])
+    numbers = [c for c in values if pd.api.types.is_numeric_dtype(tables.items[c])]
+    tasks = [f"{task}_{c}" if task else str(c) for task in tables.items["task"].unique() for c in numbers]
+    return list(dict.fromkeys([NLL, *curves, *tasks]))
+
+
+def direction(tables: Tables, metric: str, better: str | None) -> Better:
+    """Whether lower or higher values of a metric are better: as the argument says, or as the tables declare.
+
+    Raises :class:`TableError` where the metric is unknown, or where nobody, or two, say what is better.
+    """
+    if metric not in (known := metrics(tables)):
+        raise TableError(unknown("metric", metric, known))
+    if better not in (None, "lower", "higher"):
+        raise TableError(unknown("better", str(better), ("lower", "higher")))
+    declared = "lower" if metric == NLL else tables.better.get(metric)
+    if declared and better and declared != better:
+        raise TableError(f"better: {better!r}, but of {metric!r} {declared} values are declared to be better")
+    chosen = better or declared
+    if chosen is None:
+        raise TableError(
+            f"metric {metric!r}: which values are better? Give better='lower' or better='higher', or declare "
+            "it in curves.attrs['better']"
+        )
+    return "higher" if chosen == "higher" else "lower"
+
+
+def metric_scores(tables: Tables, metric: str, sign: float) -> pd.DataFrame:
+    """Rows of the table ``scores`` (less is better) that a metric's values by sequence or item give; empty
+    where there are none."""
+    if metric == NLL:
+        return tables.scores
+    chosen = _items_of(tables, metric)
+    if chosen is None:
+        return tables.scores.iloc[:0]
+    rows, column = chosen
+    codes, _ = pd.factorize(rows["item"])
+    return pd.DataFrame(
+        {
+            "run": rows["run"],
+            "step": rows["step"],
+            "half": rows["half"],
+            "sequence": codes,
+            "draw": 0,
+            "nll": sign * rows[column].to_numpy(float),
+            "tokens": 1.0,
+        }
+    )
+
+
+def metric_curves(tables: Tables, metric: str) -> pd.DataFrame:
+    """The curves with both columns of a metric; where they lack one it is the mean over items."""
+    curves, chosen = tables.curves, _items_of(tables, metric)
+    lacking = [h for h in _HALVES if f"{metric}_{h}" not in curves.columns]
+    if not lacking or chosen is None:
+        return curves.dropna(subset=[f"{metric}_{h}" for h in _HALVES])
+    rows, column = chosen
+    means = rows.groupby(["run", "step", "half"])[column].mean().unstack("half")
+    for half in lacking:
+        # A task without halves selects and reads on the same items.
+        side = means[half] if half in means else means.iloc[:, 0]
+        curves = curves.merge(side.rename(f"{metric}_{half}").reset_index(), on=["run", "step"], how="left")
+    return curves.dropna(subset=[f"{metric}_{h}" for h in _HALVES])
+
+
+def _items_of(tables: Tables, metric: str) -> tuple[pd.DataFrame, str] | None:
+    """The items of a metric's task and the column of its values."""
+    items = tables.items
+    for task in items["task"].unique():
+        column = metric.removeprefix(f"{task}_") if task else metric
+        if (not task or metric.startswith(f"{task}_")) and column in items.columns:
+            return items[items["task"] == task], column
+    return None

@@ -1,0 +1,112 @@
+"""Metrics other than the NLL: which values are better is declared, and items give paired errors."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.crossover import locate
+from analysis.reporting import write
+from analysis.tables.tables import TableError
+from tests.analysis.synthetic import study
+
+TASK = "continuation"
+METRIC = f"{TASK}_accuracy"
+
+
+@pytest.fixture(scope="module")
+def tables() -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Runs, curves and items. Item i of 400 is right where the loss lies below a threshold of its own, which
+    all runs share, so that accuracies cross where losses do."""
+    (runs, curves, _), _ = study(
+        sizes=(190_000,), budgets=(10_000, 20_000), spread=0.03, jitter=0.0, sequences=400, keep_scores=False
+    )
+    rng = np.random.default_rng(0)
+    parts = []
+    for half in "ab":
+        hard = rng.uniform(1.5, 4.5, 400)
+        for row in curves[["run", "step", f"nll_{half}"]].itertuples(index=False):
+            right = (row[2] < hard).astype(float)
+            right[rng.random(400) < 0.03] = 0.5  # a little of the items' own noise
+            columns = {"run": row[0], "step": row[1], "half": half, "task": TASK, "item": np.arange(400)}
+            parts.append(pd.DataFrame({**columns, "accuracy": right}))
+    return runs, curves, pd.concat(parts, ignore_index=True)
+
+
+def means(items: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
+    """Curves with the task's accuracy and its unpaired errors, as where no items are kept."""
+    grouped = items.groupby(["run", "step", "half"])["accuracy"].agg(["mean", "sem"]).unstack("half")
+    wide = pd.DataFrame(
+        {f"{METRIC}{'_se' if kind == 'sem' else ''}_{half}": grouped[kind, half] for kind, half in grouped}
+    )
+    return curves.merge(wide.reset_index(), on=["run", "step"])
+
+
+def test_items_give_the_curve_and_paired_errors(tables) -> None:
+    runs, curves, items = tables
+    paired = locate(runs, curves, items=items, metric=METRIC, better="higher")
+    unpaired = locate(runs, means(items, curves), metric=METRIC, better="higher")
+    loss = locate(runs, curves)
+    for definition in ("raw", "best_so_far"):
+        places = [[c.value for c in x.select(definition, "tokens")] for x in (paired, unpaired, loss)]
+        assert places[0] == pytest.approx(places[1]) and places[0] == pytest.approx(places[2], rel=0.15)
+    one, two = (x.cells[0].outcomes["raw"][0].curve for x in (paired, unpaired))
+    assert one.paired and not two.paired and np.nanmedian(one.se) < 0.7 * np.nanmedian(two.se)
+    assert (paired.losses["best"] > 0).all() and (paired.losses["best_se"] > 0).all()
+    assert (paired.losses["best"] >= paired.losses["final"] - 0.05).all()
+
+
+def test_a_declared_direction_is_taken_and_none_is_guessed(tables, tmp_path) -> None:
+    runs, curves, items = tables
+    curves = means(items, curves)
+    with pytest.raises(TableError, match="which values are better"):
+        locate(runs, curves, metric=METRIC)
+    curves.attrs["better"] = {METRIC: "higher"}
+    declared = locate(runs, curves, metric=METRIC)
+    said = locate(runs, curves.assign(), metric=METRIC, better="higher")
+    assert declared.better == "higher" and declared.records == said.records
+    curves.to_parquet(tmp_path / "curves.parquet")
+    assert locate(runs, tmp_path / "curves.parquet", metric=METRIC).records == said.records
+    # The other way round the arms change places: the second is then ahead from the start.
+    curves.attrs = {}
+    assert locate(runs, curves, metric=METRIC, better="lower").records != said.records
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"metric": "continuation_acuracy"}, "did you mean 'continuation_accuracy'"),
+        ({"metric": "nll", "better": "higher"}, "of 'nll' lower values are declared to be better"),
+        ({"metric": METRIC, "better": "more"}, "better: 'more' is not one of lower, higher"),
+        ({"pair": ("autoregresive", "masked_diffusion")}, "did you mean 'autoregressive'"),
+        ({"pair_over": ["data.unique_byte"]}, "did you mean 'data.unique_bytes'"),
+        ({"minima": "all"}, "minima: 'all' is not one of each, passed"),
+        ({"confidence": 95}, "confidence: 95 does not lie between 0 and 1"),
+    ],
+)
+def test_a_mistake_names_what_is_allowed_and_the_nearest(tables, options, message) -> None:
+    runs, curves, items = tables
+    with pytest.raises(TableError, match=message):
+        locate(runs, curves, items=items, **options)
+
+
+def test_items_are_checked(tables) -> None:
+    runs, curves, items = tables
+    with pytest.raises(TableError, match="table 'items' has no column 'step'"):
+        locate(runs, curves, items=items.drop(columns="step"))
+    with pytest.raises(TableError, match="has item 0 twice at step"):
+        locate(runs, curves, items=pd.concat([items, items.head(1)]))
+
+
+def test_output_says_that_no_plateau_is_known_and_speaks_of_no_nats(tables, tmp_path) -> None:
+    runs, curves, items = tables
+    found = locate(runs, curves, items=items, metric=METRIC, better="higher")
+    text = str(found)
+    assert "no start-up plateau is known" in text and "nats apart" not in text
+    report = write(tmp_path, found)
+    page = report.html.read_text()
+    assert "in continuation accuracy (higher is better)" in page and "Continuation accuracy and data" in page
+    assert "Nats per token" not in page and report.data["better"] == "higher"
+    drawn = pd.read_csv(tmp_path / "figures" / "loss_curves.csv")
+    assert drawn["mean"].between(0, 1).all() and (drawn["best_so_far"] >= drawn["mean"] - 0.1).all()
