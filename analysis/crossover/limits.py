@@ -15,7 +15,7 @@ def not_shown(crossovers: SameNCrossovers, controls: Sequence[Control], fronts: 
     first, second = crossovers.names
     raw = crossovers.select("raw", "tokens")
     out = []
-    kinds = raw[0].likelihood if raw and crossovers.metric == "nll" else {}
+    kinds = crossovers.likelihoods
     if kinds.get(crossovers.pair[1]) == "upper_bound" and kinds.get(crossovers.pair[0]) == "exact":
         out.append(
             f"That {first} is the better model where its curve is lower: {second}'s loss is an upper "

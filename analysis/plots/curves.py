@@ -92,7 +92,7 @@ def _page(crossovers: SameNCrossovers, cells: list[int]) -> Drawing:
         "had happened there. Epochs stand above each panel."
         + (" Stars: where annealed runs end." if any(crossovers.cells[i].annealed for i in cells) else "")
     )
-    return Drawing(figure, pd.concat(data, ignore_index=True), "Loss curves", caption)
+    return Drawing(figure, pd.concat(data, ignore_index=True), f"{crossovers.title_name} curves", caption)
 
 
 def _columns(crossovers: SameNCrossovers, cells: list[int]) -> int:
@@ -251,7 +251,7 @@ def _limits(axes: np.ndarray, data: list[pd.DataFrame], entropy: float) -> None:
 
 
 def _legend(figure: Figure, crossovers: SameNCrossovers) -> None:
-    kinds = crossovers.crossings[0].likelihood if crossovers.crossings else {}
+    kinds = crossovers.likelihoods
     entropy = any(math.isfinite(_entropy(crossovers, c)) for c in crossovers.cells)
     handles: list[Line2D | Patch] = []
     for which, colour in ((0, FIRST), (1, SECOND)):

@@ -84,7 +84,18 @@ def loss_against_unique(crossovers: SameNCrossovers) -> Drawing | None:
             Line2D([], [], color=SOFT, marker=MARKERS[k % len(MARKERS)], lw=0, ms=5, label=s)
             for k, s in enumerate(kinds)
         ]
-        handles.append(Line2D([], [], color=SOFT, marker="o", mfc="white", lw=0, ms=5, label="still falling"))
+        handles.append(
+            Line2D(
+                [],
+                [],
+                color=SOFT,
+                marker="o",
+                mfc="white",
+                lw=0,
+                ms=5,
+                label="still falling" if crossovers.better == "lower" else "still rising",
+            )
+        )
         legend_above(figure, handles, most=3)
     caption = (
         f"{crossovers.title_name} on half B against unique data: where early stopping on half A would have "
@@ -96,8 +107,7 @@ def loss_against_unique(crossovers: SameNCrossovers) -> Drawing | None:
 
 
 def _kinds(crossovers: SameNCrossovers) -> list[str]:
-    kinds = crossovers.crossings[0].likelihood if crossovers.crossings else {}
-    return [kinds.get(o, "unknown") for o in crossovers.pair]
+    return [crossovers.likelihoods.get(o, "unknown") for o in crossovers.pair]
 
 
 def efficiency(crossovers: SameNCrossovers, ratios: list[EfficiencyRatio]) -> Drawing | None:

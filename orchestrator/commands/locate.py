@@ -194,7 +194,16 @@ def _locate(
         analysis = specs_of(store, [source])[0].analysis
         two, shared["pair_over"] = analysis.pair, [*over, *analysis.pair_over]
     unit = options["x"] if options["x"] in ("tokens", "epochs", "flops") else "tokens"
-    return locate(**study, pair=two, metric=options["metric"] or "nll", **shared), unit
+    crossovers = locate(
+        study["runs"],
+        study["curves"],
+        study.get("scores"),
+        items=study.get("items"),
+        pair=two,
+        metric=options["metric"] or "nll",
+        **shared,
+    )
+    return crossovers, unit
 
 
 def split_pair(text: str | None) -> tuple[str | None, tuple[str, str] | None]:

@@ -82,4 +82,7 @@ def _of_tables(folder: Path, to: Path | None) -> Any:
     from analysis import reporting as report
 
     where, name = writable(to or folder / "report"), folder.resolve().name
-    return report.write(where, **table_files(folder), title=name)
+    files = table_files(folder)
+    return report.write(
+        where, files["runs"], files["curves"], files.get("scores"), items=files.get("items"), title=name
+    )

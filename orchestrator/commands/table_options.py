@@ -148,7 +148,7 @@ def read_rows(table: str, store: Store, mlflow: bool) -> pd.DataFrame:
 
 
 def study_tables(table: str, store: Store, mlflow: bool) -> dict[str, pd.DataFrame]:
-    """The tables ``runs``, ``curves`` and, where there are any, ``scores`` and ``items``: of a folder of tables,
+    """The tables ``runs``, ``curves`` and, where there are any, ``scores`` and ``items``: those of a folder,
     or of a sweep by file or name (from MLflow if asked)."""
     path = Path(table)
     if not mlflow and path.is_dir():
@@ -181,7 +181,7 @@ def study_tables(table: str, store: Store, mlflow: bool) -> dict[str, pd.DataFra
 
 
 def table_files(folder: Path) -> dict[str, Path]:
-    """The files of ``runs``, ``curves`` and, if there are any, ``scores`` and ``items`` in a folder of tables."""
+    """The files of ``runs``, ``curves`` and, where there are any, ``scores`` and ``items`` in a folder."""
     files = {
         name: file
         for name in ("runs", "curves", "scores", "items")

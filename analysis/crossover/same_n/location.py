@@ -66,6 +66,11 @@ class SameNCrossovers:
         return self.value_name[:1].upper() + self.value_name[1:]
 
     @property
+    def likelihoods(self) -> dict[str, str]:
+        """Objective -> kind of its loss; empty for a metric that is no loss."""
+        return self.crossings[0].likelihood if self.crossings and self.metric == NLL else {}
+
+    @property
     def axis_label(self) -> str:
         """What an axis of the metric's values is called, with its unit."""
         return "loss, nats/token" if self.metric == NLL else self.value_name

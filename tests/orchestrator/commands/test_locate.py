@@ -312,18 +312,13 @@ def test_imports_that_cannot_be_say_what_is_missing(
 
 def test_a_metric_of_a_task_is_located_in_a_folder_of_tables(crossover: Cli, tmp_path: Path) -> None:
     """Accuracies are 5 less the loss: they cross where the losses do, if higher ones are better."""
-    long = evaluations().assign(
-        run=lambda f: f["objective"] + f["unique_tokens"].astype(str) + f["seed"].astype(str)
-    )
-    facts = {"unique_tokens": "U", "params": "N"}
-    runs = long.rename(columns=facts)[["run", "objective", "seed", "U", "N"]].drop_duplicates("run")
-    runs.to_csv(tmp_path / "runs.csv", index=False)
-    curves = long.assign(
-        nll_b=long["val_nll"], copy_accuracy_a=5 - long["val_nll"], copy_accuracy_b=5 - long["val_nll"]
-    )
-    curves[["run", "tokens", "nll_b", "copy_accuracy_a", "copy_accuracy_b"]].to_csv(
-        tmp_path / "curves.csv", index=False
-    )
+    long = evaluations()
+    long["run"] = long["objective"] + long["unique_tokens"].astype(str) + long["seed"].astype(str)
+    runs = long.rename(columns={"params": "N"}).assign(U=long["unique_tokens"]).drop_duplicates("run")
+    runs[["run", "objective", "seed", "unique_tokens", "U", "N"]].to_csv(tmp_path / "runs.csv", index=False)
+    curves = long[["run", "tokens"]].assign(nll_b=long["val_nll"])
+    curves = curves.assign(copy_accuracy_a=5 - curves["nll_b"], copy_accuracy_b=5 - curves["nll_b"])
+    curves.to_csv(tmp_path / "curves.csv", index=False)
     metric = ("locate", tmp_path, "--metric", "copy_accuracy")
     found = read(crossover, *metric, "--better", "higher")
     assert found["metric"] == "copy_accuracy" and found["better"] == "higher"
