@@ -15,7 +15,7 @@ NLL = "nll"
 _HALVES = ("a", "b")
 
 
-def metrics(tables: Tables) -> list[str]:
+def known_metrics(tables: Tables) -> list[str]:
     """The metrics that the tables hold: ``nll``, pairs ``<metric>_a``, ``<metric>_b`` of curves, and
     ``<task>_<column>`` of items."""
     columns = set(tables.curves.columns)
@@ -33,7 +33,7 @@ def direction(tables: Tables, metric: str, better: str | None) -> Better:
 
     Raises :class:`TableError` where the metric is unknown, or where nobody, or two, say what is better.
     """
-    if metric not in (known := metrics(tables)):
+    if metric not in (known := known_metrics(tables)):
         raise TableError(unknown("metric", metric, known))
     if better not in (None, "lower", "higher"):
         raise TableError(unknown("better", str(better), ("lower", "higher")))
