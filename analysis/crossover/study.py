@@ -85,7 +85,8 @@ class Crossovers(SameNCrossovers):
         """The same-N crossovers, one a row, axes in columns of their own.
 
         Args:
-            definition, unit: keep those under one definition, or in one unit; by default all.
+            definition: keep those under it, ``raw`` or ``best_so_far``; by default both.
+            unit: keep those in it, ``tokens``, ``epochs`` or ``flops``; by default all.
         """
         self._check(definition, unit)
         rows = self.frame()
@@ -135,7 +136,12 @@ class Crossovers(SameNCrossovers):
         return drawings[figure]
 
     def report(self, folder: str | Path, **options: Any) -> Report:
-        """Write the report into ``folder``; ``options`` as for :func:`analysis.reporting.write`."""
+        """Write the report.
+
+        Args:
+            folder: where to; it is made where it is missing.
+            options: as for :func:`analysis.reporting.write`.
+        """
         from analysis.reporting import write
 
         return write(folder, self, **options)
@@ -220,7 +226,8 @@ def locate(
         pair: the objective that is ahead early, then the one expected to pass it. By default autoregressive
             and masked diffusion, or the only two that there are.
         pair_over: axes that may differ within a pair, such as a learning rate tuned for each objective.
-        axes, columns: see :func:`analysis.tables.tables.load`.
+        axes: columns of runs that tell cells apart; by default all that vary and are no facts.
+        columns: {name in the files: name here}; see :func:`analysis.tables.tables.load`.
         metric: ``nll``, or any pair of columns ``<metric>_a`` and ``<metric>_b`` of curves, such as
             ``continuation_accuracy``.
         better: whether ``lower`` or ``higher`` values of the metric are better. By default as the table of

@@ -50,15 +50,17 @@ def write(
 
     Args:
         folder: where to write; it is made where it is missing.
-        runs, curves, scores, options: as for :func:`analysis.crossover.locate`; or ``runs``
-            is a finished :class:`Crossovers`.
+        runs: one row a run; or finished :class:`analysis.crossover.Crossovers`.
+        curves: one row an evaluation.
+        scores: one row a validation sequence of an evaluation.
         spec: the sweep, shown as it is. A mapping's ``name`` and ``question`` are used in the head.
-        provenance: facts shown beside the ``command`` that reproduces the study.
+        provenance: facts shown beside the command.
         decoding: exact likelihoods of bounds under decoding orders, see
             :mod:`analysis.crossover.same_n.decoding`.
+        command: what reproduces the study on a command line.
         title: the report's name; by default that of ``spec``.
         extra_sections: heading -> text of further sections.
-        options: those of ``locate``.
+        options: further arguments of :func:`analysis.crossover.locate`, such as ``metric`` and ``items``.
 
     Raises:
         TableError: a table cannot be used; the message says which, and why.
