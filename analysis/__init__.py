@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from analysis import laws
-    from analysis.crossover.same_n.location import Crossovers, locate
+    from analysis.crossover import Crossovers, locate
     from analysis.fitting.fitting import fit
     from analysis.fitting.result import Fit
     from analysis.questions.criticism import compare
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     from analysis.reporting import write as report
 
 _HOMES = {
-    "Crossovers": ("analysis.crossover.same_n.location", "Crossovers"),
+    "Crossovers": ("analysis.crossover", "Crossovers"),
     "Fit": ("analysis.fitting.result", "Fit"),
     "compare": ("analysis.questions.criticism", "compare"),
     "fit": ("analysis.fitting.fitting", "fit"),
     "isoflop": ("analysis.questions.isoflop_curves", "isoflop"),
     "laws": ("analysis.laws", ""),
-    "locate": ("analysis.crossover.same_n.location", "locate"),
+    "locate": ("analysis.crossover", "locate"),
     "optimal": ("analysis.questions.optimum", "optimal"),
     "report": ("analysis.reporting", "write"),
     "suggest": ("analysis.questions.design", "suggest"),

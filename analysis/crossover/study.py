@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -20,10 +20,11 @@ from analysis.crossover.same_n.efficiency import EfficiencyRatio, by_cell, data_
 from analysis.crossover.same_n.location import SameNCrossovers, locate_same_n
 from analysis.crossover.same_n.metrics import Better
 from analysis.crossover.same_n.outcome import DEFINITIONS, Minima
-from analysis.crossover.summary import html, text
+from analysis.crossover.summary import blocks
 from analysis.crossover.surfaces.fits_of_arms import ArmLaws, arm_laws
 from analysis.crossover.verdict import Verdict
-from analysis.tables.nearest import unknown
+from analysis.tables.keywords import checked_keywords, unknown
+from analysis.tables.shown import Block, Shown, room
 from analysis.tables.tables import Source, TableError, Tables
 from analysis.tables.wording import words
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class Crossovers(SameNCrossovers):
+class Crossovers(SameNCrossovers, Shown):
     """A study's crossovers, of all three kinds, with what they do and do not show.
 
     ``print(crossovers)`` and a notebook show them. Same-N crossovers are in ``crossings``; the rest is
@@ -123,9 +124,7 @@ class Crossovers(SameNCrossovers):
         Raises:
             TableError: the study has no such figure; the message names those that it has.
         """
-        from analysis.plots import draw
-
-        drawings = draw(self)
+        drawings: dict[str, Drawing] = room("plots").draw(self)
         if figure is None:
             several = len(self.cells) > 1 and "crossover_map" in drawings
             figure = "crossover_map" if several else next(iter(drawings), "")
@@ -142,9 +141,8 @@ class Crossovers(SameNCrossovers):
             folder: where to; it is made where it is missing.
             options: as for :func:`analysis.reporting.write`.
         """
-        from analysis.reporting import write
-
-        return write(folder, self, **options)
+        report: Report = room("reporting").write(folder, self, **options)
+        return report
 
     def json(self) -> dict[str, Any]:
         """Plain values: crossovers first, in the schema of ``report --json``."""
@@ -185,20 +183,22 @@ class Crossovers(SameNCrossovers):
             raise TableError(unknown("unit", unit, UNITS))
 
     def text(self, unit: str = "tokens") -> str:
-        """The study as a page of plain text, its places in one unit."""
-        self._check("raw", unit)
-        return text(self, unit)
+        """The study as a page of plain text, its places in one unit.
 
-    def __str__(self) -> str:
-        return self.text()
+        Raises:
+            TableError: there is no such unit.
+        """
+        self._check(None, unit)
+        return "\n".join(b if isinstance(b, str) else b.text() for b in blocks(self, unit))
+
+    def blocks(self) -> Sequence[Block]:
+        return blocks(self, "tokens")
 
     def __repr__(self) -> str:
-        return f"<Crossovers of {self.names[0]} and {self.names[1]}: {len(self.cells)} cells, {self.metric}>"
-
-    def _repr_html_(self) -> str:
-        return html(self)
+        return str(self)
 
 
+@checked_keywords
 def locate(
     runs: Source | Tables,
     curves: Source | None = None,

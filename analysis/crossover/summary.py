@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import pandas as pd
 
 from analysis.crossover.place import Place
 from analysis.crossover.same_n.cell_places import CellCrossover
+from analysis.tables.shown import Block, Grid
 from analysis.tables.wording import human
 
 if TYPE_CHECKING:
@@ -16,50 +19,44 @@ if TYPE_CHECKING:
 DEFINITIONS = {"raw": "raw", "best_so_far": "best so far"}
 
 
-def text(crossovers: Crossovers, unit: str) -> str:
+@dataclass(frozen=True)
+class Words(Grid):
+    """A table of words: its columns are set to the left."""
+
+    def text(self) -> str:
+        lines = [list(self.frame.columns), *self.frame.to_numpy().tolist()]
+        widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+        return "\n".join(
+            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+            for line in lines
+        )
+
+
+def blocks(crossovers: Crossovers, unit: str) -> list[Block]:
     """Headline, places in one unit, how they move, the other kinds, and what was assumed and left out."""
-    if not crossovers.cells:
-        return "\n".join([f"{crossovers.verdict.headline}: {nothing(crossovers)}", *_notes(crossovers)])
     verdict = crossovers.verdict
-    lines = [verdict.headline, verdict.scope, ""]
-    lines.append(f"places in {unit}, {crossovers.confidence:.0%} intervals")
-    lines.append(_aligned(["cell", "curve", "place", "crossed", ""], _rows(crossovers, unit)))
+    if not crossovers.cells:
+        return [f"{verdict.headline}: {nothing(crossovers)}", *_notes(crossovers)]
+    out: list[Block] = [f"{verdict.headline}\n{verdict.scope}"]
+    out.append(f"\nplaces in {unit}, {crossovers.confidence:.0%} intervals")
+    out.append(_words(["cell", "curve", "place", "crossed", ""], _rows(crossovers, unit)))
     for law in crossovers.laws.values():
         if law is not None and law.unit == unit and law.coefficients():
             slopes = ", ".join(
                 f"{c.name} {c.value:+.2f} [{c.low:+.2f}, {c.high:+.2f}]" for c in law.coefficients()
             )
-            lines.append(
+            out.append(
                 f"law of the {DEFINITIONS[law.definition]} crossing, slopes of its logarithm: {slopes}"
             )
-    lines += _other_kinds(crossovers)
+    out += _other_kinds(crossovers)
     if crossovers.ratios:
         first, second = crossovers.names
+        best = f"{second}'s best {crossovers.value_name}"
         ratios = [[r.cell, place_text(r), "" if r.settled else "a lower bound"] for r in crossovers.ratios]
-        lines += [
-            "",
-            f"unique data that {first} needs for {second}'s best {crossovers.value_name}, times its own",
-        ]
-        lines.append(_aligned(["cell", "ratio", ""], ratios))
-    lines += ["", verdict.evidence, verdict.control, f"assumes: {crossovers.crossings[0].assumption}"]
-    return "\n".join([*lines, *_notes(crossovers)])
-
-
-def html(crossovers: Crossovers) -> str:
-    """The headline and the table of places in tokens."""
-    verdict = crossovers.verdict
-    if not crossovers.cells:
-        return f"<p><b>{escape(verdict.headline)}</b>: {escape(nothing(crossovers))}</p>"
-    head = "".join(f"<th>{name}</th>" for name in ("cell", "curve", "tokens", "crossed", ""))
-    rows = "".join(
-        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>"
-        for row in _rows(crossovers, "tokens")
-    )
-    return (
-        f"<p><b>{escape(verdict.headline)}.</b><br>{escape(verdict.scope)}</p>"
-        f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
-        f"<p>{escape(verdict.evidence)}. {escape(verdict.control)}</p>"
-    )
+        out.append(f"\nunique data that {first} needs for {best}, times its own")
+        out.append(_words(["cell", "ratio", ""], ratios))
+    out += [f"\n{verdict.evidence}", verdict.control, f"assumes: {crossovers.crossings[0].assumption}"]
+    return [*out, *_notes(crossovers)]
 
 
 def nothing(crossovers: Crossovers) -> str:
@@ -100,9 +97,9 @@ def _remark(crossing: CellCrossover) -> str:
     return ", ".join(remark for remark, applies in remarks if applies)
 
 
-def _other_kinds(crossovers: Crossovers) -> list[str]:
+def _other_kinds(crossovers: Crossovers) -> list[Block]:
     """Compute-optimal crossings and those of fitted laws: other quantities, so in tables of their own."""
-    lines = []
+    out: list[Block] = []
     for title, crossings, refused in (
         (
             "compute-optimal (between fronts), in FLOPs",
@@ -112,11 +109,11 @@ def _other_kinds(crossovers: Crossovers) -> list[str]:
         ("law against law, in FLOPs", crossovers.arm_laws.meetings, ()),
     ):
         if crossings:
-            lines += ["", title, _aligned(["cell", "place"], [[c.cell, place_text(c)] for c in crossings])]
+            out += [f"\n{title}", _words(["cell", "place"], [[c.cell, place_text(c)] for c in crossings])]
         if refused:
             reasons = sorted({r["reason"] for r in refused})
-            lines += ["", f"{title}: none in {len(refused)} cells: {'; '.join(reasons)}"]
-    return lines
+            out.append(f"\n{title}: none in {len(refused)} cells: {'; '.join(reasons)}")
+    return out
 
 
 def _notes(crossovers: Crossovers) -> list[str]:
@@ -127,10 +124,5 @@ def _notes(crossovers: Crossovers) -> list[str]:
     return left_out + [f"! {n}" for n in dict.fromkeys(crossovers.notes)]
 
 
-def _aligned(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Aligned columns of text."""
-    widths = [max(len(line[i]) for line in [header, *rows]) for i in range(len(header))]
-    lines = (
-        "  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in [header, *rows]
-    )
-    return "\n".join(lines)
+def _words(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Words:
+    return Words(pd.DataFrame(rows, columns=list(header)))

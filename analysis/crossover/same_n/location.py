@@ -16,7 +16,7 @@ from analysis.crossover.same_n.cell_places import CellCrossover, CellOutcome, ce
 from analysis.crossover.same_n.metrics import NLL, Better, direction
 from analysis.crossover.same_n.outcome import DEFINITIONS, CrossingOutcome, Definition, Minima, outcomes
 from analysis.crossover.same_n.pairs import Pair, Twins, curve_name, find_pairs, short_names, usable
-from analysis.tables.nearest import unknown
+from analysis.tables.keywords import unknown
 from analysis.tables.tables import Source, TableError, Tables, load
 
 PAIR = ("autoregressive", "masked_diffusion")
@@ -122,12 +122,12 @@ def locate_same_n(
         tables = load(runs, curves, scores, items, columns=columns, axes=axes)
     better = direction(tables, metric, better)
     if minima not in get_args(Minima):
-        raise TableError(unknown("minima", minima, get_args(Minima)))
+        raise TableError(f"minima: {unknown('rule', minima, get_args(Minima))}")
     if not 0 < confidence < 1:
         raise TableError(f"confidence: {confidence!r} does not lie between 0 and 1")
     for objective in pair or ():
         if objective not in (known := list(dict.fromkeys(tables.runs["objective"]))) and len(known) > 1:
-            raise TableError(unknown("pair", objective, known))
+            raise TableError(f"pair: {unknown('objective', objective, known)}")
     pair = pair or _pair_of(tables.runs)
     names = short_names(tables.runs, pair)
     every = arms(tables, metric, better)

@@ -6,7 +6,7 @@ from typing import Literal
 
 import pandas as pd
 
-from analysis.tables.nearest import unknown
+from analysis.tables.keywords import unknown
 from analysis.tables.tables import TableError, Tables
 
 Better = Literal["lower", "higher"]
@@ -36,7 +36,7 @@ def direction(tables: Tables, metric: str, better: str | None) -> Better:
     if metric not in (known := known_metrics(tables)):
         raise TableError(unknown("metric", metric, known))
     if better not in (None, "lower", "higher"):
-        raise TableError(unknown("better", str(better), ("lower", "higher")))
+        raise TableError(f"better: {unknown('direction', better, ('lower', 'higher'))}")
     declared = "lower" if metric == NLL else tables.better.get(metric)
     if declared and better and declared != better:
         raise TableError(f"better: {better!r}, but of {metric!r} {declared} values are declared to be better")

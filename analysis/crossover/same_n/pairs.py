@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.tables.nearest import unknown
+from analysis.tables.keywords import unknown
 from analysis.tables.tables import TableError, Tables
 
 
@@ -117,7 +117,7 @@ def find_pairs(
     over = set(pair_over)
     for name in over:
         if name not in runs.columns:
-            raise TableError(f"{unknown('pair_over', name, names)} (the axes of runs)")
+            raise TableError(f"pair_over: {unknown('axis', name, names)}")
     one, two = (runs[runs["objective"] == o] for o in (first, second))
     fixed = [a for a in names if a not in over]
     own = [a for a in fixed if one[a].isna().all() != two[a].isna().all()]

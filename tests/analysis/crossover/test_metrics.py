@@ -78,10 +78,10 @@ def test_a_declared_direction_is_taken_and_none_is_guessed(tables, tmp_path) -> 
     [
         ({"metric": "continuation_acuracy"}, "did you mean 'continuation_accuracy'"),
         ({"metric": "nll", "better": "higher"}, "of 'nll' lower values are declared to be better"),
-        ({"metric": METRIC, "better": "more"}, "better: 'more' is not one of lower, higher"),
+        ({"metric": METRIC, "better": "more"}, "better: no direction 'more'. There are lower, higher"),
         ({"pair": ("autoregresive", "masked_diffusion")}, "did you mean 'autoregressive'"),
         ({"pair_over": ["data.unique_byte"]}, "did you mean 'data.unique_bytes'"),
-        ({"minima": "all"}, "minima: 'all' is not one of each, passed"),
+        ({"minima": "all"}, "minima: no rule 'all'. There are each, passed"),
         ({"confidence": 95}, "confidence: 95 does not lie between 0 and 1"),
     ],
 )
