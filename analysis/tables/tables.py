@@ -298,14 +298,15 @@ def _items(table: pd.DataFrame) -> pd.DataFrame:
         return pd.DataFrame(columns=list(ITEMS))
     for column in ("run", "step", "item"):
         _need(table, "items", column)
-    for column, value in {"half": "b", "task": ""}.items():
+    defaults: dict[str, Any] = {"half": "b", "task": "", "choice": 0}
+    for column, value in defaults.items():
         if column not in table.columns:
             table[column] = value
     table["run"] = table["run"].astype(str)
     table["task"] = table["task"].fillna("").astype(str)
     _allowed(table, "items", "half", _HALVES)
     _number(table, "items", "step")
-    twice = table.duplicated(list(ITEMS))
+    twice = table.duplicated(["run", "step", "task", "half", "item", "choice"])
     if twice.any():
         row = table[twice].iloc[0]
         raise TableError(

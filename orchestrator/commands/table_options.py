@@ -176,8 +176,12 @@ def study_tables(table: str, store: Store, mlflow: bool) -> dict[str, pd.DataFra
     from orchestrator.planning.drafting import make_plan
 
     study = tables.of_sweep(store, make_plan(specs_of(store, [table]), store).end_points())
-    scores = {"scores": study.scores} if len(study.scores) else {}
-    return {"runs": study.runs, "curves": study.curves, **scores}
+    further = {"scores": study.scores, "items": study.items}
+    return {
+        "runs": study.runs,
+        "curves": study.curves,
+        **{name: table for name, table in further.items() if len(table)},
+    }
 
 
 def table_files(folder: Path) -> dict[str, Path]:

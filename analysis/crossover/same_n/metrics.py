@@ -13,6 +13,8 @@ Better = Literal["lower", "higher"]
 
 NLL = "nll"
 _HALVES = ("a", "b")
+_ITEM_METRICS = {"accuracy": "correct", "margin": "margin"}
+"""Metric of a task -> the column of items whose mean it is. Both are the same for all choices of an item."""
 
 
 def known_metrics(tables: Tables) -> list[str]:
@@ -22,9 +24,12 @@ def known_metrics(tables: Tables) -> list[str]:
     pairs = [c[:-2] for c in tables.curves.columns if c.endswith("_a") and f"{c[:-2]}_b" in columns]
     errors = ("se", "mc_se")
     curves = [c for c in pairs if c not in errors and not c.endswith("_se")]
-    values = tables.items.columns.difference(["run", "step", "half", "task", "item"])
-    numbers = [c for c in values if pd.api.types.is_numeric_dtype(tables.items[c])]
-    tasks = [f"{task}_{c}" if task else str(c) for task in tables.items["task"].unique() for c in numbers]
+    tasks = [
+        f"{task}_{name}" if task else name
+        for task in tables.items["task"].unique()
+        for name, column in _ITEM_METRICS.items()
+        if column in tables.items.columns
+    ]
     return list(dict.fromkeys([NLL, *curves, *tasks]))
 
 
@@ -88,10 +93,11 @@ def metric_curves(tables: Tables, metric: str) -> pd.DataFrame:
 
 
 def _items_of(tables: Tables, metric: str) -> tuple[pd.DataFrame, str] | None:
-    """The items of a metric's task and the column of its values."""
+    """The items of a metric's task, one a row, and the column of its values."""
     items = tables.items
     for task in items["task"].unique():
-        column = metric.removeprefix(f"{task}_") if task else metric
-        if (not task or metric.startswith(f"{task}_")) and column in items.columns:
-            return items[items["task"] == task], column
+        column = _ITEM_METRICS.get(metric.removeprefix(f"{task}_") if task else metric)
+        if (not task or metric.startswith(f"{task}_")) and column is not None and column in items.columns:
+            rows = items[items["task"] == task].drop_duplicates(["run", "step", "half", "item"])
+            return rows.assign(**{column: rows[column].astype(float)}), column
     return None

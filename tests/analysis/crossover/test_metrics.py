@@ -27,16 +27,15 @@ def tables() -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     for half in "ab":
         hard = rng.uniform(1.5, 4.5, 400)
         for row in curves[["run", "step", f"nll_{half}"]].itertuples(index=False):
-            right = (row[2] < hard).astype(float)
-            right[rng.random(400) < 0.03] = 0.5  # a little of the items' own noise
+            right = (row[2] < hard) ^ (rng.random(400) < 0.01)  # and a little noise of each run's own
             columns = {"run": row[0], "step": row[1], "half": half, "task": TASK, "item": np.arange(400)}
-            parts.append(pd.DataFrame({**columns, "accuracy": right}))
+            parts.append(pd.DataFrame({**columns, "correct": right}))
     return runs, curves, pd.concat(parts, ignore_index=True)
 
 
 def means(items: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
     """Curves with the task's accuracy and its unpaired errors, as where no items are kept."""
-    grouped = items.groupby(["run", "step", "half"])["accuracy"].agg(["mean", "sem"]).unstack("half")
+    grouped = items.groupby(["run", "step", "half"])["correct"].agg(["mean", "sem"]).unstack("half")
     wide = pd.DataFrame(
         {f"{METRIC}{'_se' if kind == 'sem' else ''}_{half}": grouped[kind, half] for kind, half in grouped}
     )
@@ -50,7 +49,7 @@ def test_items_give_the_curve_and_paired_errors(tables) -> None:
     loss = locate(runs, curves)
     for definition in ("raw", "best_so_far"):
         places = [[c.value for c in x.select(definition, "tokens")] for x in (paired, unpaired, loss)]
-        assert places[0] == pytest.approx(places[1]) and places[0] == pytest.approx(places[2], rel=0.15)
+        assert places[0] == pytest.approx(places[1]) and places[0] == pytest.approx(places[2], rel=0.2)
     one, two = (x.cells[0].outcomes["raw"][0].curve for x in (paired, unpaired))
     assert one.paired and not two.paired and np.nanmedian(one.se) < 0.7 * np.nanmedian(two.se)
     assert (paired.losses["best"] > 0).all() and (paired.losses["best_se"] > 0).all()
@@ -97,6 +96,10 @@ def test_items_are_checked(tables) -> None:
         locate(runs, curves, items=items.drop(columns="step"))
     with pytest.raises(TableError, match="has item 0 twice at step"):
         locate(runs, curves, items=pd.concat([items, items.head(1)]))
+    # The rows of an item's further choices are rows of the same item.
+    choices = pd.concat([items.assign(choice=0), items.assign(choice=1)])
+    both = [locate(runs, curves, items=t, metric=METRIC, better="higher").records for t in (items, choices)]
+    assert both[0] == both[1]
 
 
 def test_output_says_that_no_plateau_is_known_and_speaks_of_no_nats(tables, tmp_path) -> None:
