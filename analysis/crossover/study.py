@@ -29,7 +29,7 @@ from analysis.tables.tables import Source, TableError, Tables
 from analysis.tables.wording import words
 
 if TYPE_CHECKING:
-    from analysis.plots import Drawing
+    from analysis.plots.drawing import Drawing
     from analysis.reporting import Report
 
 
