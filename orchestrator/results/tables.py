@@ -213,7 +213,7 @@ def write(tables: Tables, folder: Any, form: str) -> list[str]:
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     names = ["runs", "curves", "scores"]
-    if tables.items is not None and len(tables.items):
+    if len(tables.items):
         names.append("items")
     for name in names:
         frame, path = getattr(tables, name), folder / f"{name}.{form}"
