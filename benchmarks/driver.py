@@ -20,8 +20,8 @@ from orchestrator.execution.capacity import Capacity, ClusterCapacity
 from orchestrator.execution.driver import Driver
 from orchestrator.execution.jobs import Train
 from orchestrator.execution.scheduler import ScheduledTask, Scheduler
-from orchestrator.execution.tasks import Run
 from orchestrator.failures import Outcome
+from orchestrator.planning.trainings import Training
 from orchestrator.store.leases import Session
 from orchestrator.store.store import Store
 from trainers.config import RunConfig
@@ -106,7 +106,7 @@ def driver_times(count: int) -> list[float]:
     """CPU time at each event of a driver, with leases, flags and progress in a store of files."""
     config = RunConfig()
     keys = [f"{i:016x}" for i in range(count)]
-    runs = {key: Run(config, {"sweep"}) for key in keys}
+    runs = {key: Training(config, frozenset({"sweep"})) for key in keys}
     times: list[float] = []
     with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as folder:
         store = Store(Path(folder))

@@ -59,3 +59,27 @@ def test_the_door_of_trainers_opens_lazily_and_lists_what_is_behind_it() -> None
     assert all(getattr(trainers, name) is not None for name in trainers.__all__)
     assert "left_to_right" in trainers.registries["sampler"].names()
     assert repr(trainers.registries["order"]) == "<order: fixed, shuffle, shuffle_all>"
+
+
+def test_the_door_of_the_orchestrator_opens_lazily_and_lists_what_is_behind_it() -> None:
+    heavy = "{'torch', 'ray', 'mlflow', 'pandas'} & set(sys.modules)"
+    probe = f"import orchestrator, sys; print(dir(orchestrator)); orchestrator.Sweep; print({heavy})"
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, cwd=ROOT, check=True)
+    import orchestrator
+
+    listed, loaded = done.stdout.splitlines()
+    assert listed == str(orchestrator.__all__) and loaded == "set()"
+    assert all(getattr(orchestrator, name) is not None for name in orchestrator.__all__)
+    with pytest.raises(AttributeError, match="Sweep"):
+        orchestrator.Swep  # type: ignore[attr-defined]  # noqa: B018
+
+
+def test_crossover_opens_the_names_of_all_three() -> None:
+    import analysis
+    import crossover
+    import orchestrator
+    import trainers
+
+    assert dir(crossover) == sorted({*analysis.__all__, *orchestrator.__all__, *trainers.__all__})
+    assert crossover.Sweep is orchestrator.Sweep and crossover.fit is analysis.fit
+    assert not hasattr(crossover, "Swep")

@@ -90,16 +90,11 @@ def specs_of(
 ) -> list[SweepSpec]:
     """Sweeps from YAML files, or by the names of sweeps that the store has run, as far as the store extends
     them."""
-    from orchestrator.language.extension import FILE
     from orchestrator.language.loading import load
-    from orchestrator.study.stopping import recorded
+    from orchestrator.study.sweeps import in_store
 
     specs = load([sweep_file(store, name) for name in sweeps], settings, only)
-    extended = []
-    for spec in specs:
-        with store.sweep(spec.name).reading() as path:
-            extended.append(spec.with_extensions(path / FILE))
-    return [recorded(spec, store.sweep(spec.name)) for spec in extended]
+    return [in_store(spec, store) for spec in specs]
 
 
 def existing(store: Store) -> Store:

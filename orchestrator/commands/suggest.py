@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -190,16 +188,11 @@ def _sizes(fits: list[Fit], ladder: str | None, base: dict[str, Any], reach: flo
 
 def _counted(names: list[str], base: dict[str, Any]) -> dict[str, float]:
     """Name -> N of each size, embeddings included, under this base."""
-    from orchestrator.language.expansion import expand
-    from orchestrator.language.loading import load
+    from orchestrator.study.sweeps import Sweep
 
     sweep = {"name": "sizes", "base": {**base, "budget.tokens": "1M"}, "axes": {"model.size": names}}
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "sizes.yaml"
-        file.write_text(_dump(sweep), encoding="utf-8")
-        (spec,) = load([file])
     out: dict[str, float] = {}
-    for point in expand(spec):
+    for point in Sweep.from_dict(sweep).end_points():
         config = point.config
         counted = config.counts
         out[str(point.axes["model.size"])] = float(counted.total)

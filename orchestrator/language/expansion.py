@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any, TypeVar, cast
 
+from orchestrator.language.derived.resolution import resolve
 from orchestrator.language.derived.supply import lacking, shortage
 from orchestrator.language.extension import extended, extensible
 from orchestrator.language.grid import (
@@ -21,7 +22,6 @@ from orchestrator.language.grid import (
     value_matches,
     written,
 )
-from orchestrator.language.resolution import resolve
 from orchestrator.language.spec import SweepSpec
 from trainers.components.component import Frozen, remembered_identities, unknown
 from trainers.components.numbers import count

@@ -24,8 +24,10 @@ from trainers.components.numbers import count
 from trainers.components.source import Issue, Node, SpecError, parse
 
 
-def load(paths: Sequence[str | Path], set: Sequence[str] = (), only: Sequence[str] = ()) -> list[SweepSpec]:
-    """The sweeps in these files.
+def load(
+    sources: Sequence[str | Path | Node], set: Sequence[str] = (), only: Sequence[str] = ()
+) -> list[SweepSpec]:
+    """The sweeps in these files; a `Node` is the content of one.
 
     ``set``: ``"base.optimizer.lr=1e-3"``, laid over each file; ``only``: ``"axis=value"`` or
     ``"axis=value,value"``, cells kept.
@@ -33,9 +35,9 @@ def load(paths: Sequence[str | Path], set: Sequence[str] = (), only: Sequence[st
     """
     specs: list[SweepSpec] = []
     issues: list[Issue] = []
-    for path in paths:
+    for source in sources:
         try:
-            spec, wrong, traps = _one(Path(path), set, only)
+            spec, wrong, traps = _one(source, set, only)
         except SpecError as error:
             issues += error.issues
             continue
@@ -59,11 +61,13 @@ def load(paths: Sequence[str | Path], set: Sequence[str] = (), only: Sequence[st
 
 
 def _one(
-    path: Path, settings: Sequence[str], only: Sequence[str]
+    source: str | Path | Node, settings: Sequence[str], only: Sequence[str]
 ) -> tuple[SweepSpec, list[Issue], list[Issue]]:
     """A file's spec without what is wrong in it, what is wrong, and what of that was wrong on reading."""
     issues: list[Issue] = []
-    source = extended(path, (), issues)
+    content = source if isinstance(source, Node) else None
+    path = Path(content.file if content is not None else source)  # type: ignore[arg-type]
+    source = extended(path, (), issues, content)
     options = [*(f"--set {quote(s)}" for s in settings), *(f"--only {quote(s)}" for s in only)]
     for text in settings:
         source = overlay(source, setting(text, issues), issues)

@@ -10,9 +10,10 @@ from trainers.components.coercion import anchored
 from trainers.components.source import Issue, KeyPath, Node, SpecError, parse, read
 
 
-def extended(path: Path, above: tuple[Path, ...], issues: list[Issue]) -> Node:
-    """A file laid over those it extends; paths that a file names are relative to it."""
-    node = anchored(read(path, issues), path.parent, fields.locations())
+def extended(path: Path, above: tuple[Path, ...], issues: list[Issue], content: Node | None = None) -> Node:
+    """A file laid over those it extends; paths that a file names are relative to it. ``content``: what it
+    holds, where it is read already or is no file."""
+    node = anchored(content or read(path, issues), path.parent, fields.locations())
     extends = node.get("extends")
     if extends is None:
         return node

@@ -100,7 +100,7 @@ class PlannedTask:
         return 0 if on_card(self.config) else self.config.resources.threads * self.workers
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Plan:
     """What several sweeps take together, against what a store held when the plan was made."""
 
@@ -112,6 +112,10 @@ class Plan:
     warnings: tuple[str, ...] = ()
     flops_distinct: float = 0.0
     """FLOPs of all its runs from nothing, every trunk and shared run once."""
+
+    def __repr__(self) -> str:
+        states = ", ".join(f"{n} {state}" for state, n in self.totals["states"].items())
+        return f"Plan of {len(self.rows)} end points ({states})"
 
     @cached_property
     def specs(self) -> tuple[SweepSpec, ...]:

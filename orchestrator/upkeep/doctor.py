@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Literal
 
 from orchestrator.store.store import Store
@@ -50,6 +51,17 @@ def _python(store: Store) -> Iterator[Finding]:
     yield Finding(
         "python", "ok" if sys.version_info >= (3, 11) else "problem", running, "crossover needs 3.11 or newer"
     )
+
+
+def _packages(store: Store) -> Iterator[Finding]:
+    """A folder called like one of the packages, in the directory that Python starts in, is imported in their
+    place."""
+    own = Path(__file__).parents[2]
+    for name in ("analysis", "trainers", "orchestrator"):
+        shadow = Path.cwd() / name
+        if shadow.exists() and shadow.resolve() != own / name:
+            advice = "Python started here imports that folder; use `import crossover`, or rename it"
+            yield Finding(f"package {name}", "warning", str(shadow), advice)
 
 
 def _libraries(store: Store) -> Iterator[Finding]:
@@ -143,4 +155,4 @@ def _work(store: Store) -> Iterator[Finding]:
         yield Finding("failed runs", "warning", f"{len(failed)}", advice)
 
 
-CHECKS: tuple[Check, ...] = (_python, _libraries, _machine, _devices, _store, _mlflow, _work)
+CHECKS: tuple[Check, ...] = (_python, _packages, _libraries, _machine, _devices, _store, _mlflow, _work)

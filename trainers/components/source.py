@@ -7,8 +7,9 @@ ways is an error that names the fix.
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,17 @@ class Node:
     file: str = ""
     line: int = 0
     path: KeyPath = ()
+
+    @classmethod
+    def of(cls, value: Any, file: str = "", path: KeyPath = ()) -> Node:
+        """Plain Python values as nodes, each at its key path. Tuples are lists; other values are left to
+        whoever checks them."""
+        if isinstance(value, Mapping):
+            inner = {str(key): cls.of(child, file, (*path, str(key))) for key, child in value.items()}
+            return cls(inner, file, 0, path)
+        if isinstance(value, list | tuple):
+            return cls([cls.of(child, file, (*path, i)) for i, child in enumerate(value)], file, 0, path)
+        return cls(os.fspath(value) if isinstance(value, os.PathLike) else value, file, 0, path)
 
     @property
     def plain(self) -> Any:
