@@ -51,7 +51,7 @@ class Crossing:
 
 
 @dataclass(frozen=True)
-class Block:
+class LeadBlock:
     """Consecutive evaluations that speak for one arm: ``sign`` +1 the first, -1 the second."""
 
     sign: int
@@ -68,12 +68,12 @@ def leads(d: Difference, margin: float = MARGIN) -> NDArray[np.int64]:
     return np.where(np.abs(d.value) > margin * error, np.sign(d.value), 0).astype(np.int64)
 
 
-def blocks(d: Difference, least: int, margin: float = MARGIN) -> list[Block]:
+def blocks(d: Difference, least: int, margin: float = MARGIN) -> list[LeadBlock]:
     """The sequence of leads in blocks of at least ``least`` evaluations; shorter ones are absorbed, shortest
     first."""
     state = leads(d, margin)
     score = np.abs(d.value) / np.where(np.isfinite(d.se) & (d.se > 0), d.se, 1.0)
-    sequence = _merged([Block(int(state[k]), (int(k),), float(score[k])) for k in np.flatnonzero(state)])
+    sequence = _merged([LeadBlock(int(state[k]), (int(k),), float(score[k])) for k in np.flatnonzero(state)])
     while len(sequence) > 1:
         short = min(sequence, key=lambda b: (len(b.members), b.evidence))
         if len(short.members) >= least:
@@ -83,13 +83,13 @@ def blocks(d: Difference, least: int, margin: float = MARGIN) -> list[Block]:
     return [b for b in sequence if len(b.members) >= least]
 
 
-def _merged(sequence: list[Block]) -> list[Block]:
+def _merged(sequence: list[LeadBlock]) -> list[LeadBlock]:
     """The sequence with neighbours of one sign joined."""
-    out: list[Block] = []
+    out: list[LeadBlock] = []
     for block in sequence:
         if out and out[-1].sign == block.sign:
             last = out.pop()
-            block = Block(block.sign, last.members + block.members, last.evidence + block.evidence)
+            block = LeadBlock(block.sign, last.members + block.members, last.evidence + block.evidence)
         out.append(block)
     return out
 
