@@ -26,8 +26,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from trainers.components.component import COSMETIC, LOCATION, Choice, Frozen, Later, digest
-from trainers.components.errors import UserError
+from trainers.components.component import COSMETIC, LOCATION, Choice, Frozen, Later, digest, problems
+from trainers.components.errors import ConfigError, UserError
 from trainers.components.files import absolute, file_sha256
 from trainers.components.optimizer import Optimizer, optimizers
 from trainers.components.schedule import Constant, Schedule, schedules
@@ -271,6 +271,16 @@ class RunConfig(Frozen):
     def _workers_share(self) -> RunConfig:
         even_share(self.batch_size, self.resources.n_workers)
         return self
+
+    def __init__(self, /, **fields: Any) -> None:
+        """A config from its fields. Raises :class:`ConfigError`, which names every mistake at once;
+        ``RunConfig.model_validate`` raises pydantic's own error instead."""
+        try:
+            type(self).__pydantic_validator__.validate_python(fields, self_instance=self)
+        except ValidationError as error:
+            raise ConfigError("\n".join(map(str, problems(error, type(self))))) from None
+
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]  # validation elsewhere calls no __init__
 
     def identity(self) -> dict[str, Any]:
         """What decides the weights: the end only where the schedule depends on it."""

@@ -19,6 +19,7 @@ from tests.paths import ROOT
 from trainers.__main__ import UsageError, load_config, main
 from trainers.components.adamw import FusedAdamW
 from trainers.components.component import problems
+from trainers.components.errors import ConfigError
 from trainers.components.optimizer import AdamW
 from trainers.components.schedule import WSD, Constant, Cosine, Schedule
 from trainers.config import Parent, RunConfig
@@ -75,6 +76,20 @@ def test_a_config_survives_json_and_the_order_of_keys(tiny: Tiny) -> None:
     assert RunConfig.model_validate(turned).training_key == config.training_key
     assert isinstance(config.init, Parent)
     assert RunConfig(init="scratch") == RunConfig(init={}) == RunConfig()
+
+
+def test_mistakes_at_the_prompt_are_lines_with_their_fields() -> None:
+    with pytest.raises(ConfigError) as caught:
+        RunConfig(steps=0, model={"name": "transformer", "widht": 3}, data={"corpus": "prse"})  # type: ignore[arg-type]
+    lines = str(caught.value).splitlines()
+    assert [line.partition(":")[0] for line in lines] == ["model.widht", "data.corpus", "steps"]
+    assert (
+        "did you mean 'width'?" in lines[0]
+        and "did you mean 'prose'?" in lines[1]
+        and "(found 0)" in lines[2]
+    )
+    with pytest.raises(ValidationError):
+        RunConfig.model_validate({"steps": 0})
 
 
 def test_configs_do_not_change(tiny: Tiny) -> None:

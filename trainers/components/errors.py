@@ -14,6 +14,10 @@ class UserError(ValueError):
     """
 
 
+class ConfigError(UserError):
+    """A config is wrong: one line a mistake, with the field, what is wrong and allowed, and the value."""
+
+
 class CheckpointGone(UserError):
     """The weights of a step are not kept; the run would have to be trained again (``retrain: checkpoint
     gone``).
