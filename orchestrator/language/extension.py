@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from orchestrator.language.numbers import significant
+from orchestrator.language.derived.numbers import significant
 from trainers.components.numbers import count, number
 from trainers.components.source import Issue, Node
 from trainers.config import RunConfig

@@ -8,7 +8,7 @@ from itertools import product
 from typing import Any
 
 from orchestrator.language import fields, layers
-from orchestrator.language.numbers import exact
+from orchestrator.language.derived.numbers import exact
 from orchestrator.language.spec import SweepSpec
 from trainers.components.coercion import registry_of
 from trainers.components.numbers import number

@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.language.derived.numbers import significant
 from orchestrator.language.derived.rules import Rule, rule
 from orchestrator.language.fields import HORIZONS
-from orchestrator.language.numbers import significant
 from trainers.components.component import unknown
 from trainers.components.numbers import number
 from trainers.config import RunConfig

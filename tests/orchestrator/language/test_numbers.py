@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis.tables.wording import human
-from orchestrator.language.numbers import exact, significant
+from orchestrator.language.derived.numbers import exact, significant
 from trainers.components.numbers import count, number
 
 
@@ -70,7 +70,14 @@ def test_a_number_in_a_name_loses_nothing(value: float) -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(5000, "5k"), (24743247, "24743247"), (3 * 10**18, "3e18"), (0.001, "0.001"), (0, "0")],
+    [
+        (5000, "5k"),
+        (24743247, "24743247"),
+        (3 * 10**18, "3e18"),
+        (0.001, "0.001"),
+        (5e-324, "5e-324"),
+        (0, "0"),
+    ],
 )
 def test_a_number_in_a_name_is_short_where_it_can_be(value: float, text: str) -> None:
     assert exact(value) == text

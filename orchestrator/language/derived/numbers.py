@@ -14,6 +14,6 @@ def significant(value: float, digits: int = 6) -> float:
 
 
 def exact(value: float) -> str:
-    """As `human` where that loses nothing (``5k``), else every digit (``24743247``)."""
-    short = human(value)
-    return short if number(short) == value else repr(value)
+    """As `human` where that loses nothing (``5k``) and is no longer, else every digit (``24743247``)."""
+    short, digits = human(value), repr(value)
+    return short if number(short) == value and len(short) <= len(digits) + 1 else digits
