@@ -1,4 +1,4 @@
-"""The house keeps its rules: contracts of imports bite, rooms stay small."""
+"""The house keeps its rules: contracts of imports bite, names mean one thing, rooms stay small."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -82,6 +83,34 @@ def test_no_module_is_shadowed_by_a_function_of_its_name() -> None:
         if isinstance(node, ast.FunctionDef) and node.name == path.stem and path.parent.name != "commands"
     ]
     assert not shadowed
+
+
+def test_no_public_class_is_two_things() -> None:
+    homes: dict[str, list[str]] = defaultdict(list)
+    for path, tree in modules(*PACKAGES):
+        for node in tree.body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                homes[node.name].append(str(path))
+    assert not {name: paths for name, paths in homes.items() if len(paths) > 1}
+
+
+def test_identifiers_are_nouns() -> None:
+    """A participle says that something happened and not what came of it; at most twenty stay."""
+    vague, counts = {"found", "made", "asked", "held", "wanted"}, Counter[str]()
+    for path, tree in modules(*PACKAGES):
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Name):
+                name = node.id
+            elif isinstance(node, ast.arg | ast.keyword):
+                name = node.arg or ""
+            elif isinstance(node, ast.Attribute):
+                name = node.attr
+            elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+                name = node.name
+            else:
+                continue
+            counts[str(path)] += name in vague
+    assert counts.total() <= 20, counts.most_common(10)
 
 
 @pytest.mark.parametrize("package", [*PACKAGES, *(f"tests/{p}" for p in PACKAGES)])
