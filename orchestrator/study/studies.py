@@ -64,9 +64,8 @@ class Study:
 
         read = tables.records_of(self.end_points(), self._records)
         if self._located is None or self._located[0] != read:
-            found = self.tables()
-            spec = self.spec.analysis
-            located = locate(found.runs, found.curves, found.scores, pair=spec.pair, pair_over=spec.pair_over)
+            runs, spec = self.tables(), self.spec.analysis
+            located = locate(runs.runs, runs.curves, runs.scores, pair=spec.pair, pair_over=spec.pair_over)
             self._located = read, located
         return self._located[1]
 
