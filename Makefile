@@ -8,7 +8,10 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet
 DEMO := sweeps/quickstart.yaml
 WORKERS ?= logical
-PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 8 --dist worksteal
+PYTEST := $(BIN)/python -m pytest
+PARALLEL := --numprocesses $(WORKERS) --maxprocesses 8 --dist worksteal
+# A process that has joined one Ray cluster keeps its token, so each module that starts one gets its own.
+RAY_TESTS := tests/orchestrator/execution/test_ray.py tests/orchestrator/execution/test_ray_train.py
 
 .PHONY: setup demo test test-all lint format docs notebooks bench ui clean
 
@@ -33,10 +36,12 @@ demo: .venv/.ready
 	$(BIN)/crossover run $(DEMO)
 
 test: .venv/.ready-dev
-	$(PYTEST)
+	set -e; for module in $(RAY_TESTS); do $(PYTEST) $$module; done
+	$(PYTEST) $(PARALLEL) $(RAY_TESTS:%=--ignore=%)
 
 test-all: .venv/.ready-dev
-	$(PYTEST) -m "slow or not slow"
+	set -e; for module in $(RAY_TESTS); do $(PYTEST) -m "slow or not slow" $$module; done
+	$(PYTEST) $(PARALLEL) $(RAY_TESTS:%=--ignore=%) -m "slow or not slow"
 
 lint: .venv/.ready-dev
 	$(BIN)/ruff check .

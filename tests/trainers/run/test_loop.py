@@ -200,7 +200,8 @@ def test_divergence_is_a_state(tiny: Tiny, tmp_path: Path, data_root: Path, monk
 def test_damage_costs_work_and_changes_nothing(tiny: Tiny, tmp_path: Path, data_root: Path) -> None:
     train(tiny(steps=25), tmp_path / "run", data_root=data_root, checkpoint_policy=EVERY)
     newest = last(RunFolder(tmp_path / "run")).checkpoints[25]
-    (tmp_path / "run" / str(newest.state)).write_bytes(b"torn")
+    assert newest.state is not None
+    (tmp_path / "run" / newest.state[0]).write_bytes(b"torn")
     repaired = train(tiny(), tmp_path / "run", data_root=data_root)
     whole = train(tiny(), tmp_path / "whole", data_root=data_root)
     assert lines(repaired.folder) == lines(whole.folder)
