@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from analysis.tables.wording import human
 from trainers.config import RunConfig
 
@@ -19,9 +21,16 @@ def title(config: RunConfig) -> str:
         words.append(f"U={human(data.unique_bytes)}B")
     elif data.unique_tokens is not None:
         words.append(f"U={human(data.unique_tokens)}")
-    words += [data.quality.name] if data.quality.name != "clean" else []
-    words += [config.schedule.name] if config.schedule.name != "constant" else []
+    usual = _usual()
+    words += [data.quality.name] if data.quality.name != usual.data.quality.name else []
+    words += [config.schedule.name] if config.schedule.name != usual.schedule.name else []
     words.append(
         f"s{config.seed}" if config.seed == data.subset_seed else f"s{config.seed}/{data.subset_seed}"
     )
     return " ".join(words)
+
+
+@functools.cache
+def _usual() -> RunConfig:
+    """A run of nothing but defaults: what it has goes without saying."""
+    return RunConfig(steps=1)
