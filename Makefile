@@ -2,6 +2,8 @@
 #   make setup TORCH_INDEX=URL   takes torch from URL first (the CPU-only builds, for instance)
 #   make bench ONLY=train        one group of benchmarks
 #   make test WORKERS=4          tests in so many processes (all cores otherwise, at most eight)
+#   make test-kinds TESTS="tests/analysis tests/trainers/run" KINDS="avx2 sse4"
+#                                some tests as on those kinds of machine (all tests and two kinds otherwise)
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -14,7 +16,7 @@ PARALLEL := --numprocesses $(WORKERS) --maxprocesses 8 --dist worksteal
 # a second cluster in one process was refused for its token.
 RAY_TESTS := tests/orchestrator/execution/test_ray.py tests/orchestrator/execution/test_ray_train.py
 
-.PHONY: setup demo test test-all lint format docs notebooks bench ui clean
+.PHONY: setup demo test test-all test-kinds lint format docs notebooks bench ui clean
 
 setup: .venv/.ready
 
@@ -43,6 +45,10 @@ test: .venv/.ready-dev
 test-all: .venv/.ready-dev
 	set -e; for module in $(RAY_TESTS); do $(PYTEST) -m "slow or not slow" $$module; done
 	$(PYTEST) $(PARALLEL) $(RAY_TESTS:%=--ignore=%) -m "slow or not slow"
+
+# Outside CI: no test may depend on how a machine rounds. Ray's tests compute nothing that could.
+test-kinds: .venv/.ready-dev
+	$(BIN)/python -m tests.kinds $(KINDS:%=--kind %) $(PARALLEL) $(RAY_TESTS:%=--ignore=%) $(TESTS)
 
 lint: .venv/.ready-dev
 	$(BIN)/ruff check .
