@@ -154,3 +154,8 @@ def study(
                     )
     tables = pd.DataFrame(runs), pd.concat(curves, ignore_index=True), pd.concat(scores, ignore_index=True)
     return (*tables[:2], tables[2] if keep_scores else None), truth
+
+
+def one(**changes):
+    """``study`` of one cell of two replicates."""
+    return study(**{"sizes": (190_000,), "budgets": (10_000,), "spread": 0.03, **changes})
