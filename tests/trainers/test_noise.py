@@ -64,6 +64,17 @@ def test_everything_that_should_move_the_noise_moves_it() -> None:
     assert torch.equal(of_step(1).derive("a").uniform("b"), of_step(1).uniform("a/b"))
 
 
+def test_noise_derived_twice_knows_both_parts() -> None:
+    """Two layers' dropout inside two evaluation draws: four streams."""
+    draws = [
+        of_step(1).derive(outer).derive(inner).uniform("drop", 64)
+        for outer in ("draw/0", "draw/1")
+        for inner in ("layer/0", "layer/1")
+    ]
+    assert all((draws[i] != draws[j]).float().mean() > 0.99 for i in range(4) for j in range(i))
+    assert torch.equal(draws[3], of_step(1).uniform("draw/1/layer/1/drop", 64))
+
+
 def test_uniform_is_uniform_and_independent_along_both_axes() -> None:
     u = Noise(0, torch.arange(512), 512).uniform("x", 512)
     assert u.min() >= 0 and u.max() < 1

@@ -10,7 +10,7 @@ import pytest
 
 from trainers.config import DataConfig
 from trainers.data import hashing
-from trainers.data.documents import open_documents
+from trainers.data.documents import Documents, open_documents
 from trainers.data.subset import stratified
 
 
@@ -29,6 +29,23 @@ def test_every_prefix_holds_the_mix_of_sources(prose_root, seed):
             assert np.abs(taken / total - shares).max() < 0.10
         if total >= 80_000:
             assert np.abs(taken / total / shares - 1).max() < 0.10
+
+
+def test_a_newline_is_a_byte_of_its_source() -> None:
+    """Half of the bytes are of documents of one letter, each with its newline; so is half of every prefix."""
+    sizes = np.array([1] * 500 + [9] * 100)
+    documents = Documents(
+        text=np.zeros(int((sizes + 1).sum()), np.uint8),
+        ends=np.cumsum(sizes + 1) - 1,
+        source=np.repeat([0, 1], [500, 100]).astype(np.uint16),
+        split=np.zeros(600, np.uint8),
+        sources=("short", "long"),
+    )
+    assert documents.shares().tolist() == [0.5, 0.5]
+    taken = np.zeros(2)
+    for index in stratified(documents, documents.of_split("train"), hashing.key("subset", 0)):
+        taken[documents.source[index]] += sizes[index] + 1
+        assert abs(taken[0] - taken[1]) <= 10  # a long document and its newline
 
 
 def test_manifest_describes_the_text(prose):

@@ -251,6 +251,20 @@ def test_random_length_cuts_whole_steps_and_is_counted() -> None:
     assert 0.5 < np.mean(np.array(fed) == T) < 0.75
 
 
+def test_random_lengths_are_uniform_up_to_the_whole_length() -> None:
+    objective, length, steps = MaskedDiffusion(random_length=1.0), 8, 800
+    tokens = torch.zeros(1, length, dtype=torch.int64)
+    cuts = [
+        int(objective.fed(batch, Noise(0, batch.counters, 1), step))
+        for step in range(steps)
+        for batch in [batch_of(tokens, first=step)]
+    ]
+    counts = np.bincount(cuts, minlength=length + 1)
+    assert counts[0] == 0 and len(counts) == length + 1
+    chi2 = ((counts[1:] - steps / length) ** 2 / (steps / length)).sum()
+    assert chi2 < (length - 1) + 5 * math.sqrt(2 * (length - 1))
+
+
 def test_loss_is_finite_at_the_smallest_level() -> None:
     class Least(Noise):
         def uniform(self, stream: str, *shape: int) -> torch.Tensor:
