@@ -53,41 +53,29 @@ def arm(rng, run, objective, tokens, steps, loss, t: Truth, effects, masks, U, N
     jitter = rng.normal(0, t.jitter, len(steps))
     exact = objective == "autoregressive"
     m = 1 if exact else masks.shape[-1]
-    curve, scores = [], []
-    for k, step in enumerate(steps):
-        row = {
-            "run": run,
-            "step": step,
-            "tokens": tokens[k],
-            "epochs": tokens[k] / U,
-            "flops": 6 * N * tokens[k],
-        }
-        drift = 1 + 0.3 * np.log(step / steps[0]) / 5
-        for h, half in enumerate("ab"):
-            value = loss[k] + jitter[k] + effects[h][:, None] * (1.0 if exact else 1.1)
-            value = value + (0 if exact else drift * masks[h])
-            value = value + rng.normal(0, 0.01, (len(value), m))
-            n = len(value)
-            means = value.mean(axis=1)
-            row[f"nll_{half}"] = means.mean()
-            row[f"se_{half}"] = means.std(ddof=1) / np.sqrt(n)
-            row[f"mc_se_{half}"] = 0.0 if exact else value.std(axis=1, ddof=1).mean() / np.sqrt(m * n)
-            i, j = np.meshgrid(np.arange(n), np.arange(m), indexing="ij")
-            scores.append(
-                pd.DataFrame(
-                    {
-                        "run": run,
-                        "step": step,
-                        "half": half,
-                        "sequence": i.ravel(),
-                        "draw": j.ravel(),
-                        "nll": value.ravel(),
-                        "tokens": 128,
-                    }
-                )
-            )
-        curve.append(row)
-    return pd.DataFrame(curve), pd.concat(scores)
+    K, n = len(steps), effects.shape[-1]
+    drift = 1 + 0.3 * np.log(steps / steps[0]) / 5
+    value = (loss + jitter)[:, None, None, None] + effects[:, :, None] * (1.0 if exact else 1.1)
+    value = value + (0 if exact else drift[:, None, None, None] * masks)
+    value = value + rng.normal(0, 0.01, (K, 2, n, m))  # [K, 2, n, m]
+    means = value.mean(axis=-1)
+    curve = {"run": run, "step": steps, "tokens": tokens, "epochs": tokens / U, "flops": 6 * N * tokens}
+    for h, half in enumerate("ab"):
+        curve[f"nll_{half}"] = means[:, h].mean(axis=-1)
+        curve[f"se_{half}"] = means[:, h].std(axis=-1, ddof=1) / np.sqrt(n)
+        spread = 0.0 if exact else value[:, h].std(axis=-1, ddof=1).mean(axis=-1)
+        curve[f"mc_se_{half}"] = spread / np.sqrt(m * n)
+    k, h, i, j = (index.ravel() for index in np.indices(value.shape))
+    scores = {
+        "run": run,
+        "step": steps[k],
+        "half": np.array(["a", "b"], dtype=object)[h],
+        "sequence": i,
+        "draw": j,
+        "nll": value.ravel(),
+        "tokens": 128,
+    }
+    return pd.DataFrame(curve), pd.DataFrame(scores)
 
 
 def study(
