@@ -13,22 +13,28 @@ from tests.analysis.synthetic import study
 
 TASK = "continuation"
 METRIC = f"{TASK}_accuracy"
+ITEMS, FLIPS = 400, 0.01
+NOISE = np.sqrt(2 * FLIPS * (1 - FLIPS) / ITEMS)
+"""Standard deviation of the difference of two accuracies: of each, that of its own flips."""
+SLOPE = (0.30 + 0.55 * 1.3 * np.log(2.5) ** 0.3) / 3 * (1 - 2 * FLIPS)
+"""How fast the arms' accuracies part at their crossing, a log token: the losses' slopes (``synthetic``), over
+the three nats that thresholds span."""
 
 
 @pytest.fixture(scope="module")
 def tables() -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Runs, curves and items. Item i of 400 is right where the loss lies below a threshold of its own, which
-    all runs share, so that accuracies cross where losses do."""
+    """Runs, curves and items. An item is right where the loss lies below a threshold of its own, which all
+    runs share, so that accuracies cross where losses do; each answer is flipped with a small probability."""
     (runs, curves, _), _ = study(
-        sizes=(190_000,), budgets=(10_000, 20_000), spread=0.03, jitter=0.0, sequences=400, keep_scores=False
+        sizes=(190_000,), budgets=(10_000, 20_000), spread=0.03, jitter=0.0, sequences=48, keep_scores=False
     )
     rng = np.random.default_rng(0)
     parts = []
     for half in "ab":
-        hard = rng.uniform(1.5, 4.5, 400)
+        hard = rng.permutation(np.linspace(1.5, 4.5, ITEMS))
         for row in curves[["run", "step", f"nll_{half}"]].itertuples(index=False):
-            right = (row[2] < hard) ^ (rng.random(400) < 0.01)  # and a little noise of each run's own
-            columns = {"run": row[0], "step": row[1], "half": half, "task": TASK, "item": np.arange(400)}
+            right = (row[2] < hard) ^ (rng.random(ITEMS) < FLIPS)
+            columns = {"run": row[0], "step": row[1], "half": half, "task": TASK, "item": np.arange(ITEMS)}
             parts.append(pd.DataFrame({**columns, "correct": right}))
     return runs, curves, pd.concat(parts, ignore_index=True)
 
@@ -48,12 +54,17 @@ def test_items_give_the_curve_and_paired_errors(tables) -> None:
     unpaired = locate(runs, means(items, curves), metric=METRIC, better="higher")
     loss = locate(runs, curves)
     for definition in ("raw", "best_so_far"):
-        places = [[c.value for c in x.select(definition, "tokens")] for x in (paired, unpaired, loss)]
-        assert places[0] == pytest.approx(places[1]) and places[0] == pytest.approx(places[2], rel=0.2)
+        with_items, without, of_loss = (
+            np.array([c.value for c in x.select(definition, "tokens")]) for x in (paired, unpaired, loss)
+        )
+        assert with_items == pytest.approx(without)
+        # Both arms count whole items; a place is the mean over two replicates.
+        error = 4 * NOISE / SLOPE / np.sqrt(2) + 2 / ITEMS / SLOPE if definition == "raw" else 0
+        assert (np.abs(np.log(with_items / of_loss)) <= error).all()
     one, two = (x.cells[0].outcomes["raw"][0].curve for x in (paired, unpaired))
     assert one.paired and not two.paired and np.nanmedian(one.se) < 0.7 * np.nanmedian(two.se)
     assert (paired.losses["best"] > 0).all() and (paired.losses["best_se"] > 0).all()
-    assert (paired.losses["best"] >= paired.losses["final"] - 0.05).all()
+    assert (paired.losses["best"] >= paired.losses["final"] - 4 * NOISE).all()
 
 
 def test_a_declared_direction_is_taken_and_none_is_guessed(tables, tmp_path) -> None:
@@ -112,4 +123,6 @@ def test_output_says_that_no_plateau_is_known_and_speaks_of_no_nats(tables, tmp_
     assert "in continuation accuracy (higher is better)" in page and "Continuation accuracy and data" in page
     assert "Nats per token" not in page and report.data["better"] == "higher"
     drawn = pd.read_csv(tmp_path / "figures" / "loss_curves.csv")
-    assert drawn["mean"].between(0, 1).all() and (drawn["best_so_far"] >= drawn["mean"] - 0.1).all()
+    assert drawn["mean"].between(0, 1).all()
+    # Flips on half a may hide that an evaluation is the best so far; those on half b may raise it.
+    assert (drawn["best_so_far"] >= drawn["mean"] - 2 * 4 * NOISE).all()
