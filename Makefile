@@ -2,6 +2,7 @@
 #   make setup TORCH_INDEX=URL   takes torch from URL first (the CPU-only builds, for instance)
 #   make bench ONLY=train        one group of benchmarks
 #   make test WORKERS=4          tests in so many processes (all cores otherwise, at most eight)
+#   make mutate SEED=1 ROOMS=trainers/objectives   another sample of faults, of one room
 #   make test-kinds TESTS="tests/analysis tests/trainers/run" KINDS="avx2 sse4"
 #                                some tests as on those kinds of machine (all tests and two kinds otherwise)
 
@@ -49,6 +50,10 @@ test-all: .venv/.ready-dev
 # Outside CI: no test may depend on how a machine rounds. Ray's tests compute nothing that could.
 test-kinds: .venv/.ready-dev
 	$(BIN)/python -m tests.kinds $(KINDS:%=--kind %) $(PARALLEL) $(RAY_TESTS:%=--ignore=%) $(TESTS)
+
+# Puts faults into copies of modules, one at a time, and lists those that no mirrored test sees. One core.
+mutate: .venv/.ready-dev
+	$(BIN)/python -m benchmarks.mutation $(ROOMS) --sample $(or $(SAMPLE),200) --seed $(or $(SEED),0)
 
 lint: .venv/.ready-dev
 	$(BIN)/ruff check .
