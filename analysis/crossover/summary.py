@@ -48,6 +48,7 @@ def blocks(crossovers: Crossovers, unit: str) -> list[Block]:
             out.append(
                 f"law of the {DEFINITIONS[law.definition]} crossing, slopes of its logarithm: {slopes}"
             )
+            out += [f"  {remark}" for remark in law.remarks()]
     out += _other_kinds(crossovers)
     if crossovers.ratios:
         first, second = crossovers.names

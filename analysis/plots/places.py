@@ -173,7 +173,9 @@ def _against(axis: Axes, part: pd.DataFrame, law: CensoredLaw | None, crossovers
 
 
 def _law_line(axis: Axes, law: CensoredLaw | None, rows: pd.DataFrame, colour: str, unit: str) -> None:
-    if law is None or "U" not in law.columns or len(law.columns) > 3 or rows["U"].nunique() < 2:
+    if law is None or law.coefficient("U") is None or len(law.columns) > 3 or rows["U"].nunique() < 2:
+        return
+    if not law.covers(N=float(rows["N"].iloc[0])):
         return
     grid = np.geomspace(rows["U"].min() / 1.15, rows["U"].max() * 1.15, 25)
     size: dict[str, Any] = {"N": float(rows["N"].iloc[0])} if "N" in law.columns else {}

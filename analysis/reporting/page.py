@@ -53,6 +53,7 @@ def render(
             cells=cell_titles(crossovers),
             crossings=[*zip(*units[:3], strict=True), *zip(*units[3:], strict=True)],
             assumptions=sorted({c.assumption for c in crossovers.crossings}),
+            law_remarks=[f"{law.definition}, {law.unit}: {r}" for law in laws for r in law.remarks()],
             slopes=[(law, slope) for law in laws for slope in law.coefficients()],
             figures=[Figure.of(p, folder) for p in plots],
             decoding=_decoding(comparisons, crossovers) if comparisons else None,

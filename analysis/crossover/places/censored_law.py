@@ -15,7 +15,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -23,10 +23,12 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import optimize, special
 
-from analysis.crossover.axes import follows
+from analysis.crossover.axes import DISTINCT
 from analysis.crossover.places.cure import Cure, compare, merged, posteriors
+from analysis.crossover.places.identification import identify
 from analysis.crossover.places.laplace import Rows, effects, posterior
 from analysis.crossover.same_n.location import SameNCrossovers
+from analysis.tables.wording import human
 
 Array = NDArray[np.float64]
 
@@ -58,6 +60,26 @@ class Coefficient:
 
 
 @dataclass(frozen=True)
+class Miss:
+    """A cell whose own interval (or bound) ``low`` to ``high`` does not hold the place that the law has
+    there."""
+
+    cell: str
+    low: float | None
+    high: float | None
+    law: float
+
+    def __str__(self) -> str:
+        low, high = ("" if end is None else human(end) for end in (self.low, self.high))
+        own = f"[{low}, {high}]" if low and high else f"> {low}" if low else f"< {high}"
+        return f"{self.cell}: {human(self.law)} by the law, {own} by its own runs"
+
+    def json(self) -> dict[str, Any]:
+        """The cell as plain values."""
+        return dict(vars(self))
+
+
+@dataclass(frozen=True)
 class CensoredLaw:
     """A fitted law of the crossing's place, bounds included.
 
@@ -70,7 +92,11 @@ class CensoredLaw:
         levels: the values of each further axis, the first being the one that contrasts are against.
         cell_sd, replicate_sd, residual_sd: posterior means of the standard deviations, log units.
         observed, censored: how many places and bounds there were, in ``cells`` cells.
+        constant: variable without a column -> its least and largest value among the rows of the law.
+        confounded: columns whose slope is not told from that of an effect without one.
         dropped: the coefficients that the places do not identify.
+        left_out: the bounds that left with them.
+        misses: the cells of the study that the law does not pass through, see :func:`misses`.
         cure: the comparison with a law under which some cells never cross, if it was asked for.
     """
 
@@ -92,11 +118,15 @@ class CensoredLaw:
     confidence: float
     assumption: str
     dropped: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    constant: dict[str, tuple[float, float]] = field(default_factory=dict)
+    confounded: tuple[str, ...] = ()
+    misses: tuple[Miss, ...] = ()
     cure: Cure | None = None
 
     def coefficient(self, name: str) -> Coefficient | None:
         """The slope of ``U`` or ``N``, or an axis's contrast; None where the study does not identify it."""
-        if name not in self.columns:
+        if name not in self.columns or name in self.confounded:
             return None
         pick = np.zeros(len(self.columns))
         pick[self.columns.index(name)] = 1.0
@@ -106,6 +136,22 @@ class CensoredLaw:
         """All slopes and contrasts."""
         slopes = [self.coefficient(c) for c in self.columns if c != "1"]
         return [c for c in slopes if c is not None]
+
+    def remarks(self) -> list[str]:
+        """What the law does not identify, which bounds it therefore leaves out, and which cells it misses."""
+        return [*self.dropped, *self.left_out, *(f"misses {miss}" for miss in self.misses)]
+
+    def covers(self, **at: Any) -> bool:
+        """Whether the law speaks of a place at ``U``, ``N`` and further axes: whether a variable whose slope
+        it lacks has a value, and an axis a level, of the rows that it was fitted to."""
+        for name, value in at.items():
+            if name in self.constant and value:
+                low, high = self.constant[name]
+                if not low / (1 + DISTINCT) <= value <= high * (1 + DISTINCT):
+                    return False
+            elif name in self.levels and str(value) not in self.levels[name]:
+                return False
+        return True
 
     def predict(self, new_cell: bool = False, **at: Any) -> tuple[float, float, float]:
         """(place, low, high) at U=, N= and further axes; ``new_cell`` adds the scatter of cells to the
@@ -123,7 +169,7 @@ class CensoredLaw:
                 column = f"{name}={value}"
                 if column in self.columns:
                     pick[self.columns.index(column)] = 1.0
-                elif value != self.levels[name][0]:
+                elif str(value) != self.levels[name][0]:
                     raise ValueError(
                         f"{name}: {value!r} is not one of {', '.join(map(str, self.levels[name]))}"
                     )
@@ -165,6 +211,8 @@ class CensoredLaw:
             "confidence": self.confidence,
             "assumption": self.assumption,
             "dropped": list(self.dropped),
+            "left_out": list(self.left_out),
+            "misses": [m.json() for m in self.misses],
             "cure": None if self.cure is None else self.cure.json(),
             "coefficients": [
                 {"name": c.name, "value": c.value, "low": c.low, "high": c.high} for c in self.coefficients()
@@ -207,7 +255,22 @@ def crossing_law(
     if data.empty or (data["side"] == 0).sum() < 3 or data.loc[data["side"] == 0, "cell"].nunique() < 2:
         return None
     axes = tuple(crossovers.cells[0].pair.axes)
-    return fit_places(data, definition, unit, crossovers.confidence, axes, cure)
+    law = fit_places(data, definition, unit, crossovers.confidence, axes, cure)
+    return replace(law, misses=misses(law, crossovers))
+
+
+def misses(law: CensoredLaw, crossovers: SameNCrossovers) -> tuple[Miss, ...]:
+    """The cells of which the law speaks, and whose own interval or bound its line does not pass through."""
+    out = []
+    for c in crossovers.select(law.definition, law.unit):
+        at = {"U": c.U, "N": c.N, **c.axes}
+        if (c.low is None and c.high is None) or not law.covers(**at):
+            continue
+        known = {k: v for k, v in at.items() if k in law.centre or k in law.levels}
+        place = law.predict(**known)[0]
+        if (c.low is not None and place < c.low) or (c.high is not None and place > c.high):
+            out.append(Miss(c.cell, c.low, c.high, place))
+    return tuple(out)
 
 
 def fit_places(
@@ -223,7 +286,8 @@ def fit_places(
     ``cure``: allow a fraction of cells that never cross, compare it with none (:attr:`CensoredLaw.cure`),
     and average over it: places are then those of cells that do cross.
     """
-    design, columns, centre, levels, dropped = _design(data, axes)
+    basis = identify(data, axes)
+    data, design = data[basis.rows], basis.design
     rows = Rows(data["y"].to_numpy(float), data["side"].to_numpy())
     side, blocks = rows.side, effects(data)
     used = np.array([*blocks.used, True])
@@ -255,9 +319,11 @@ def fit_places(
     return CensoredLaw(
         definition=definition,
         unit=unit,
-        columns=columns,
-        centre=centre,
-        levels=levels,
+        columns=basis.columns,
+        centre=basis.centre,
+        levels=basis.levels,
+        constant=basis.constant,
+        confounded=basis.confounded,
         mean=mixture.mean[keep],
         covariance=mixture.covariance[keep],
         weight=weight[keep] / weight[keep].sum(),
@@ -270,45 +336,7 @@ def fit_places(
         cells=cells,
         confidence=confidence,
         assumption=words,
-        dropped=dropped,
+        dropped=basis.dropped,
+        left_out=basis.left_out,
         cure=comparison,
     )
-
-
-def _design(
-    data: pd.DataFrame, axes: Sequence[str]
-) -> tuple[Array, tuple[str, ...], dict[str, float], dict[str, list[Any]], tuple[str, ...]]:
-    """Columns that the places seen identify: 1, centred logs of U and N, indicators of the other axes."""
-    seen = (data["side"] == 0).to_numpy()
-    chosen, names = [np.ones(len(data))], ["1"]
-    centre: dict[str, float] = {}
-    levels: dict[str, list[Any]] = {}
-    dropped = []
-
-    def add(name: str, column: Array) -> bool:
-        trial = np.column_stack([*chosen, column])
-        if np.linalg.matrix_rank(trial[seen], tol=1e-3) < trial.shape[1]:
-            return False
-        chosen.append(column)
-        names.append(name)
-        return True
-
-    for variable in ("U", "N"):
-        values = data[variable].to_numpy(float)
-        if not (values > 0).all() or np.ptp(np.log(values)) < 0.02:
-            continue
-        middle = float(np.log(values).mean())
-        if add(variable, np.log(values) - middle):
-            centre[variable] = middle
-        else:
-            dropped.append(f"{variable}: the places seen do not identify its slope")
-    for axis in axes:
-        labels = data[axis].astype(str)
-        kinds = sorted(labels.unique())
-        if len(kinds) < 2 or len(kinds) > 6 or any(follows(data, axis, v) for v in ("N", "U")):
-            continue
-        levels[axis] = kinds
-        for kind in kinds[1:]:
-            if not add(f"{axis}={kind}", (labels == kind).to_numpy(float)):
-                dropped.append(f"{axis}={kind}: the places seen do not identify its contrast")
-    return np.column_stack(chosen), tuple(names), centre, levels, tuple(dropped)

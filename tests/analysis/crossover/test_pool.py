@@ -111,9 +111,18 @@ def test_uncensored_balanced_data_give_least_squares():
 
 def test_a_slope_that_the_places_do_not_identify_is_dropped_and_named():
     data = _places(np.random.default_rng(3))
-    data.loc[data["N"] < 1e5, "side"] = 1
-    law = fit_places(data)
+    small = data["N"] < 1e5
+    data.loc[small, "side"] = 1
+    law, large = fit_places(data), fit_places(data[~small])
     assert law.coefficient("N") is None and law.dropped == ("N: the places seen do not identify its slope",)
+    # The bounds of that size leave with its slope: the law of the other size alone.
+    assert (
+        law.coefficient("U") == large.coefficient("U") and law.censored == (data["side"][~small] != 0).sum()
+    )
+    assert law.left_out == (
+        "N=40k: no place was seen that its effect could be told from; 12 bounds in 4 cells left out",
+    )
+    assert law.covers(N=1.9e5) and not law.covers(N=4e4)
 
 
 def test_cells_that_never_cross_are_told_from_cells_that_cross_late():
