@@ -6,7 +6,6 @@ import math
 import pytest
 import torch
 
-from tests.trainers.objectives.toy_model import TableModel
 from trainers.batch import Batch
 from trainers.config import EvaluationConfig
 from trainers.evaluation.scoring import Half, evaluate, to_precision
@@ -15,7 +14,6 @@ from trainers.models.transformer import Transformer
 from trainers.noise import Noise
 from trainers.objectives.autoregressive.objective import Autoregressive
 from trainers.objectives.base import Scores
-from trainers.objectives.masked_diffusion.likelihood import exact_under_order
 from trainers.objectives.masked_diffusion.objective import MaskedDiffusion
 
 VOCAB = 11
@@ -120,18 +118,6 @@ def test_training_variant_does_not_change_the_score(model: torch.nn.Module) -> N
     ]
     values = [evaluate(model, MaskedDiffusion(**v), texts, config).b.nll for v in variants]
     assert len(set(values)) == 1
-
-
-@torch.no_grad()
-def test_decoding_orders_are_exact_and_for_masked_diffusion_only() -> None:
-    model, batch = TableModel(length=4), Texts(4, 3).validation("b", 6)
-    scores = MaskedDiffusion().score_in_order(model, batch, "confidence")
-    assert torch.equal(scores.values, exact_under_order(model, 3, batch, "confidence").values)
-    assert Half.of(scores, exact=True).mc_se == 0.0
-    with pytest.raises(ValueError, match="'backwards'; allowed: left_to_right, confidence"):
-        MaskedDiffusion().score_in_order(model, batch, "backwards")
-    with pytest.raises(ValueError, match="'autoregressive' has no decoding orders"):
-        Autoregressive().score_in_order(model, batch, "confidence")
 
 
 def test_twins_are_fed_the_same_tokens_and_scored_on_the_same_positions(model: torch.nn.Module) -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from tests.trainers.objectives.toy_model import TableModel, batch_of
+from tests.trainers.objectives.toy_model import Even, TableModel, batch_of
 from trainers.models import initialise
 from trainers.models.transformer import Transformer
 from trainers.noise import Noise
@@ -65,6 +65,20 @@ def test_input_mask_hides_context_but_never_bos_and_scores_every_position() -> N
     assert bool(c.weights.all())
     kept = c.inputs[:, 1:] != 4
     assert torch.equal(c.inputs[:, 1:][kept], batch.tokens[:, :-1][kept])
+
+
+def test_input_mask_hides_its_share_exactly() -> None:
+    batch = batch_of(torch.zeros(2, 9, dtype=torch.int64))
+    for share in (0.25, 0.5, 0.625):
+        c = Autoregressive(input_mask=share).corrupt(TableModel(), batch, Even(batch), 0)
+        assert (c.inputs == 4).sum(1).tolist() == [8 * share] * 2
+
+
+@torch.no_grad()
+def test_a_sequence_of_padding_alone_scores_zero_of_zero_tokens() -> None:
+    real = torch.tensor([[True] * 4, [False] * 4])
+    scores = Autoregressive().score(TableModel(), batch_of(torch.zeros(2, 4).long(), real=real), range(1), 8)
+    assert float(scores.values[0]) > 0 == float(scores.values[1]) and scores.tokens.tolist() == [4, 0]
 
 
 def test_input_mask_is_only_noise_of_training() -> None:

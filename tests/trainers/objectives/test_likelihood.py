@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from tests.trainers.objectives.toy_model import TableModel, batch_of, mean_ce, subsets
+from trainers.objectives.autoregressive import Autoregressive
+from trainers.objectives.masked_diffusion import MaskedDiffusion
 from trainers.objectives.masked_diffusion import likelihood as masked
 from trainers.objectives.masked_diffusion.likelihood import (
     counts_at,
@@ -60,6 +62,17 @@ def test_counts_are_uniform_over_rotations() -> None:
         found = torch.bincount(column, minlength=length + 1)
         assert int(found[0]) == 0 and len(found) == length + 1
         assert int((found[1:] - 4096 / length).abs().max()) <= 1
+
+
+def test_counts_change_where_the_fraction_passes_a_multiple_of_one_nth() -> None:
+    """To the last of its 32 bits: at fraction j / n the count becomes j + 1."""
+    for n in (3, 7, 128, 1000):
+        for j in (1, n // 2, n - 1):
+            edge = -(-(j << 32) // n)
+            for fraction, count in ((edge - 1, j), (edge, j + 1)):
+                rotation = fraction << 32
+                signed = rotation - (1 << 64) if rotation >= 1 << 63 else rotation
+                assert counts_at(torch.tensor([0]), torch.tensor([n]), signed).tolist() == [count]
 
 
 def test_subsets_are_uniform_given_their_size() -> None:
@@ -131,6 +144,19 @@ def test_padding_is_neither_masked_scored_nor_seen() -> None:
 
 
 @torch.no_grad()
+def test_a_sequence_of_padding_alone_scores_zero() -> None:
+    model = TableModel(length=5)
+    real = torch.tensor([[True] * 5, [False] * 5])
+    batch = batch_of(TEXT.repeat(2, 1), real=real)
+    for scores in (
+        elbo(model, model.vocab, batch, range(3), 8),
+        *(exact_under_order(model, model.vocab, batch, o) for o in ("left_to_right", "confidence")),
+    ):
+        assert bool((scores.values[0] > 0).all() and (scores.values[1] == 0).all())
+        assert scores.tokens.tolist() == [5, 0]
+
+
+@torch.no_grad()
 @pytest.mark.parametrize("order", ["left_to_right", "confidence"])
 @pytest.mark.parametrize("tokens_per_step", [1, 2])
 def test_a_decoding_order_is_a_distribution_over_texts(order: str, tokens_per_step: int) -> None:
@@ -184,3 +210,20 @@ def test_masks_are_the_published_ones() -> None:
     drawn = evaluation_masks(positions, torch.ones(3, 16, dtype=torch.bool), 0)
     shown = ["".join("#" if masked else "." for masked in row) for row in drawn.tolist()]
     assert shown == [".######..#.#.##.", "#.#.......#....#", "##..##########.#"]
+
+
+@torch.no_grad()
+def test_decoding_orders_are_exact_and_for_masked_diffusion_only() -> None:
+    model, batch = (
+        TableModel(length=5),
+        batch_of(torch.randint(3, (6, 5), generator=torch.Generator().manual_seed(0))),
+    )
+    scores = MaskedDiffusion().score_in_order(model, batch, "confidence")
+    assert torch.equal(scores.values, exact_under_order(model, 3, batch, "confidence").values)
+    two = MaskedDiffusion().score_in_order(model, batch, "confidence", micro_batch=4, tokens_per_step=2)
+    assert torch.equal(two.values, exact_under_order(model, 3, batch, "confidence", 64, 2).values)
+    assert not torch.equal(two.values, scores.values)
+    with pytest.raises(ValueError, match="'backwards'; allowed: left_to_right, confidence"):
+        MaskedDiffusion().score_in_order(model, batch, "backwards")
+    with pytest.raises(ValueError, match="'autoregressive' has no decoding orders"):
+        Autoregressive().score_in_order(model, batch, "confidence")

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from tests.trainers.objectives.toy_model import TableModel, batch_of, mean_ce
+from tests.trainers.objectives.toy_model import Even, TableModel, batch_of, mean_ce
 from trainers.noise import Noise
+from trainers.objectives.base import objectives
 from trainers.objectives.masked_diffusion.objective import MaskedDiffusion
 
 T, B = 4, 20_000
@@ -263,6 +264,38 @@ def test_random_lengths_are_uniform_up_to_the_whole_length() -> None:
     assert counts[0] == 0 and len(counts) == length + 1
     chi2 = ((counts[1:] - steps / length) ** 2 / (steps / length)).sum()
     assert chi2 < (length - 1) + 5 * math.sqrt(2 * (length - 1))
+
+
+def test_an_empty_mask_is_drawn_again_with_its_level_from_the_next_stream() -> None:
+    """The names of streams are part of what a run is."""
+    objective, real = MaskedDiffusion(weight="realised", t="iid", epsilon=0), torch.ones(64, 2).bool()
+    noise = Noise(0, torch.arange(64), 64)
+    masked, p = objective.draw_masks(real, noise)
+    drawn = torch.stack([n.uniform("t") for n in (noise, *(noise.derive(f"redraw/{k}") for k in range(6)))])
+    draws = (drawn == p).int().argmax(0)
+    assert torch.equal(drawn[draws, torch.arange(64)], p) and bool(masked.any(1).all())
+    assert [int((draws == k).sum() > 0) for k in range(4)] == [1, 1, 1, 1]
+
+
+def test_a_level_masks_its_share_exactly_and_weighs_it_by_the_inverse() -> None:
+    batch = batch_of(torch.zeros(3, 8, dtype=torch.int64))
+    for level in (0.25, 0.5, 0.875):
+        objective = MaskedDiffusion(t="iid", epsilon=0)
+        masked, p = objective.draw_masks(batch.loss_mask, Even(batch, t=level))
+        assert masked.sum(1).tolist() == [8 * level] * 3 and p.tolist() == [level] * 3
+        c = objective.corrupt(TableModel(), batch, Even(batch, t=level), 0)
+        assert c.weights.sum(1).tolist() == [8.0] * 3
+    least = 2.0**-24
+    c = MaskedDiffusion(t="iid", epsilon=0).corrupt(TableModel(), batch, Even(batch, t=least), 0)
+    assert c.weights.tolist() == [[1 / least] + [0.0] * 7] * 3, "the level next to none has its weight too"
+
+
+@pytest.mark.parametrize(
+    "field", [{"epsilon": -0.1}, {"epsilon": 1.0}, {"random_length": -0.1}, {"random_length": 1.1}], ids=str
+)
+def test_shares_are_shares(field: dict) -> None:
+    with pytest.raises(ValueError, match=f"{next(iter(field))}\n  Input should be"):
+        objectives.validate({"name": "masked_diffusion", **field})
 
 
 def test_loss_is_finite_at_the_smallest_level() -> None:

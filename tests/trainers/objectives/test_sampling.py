@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import pytest
 import torch
@@ -176,8 +177,12 @@ def test_gumbel_noise_is_double_with_a_long_tail() -> None:
     assert float(values.var()) == pytest.approx(1.6449, abs=0.02)
     assert bool(torch.isfinite(values).all())
     ones = Noise(0, torch.arange(2), 2)
-    ones.uniform = lambda stream, *shape: torch.full((2, *shape), 1 - 2.0**-24)  # type: ignore[method-assign]
-    assert float(gumbel(ones, "g", 1).max()) > 30  # float32 would end at 16.6
+    for bits, end in (
+        (1 - 2.0**-24, 49 * math.log(2)),  # float32 would end at 16.6
+        (0.0, -math.log(49 * math.log(2))),  # the middles of 2**48 intervals: never 0, never 1
+    ):
+        ones.uniform = lambda stream, *shape, bits=bits: torch.full((2, *shape), bits)  # type: ignore[method-assign]
+        assert float(gumbel(ones, "g", 1).max()) == pytest.approx(end, rel=1e-3)
 
 
 @torch.no_grad()

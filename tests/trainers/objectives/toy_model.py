@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
 
 import torch
@@ -10,6 +11,7 @@ from torch.nn import functional as F
 
 from trainers.batch import Batch
 from trainers.models.attention import Attention
+from trainers.noise import Noise
 
 
 class TableModel(torch.nn.Module):
@@ -58,6 +60,22 @@ def batch_of(tokens: torch.Tensor, first: int = 0, real: torch.Tensor | None = N
     """Sequences with counters first, first + 1, ..."""
     real = torch.ones_like(tokens, dtype=torch.bool) if real is None else real
     return Batch(tokens, real, torch.arange(first, first + len(tokens)))
+
+
+class Even(Noise):
+    """Noise whose uniforms are 0, 1/n, ..., (n-1)/n of each row, but for the streams that ``values`` gives:
+    what is a probability under real noise is a share under this.
+    """
+
+    def __init__(self, batch: Batch, **values: float) -> None:
+        super().__init__(0, batch.counters, len(batch))
+        self.values = values
+
+    def uniform(self, stream: str, *shape: int) -> torch.Tensor:
+        if stream in self.values:
+            return torch.full((len(self.counters), *shape), self.values[stream])
+        n = math.prod(shape)
+        return (torch.arange(n) / n).reshape(shape).expand(len(self.counters), *shape)
 
 
 def subsets(length: int) -> Iterator[torch.Tensor]:
