@@ -16,7 +16,7 @@ import torch
 from trainers.components.component import digest
 from trainers.components.errors import UserError
 from trainers.machine.allocator import keep_freed_memory
-from trainers.models.network.kernels import kernels_for
+from trainers.models.network.kernels import EDITION, kernels_for
 
 if TYPE_CHECKING:
     from trainers.config import Resources
@@ -65,7 +65,11 @@ def describe(
 ) -> dict[str, Any]:
     """The numerics class as a record; ``class`` is a short name, equal where the record is."""
     model = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
-    instructions = "cuda" if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()
+    kernels = "cuda" if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()
+    if resources.kernels == "plain":
+        kernels += " plain"
+    elif device.type == "cpu":
+        kernels += f" fused {EDITION}"
     record: dict[str, Any] = {
         "device": device.type,
         "model": model,
@@ -76,7 +80,7 @@ def describe(
         "compile": compiled,
         "checkpoint_activations": resources.checkpoint_activations,
         "deterministic": device.type == "cpu" or resources.deterministic,
-        "kernels": f"{instructions} plain" if resources.kernels == "plain" else instructions,
+        "kernels": kernels,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "platform": f"{platform.system()}-{platform.machine()}",

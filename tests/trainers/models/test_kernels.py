@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,11 +13,13 @@ from torch import Tensor
 from trainers import models
 from trainers.components.errors import UserError
 from trainers.config import Resources, RunConfig
+from trainers.data import prepare
 from trainers.machine.numerics import describe
 from trainers.models.network import chunked_loss, decoder
 from trainers.models.network.fused_cpu import attention as fused_attention
+from trainers.models.network.fused_cpu import gelu as fused_gelu
 from trainers.models.network.fused_cpu import swiglu as fused_swiglu
-from trainers.models.network.kernels import CHUNKED, FUSED, PLAIN, Kernels, kernels_for
+from trainers.models.network.kernels import CHUNKED, EDITION, FUSED, PLAIN, Kernels, kernels_for
 from trainers.models.network.operands import (
     AttentionShape,
     AttentionView,
@@ -25,6 +28,7 @@ from trainers.models.network.operands import (
     forbidden,
 )
 from trainers.objectives.base import Corruption
+from trainers.run.learner import Learner, Window
 
 B, T, D, F, V = 3, 5, 8, 6, 7
 
@@ -124,6 +128,15 @@ def test_a_position_that_may_attend_to_nothing_attends_to_everything() -> None:
         assert y.isfinite().all()
 
 
+@pytest.mark.parametrize("values", [1 << 16, 7], ids=["whole", "pieces"])
+def test_gelu(values: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fused_gelu, "CACHED_VALUES", values)
+    agree(FUSED.gelu, PLAIN.gelu, [value(B, T, D)], ())
+    agree(FUSED.gelu, PLAIN.gelu, [value(D, B).t()], ())
+    wide = torch.linspace(-30, 30, 1001)
+    torch.testing.assert_close(FUSED.gelu(wide), PLAIN.gelu(wide), rtol=1e-6, atol=1e-6)
+
+
 @pytest.mark.parametrize("scored", ["all", "some", "one", "none"])
 def test_linear_cross_entropy(pieces: None, scored: str) -> None:
     weights = torch.rand(6, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 0.1
@@ -203,6 +216,29 @@ def test_a_network_is_the_same_on_plain_and_fused_kernels(
         assert (fused_gradients[name] - gradient).norm() <= tolerance * gradient.norm(), name
 
 
+@pytest.mark.parametrize("block", ["llama", {"name": "gpt2", "positions": 16}])
+def test_twenty_steps_are_the_same_on_plain_and_fused_kernels(block: Any, tmp_path: Path) -> None:
+    """In float32: a change of kernels moves losses by no more than their rounding."""
+    losses = []
+    for kernels in ("plain", "fused"):
+        run = RunConfig(
+            model={"name": "transformer", "width": 32, "layers": 2, "block": block},
+            data={"corpus": "markov", "unique_bytes": 3000, "context": 16},
+            schedule={"name": "constant", "warmup": 0},
+            batch_size=8,
+            resources={"kernels": kernels},
+        )
+        learner = Learner(run, prepare(run.data, tmp_path), torch.device("cpu"))
+        of_run = []
+        for _ in range(20):
+            learner.window = Window()
+            learner.update()
+            of_run.append(learner.window.mean()["loss"])
+        losses.append(of_run)
+    assert losses[0][-1] < 0.95 * losses[0][0]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-6)
+
+
 def test_each_device_gets_its_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu, cuda = torch.device("cpu"), torch.device("cuda")
     assert kernels_for("auto", cpu) is kernels_for("fused", cpu) is FUSED
@@ -224,3 +260,4 @@ def test_kernels_are_recorded_and_in_no_key() -> None:
         for run in (plain_run, fused_run, RunConfig())
     ]
     assert records[0]["class"] != records[1]["class"] == records[2]["class"]
+    assert records[1]["kernels"].endswith(f" fused {EDITION}"), "a change of rounding is another class"

@@ -87,6 +87,11 @@ def add_swiglu(
     return x + (y if keep is None else y * keep)
 
 
+def gelu(x: Tensor) -> Tensor:
+    """GELU (arXiv 1606.08415) in its tanh form."""
+    return F.gelu(x, approximate="tanh")
+
+
 def linear_cross_entropy(
     hidden: Tensor, head: Tensor, targets: Tensor, weights: Tensor, dtype: torch.dtype
 ) -> Tensor:

@@ -75,7 +75,7 @@ class Gpt2(Block):
         dropout = model.dropout_attention if run.training else 0.0
         o = run.attend(q, k, v, index, dropout).transpose(1, 2).flatten(2)
         x = x + linear(o, "output")
-        y = linear(F.gelu(linear(normed("mlp_norm"), "up"), approximate="tanh"), "down")
+        y = linear(run.kernels.gelu(linear(normed("mlp_norm"), "up")), "down")
         keep = run.keep(x, model.dropout_mlp, f"dropout/mlp/{index}")
         return x + (y if keep is None else y * keep)
 
