@@ -153,6 +153,21 @@ class CensoredLaw:
                 return False
         return True
 
+    def contrast(self, axis: str, value: Any, against: Any) -> Coefficient | None:
+        """The log ratio of the places at two values of an axis; None where the study does not identify it."""
+        kinds = self.levels.get(axis, [])
+        pick = np.zeros(len(self.columns))
+        for sign, level in ((1.0, str(value)), (-1.0, str(against))):
+            if level not in kinds:
+                return None
+            if level == kinds[0]:
+                continue
+            name = f"{axis}={level}"
+            if self.coefficient(name) is None:
+                return None
+            pick[self.columns.index(name)] += sign
+        return Coefficient(f"{axis}={value}", *self._mixture(pick, 0.0))
+
     def predict(self, new_cell: bool = False, **at: Any) -> tuple[float, float, float]:
         """(place, low, high) at U=, N= and further axes; ``new_cell`` adds the scatter of cells to the
         interval.
