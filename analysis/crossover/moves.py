@@ -49,7 +49,9 @@ class Move:
         return f"{self.direction} ({self.evidence})" if self.evidence else self.direction
 
 
-def moves(cells: Sequence[CellSituation], law: CensoredLaw | None, runs: pd.DataFrame) -> tuple[Move, ...]:
+def axis_moves(
+    cells: Sequence[CellSituation], law: CensoredLaw | None, runs: pd.DataFrame
+) -> tuple[Move, ...]:
     """A move for less data, one for a larger model, and for each further axis one a level against its first
     in ``runs``."""
     if not cells:

@@ -134,8 +134,7 @@ def headline(crossovers: SameNCrossovers) -> str:
     if kinds <= CROSSES and kinds_best == {Situation.PASSES}:
         return f"{second} passes even an early-stopped {first} {WITHIN}"
     clauses, clauses_best = _clauses(raw, crossovers.names), _clauses(best, crossovers.names)
-    same = all(c.startswith(f"{second} ") for c in (*clauses, clauses_best[0]))
-    if same:
+    if all(_acts(c, second) for c in (*clauses, clauses_best[0])):
         clauses_best[0] = "it" + clauses_best[0].removeprefix(second)
     *parts, last = f"{_joined(clauses, second)}; {_joined(clauses_best, second)}".split(f" {WITHIN}")
     return f"{''.join(parts)} {WITHIN}{last}" if parts else last
@@ -160,11 +159,16 @@ def _clauses(cells: Sequence[CellSituation], names: tuple[str, str]) -> list[str
     return out
 
 
+def _acts(clause: str, second: str) -> bool:
+    """Whether the second arm alone is what a clause speaks of."""
+    return clause.startswith(f"{second} ") and not clause.startswith(f"{second} and ")
+
+
 def _joined(clauses: Sequence[str], second: str) -> str:
     """The clauses as one, with a pronoun where the second arm goes on."""
     out = [clauses[0]]
     for one, two in pairwise(clauses):
-        goes_on = one.startswith((f"{second} ", "it ")) and two.startswith(f"{second} ")
+        goes_on = (one.startswith("it ") or _acts(one, second)) and _acts(two, second)
         out.append("it" + two.removeprefix(second) if goes_on else two)
     return out[0] if len(out) == 1 else f"{', '.join(out[:-1])}, and {out[-1]}"
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from analysis.crossover.moves import Move, moves
+from analysis.crossover.moves import Move, axis_moves
 from analysis.crossover.places.censored_law import CensoredLaw
 from analysis.crossover.same_n.aa_control import Control, FalseCrossings, rates
 from analysis.crossover.same_n.location import SameNCrossovers
@@ -132,7 +132,7 @@ def _quadrant(
         definition=definition,
         unit=unit,
         status=entry(cells, crossovers.names, unit),
-        moves=moves(cells, law, crossovers.tables.runs),
+        moves=axis_moves(cells, law, crossovers.tables.runs),
         situations=Counter(c.situation.name.lower() for c in cells),
         crossed=sum(c.situation in CROSSES for c in cells),
         cells=len(cells),

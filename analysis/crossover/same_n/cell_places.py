@@ -13,7 +13,7 @@ from analysis.crossover.place import Place, natural, plain
 from analysis.crossover.pooling import Spread, Variance, pool_places, t_interval
 from analysis.crossover.same_n.arm import UNITS, Arm
 from analysis.crossover.same_n.outcome import DEFINITIONS, CrossingOutcome, Definition
-from analysis.crossover.same_n.pairs import Pair
+from analysis.crossover.same_n.pairs import Agreement, Pair
 from analysis.fitting.estimate import Bound, Estimate
 
 OWN_VARIANCE = 8
@@ -24,13 +24,15 @@ NONE = Variance(0.0, math.inf)
 
 @dataclass(frozen=True)
 class CellOutcome:
-    """One pair: its replicates' outcomes by definition, in the order of its twins. ``annealed``: (objective,
+    """One pair: its replicates' outcomes by definition, in the order of its twins. ``agreement``: the count
+    in which all of its twins are the same. ``annealed``: (objective,
     tokens, loss) where runs with a decaying end finish; their curves are those of their constant-rate
     trunks."""
 
     pair: Pair
     outcomes: dict[Definition, tuple[CrossingOutcome, ...]]
     arms: tuple[tuple[Arm, Arm], ...]
+    agreement: Agreement = "same_n"
     annealed: tuple[tuple[str, float, float], ...] = ()
 
 
@@ -52,6 +54,9 @@ class CellCrossover(Place):
         tuned: objective -> the values that ``pair_over`` lets differ.
         likelihood: objective -> kind of its loss; ``allows``: what the two kinds permit one to conclude.
         outcomes: the replicates.
+        kind: the count in which all of its twins are the same.
+        pooled_over: cells whose replicates give the variance that the interval rests on; 0 where it rests on
+            none between replicates.
     """
 
     columns: ClassVar[tuple[str, ...]] = (
@@ -59,8 +64,6 @@ class CellCrossover(Place):
         "assumption", "kind", "confidence", "df", "robust", "crossed", "ahead", "settled", "on_plateau",
         "past_minimum", "N", "U", "tuned", "mixed_numerics", "likelihood", "allows", "replicate_values",
     )  # fmt: skip
-    kind: ClassVar[str] = "same_n"
-
     cell: str
     axes: dict[str, Any]
     metric: str
@@ -73,6 +76,8 @@ class CellCrossover(Place):
     mixed_numerics: bool
     likelihood: dict[str, str]
     allows: str
+    kind: Agreement = "same_n"
+    pooled_over: int = 0
 
     @property
     def replicates(self) -> int:
@@ -123,13 +128,22 @@ def cell_crossovers(
             spread = pool_places([places(c.outcomes[definition], unit) for c in cells])
             for cell in cells:
                 place = cell_place(cell.outcomes[definition], unit, spread, confidence)
-                out.append(_crossover(cell, definition, unit, place, names, metric))
+                crossing = _crossover(cell, definition, unit, place, names, metric)
+                out.append(
+                    replace(crossing, pooled_over=_pooled(cell.outcomes[definition], unit, place, spread))
+                )
     return tuple(out)
 
 
 def places(outcomes: Sequence[CrossingOutcome], unit: str) -> dict[str, float]:
     """Replicate -> log(place) of those that crossed."""
     return {str(o.seed): math.log(o.x[unit]) for o in outcomes if o.censored is None and o.x[unit] > 0}
+
+
+def _pooled(outcomes: Sequence[CrossingOutcome], unit: str, place: Estimate, spread: Spread | None) -> int:
+    if place.df is None or spread is None:
+        return 0
+    return 1 if len(places(outcomes, unit)) >= OWN_VARIANCE else spread.groups
 
 
 def cell_place(
@@ -233,6 +247,7 @@ def _crossover(
         U=_rounded(cell.pair.mean("U")),
         tuned=plain(cell.pair.tuned),
         mixed_numerics=len(numerics) > 1,
+        kind=cell.agreement,
         likelihood=kinds,
         allows=allows(*((names[o], kind) for o, kind in kinds.items()))
         if metric == "nll"

@@ -15,7 +15,16 @@ from analysis.crossover.same_n.arm import Arm, arms
 from analysis.crossover.same_n.cell_places import CellCrossover, CellOutcome, cell_crossovers
 from analysis.crossover.same_n.metrics import NLL, Better, direction
 from analysis.crossover.same_n.outcome import DEFINITIONS, CrossingOutcome, Definition, Minima, outcomes
-from analysis.crossover.same_n.pairs import Pair, Twins, curve_name, find_pairs, short_names, usable
+from analysis.crossover.same_n.pairs import (
+    AGREEMENT_WORDS,
+    Agreement,
+    Pair,
+    Twins,
+    curve_name,
+    find_pairs,
+    short_names,
+    usable,
+)
 from analysis.tables.keywords import unknown
 from analysis.tables.tables import Source, TableError, Tables, load
 
@@ -181,16 +190,6 @@ def _limit(row: pd.Series) -> float:
     return float(row["steps"]) if math.isfinite(row["steps"]) else math.inf
 
 
-def _comparable(twins: Twins) -> str | None:
-    """Why two twins cannot be compared; None if they can."""
-    one, two = twins.first, twins.second
-    if one["vocab"] != two["vocab"] and not (pd.isna(one["vocab"]) or pd.isna(two["vocab"])):
-        return "twins have different vocabularies: nats per token do not compare"
-    if abs(one["U"] / two["U"] - 1) > 0.01:
-        return f"twins have different unique data ({one['U']:g} and {two['U']:g} tokens)"
-    return None
-
-
 def _scored_apart(a: Arm, b: Arm) -> str | None:
     """Why two twins' curves cannot be compared; None if they can."""
     if min(len(a), len(b)) < 2:
@@ -209,12 +208,17 @@ def _cell(
     kept: list[Twins] = []
     annealed: list[tuple[str, float, float]] = []
     refused = []
+    agreements: list[Agreement] = []
     for twins in pair.twins:
         a, b = (_read(every, r) for r in (twins.first, twins.second))
-        reason = _comparable(twins) or _scored_apart(a, b)
+        agreement = twins.agreement((_cost(a), _cost(b)))
+        reason = twins.incomparable() or _scored_apart(a, b)
+        if reason is None and agreement is None:
+            reason = twins.sizes_apart()
         if reason:
             refused += [{"run": str(r["run"]), "reason": reason} for r in (twins.first, twins.second)]
             continue
+        agreements += [agreement] if agreement is not None else []
         entropy = twins.entropy if plateau else math.nan
         replicates.append(_outcomes(a, b, twins.seed, entropy, minima))
         annealed += [_end(every, r) for r in (twins.first, twins.second) if curve_name(r, every) != r["run"]]
@@ -224,7 +228,8 @@ def _cell(
         return None, refused
     grouped = {d: tuple(r[d] for r in replicates) for d in DEFINITIONS}
     ends = tuple(e for e in annealed if math.isfinite(e[1]))
-    return CellOutcome(Pair(pair.axes, tuple(kept), pair.tuned), grouped, tuple(used), ends), refused
+    loosest = max(agreements, key=get_args(Agreement).index)
+    return CellOutcome(Pair(pair.axes, tuple(kept), pair.tuned), grouped, tuple(used), loosest, ends), refused
 
 
 def _end(every: Mapping[str, Arm], row: pd.Series) -> tuple[str, float, float]:
@@ -235,10 +240,15 @@ def _end(every: Mapping[str, Arm], row: pd.Series) -> tuple[str, float, float]:
     return str(row["objective"]), float(arm.x["tokens"][-1]), float(arm.b.value[-1])
 
 
+def _cost(arm: Arm) -> float:
+    """FLOPs a token."""
+    return float(arm.x["flops"][-1] / arm.x["tokens"][-1]) if len(arm) else math.nan
+
+
 def _outcomes(a: Arm, b: Arm, seed: Any, entropy: float, minima: Minima) -> dict[Definition, CrossingOutcome]:
     """On equal tokens; where the arms' FLOPs per token differ, the FLOPs come from curves at equal FLOPs."""
     out = outcomes(a, b, seed, entropy=entropy, minima=minima)
-    cost_a, cost_b = (arm.x["flops"][-1] / arm.x["tokens"][-1] for arm in (a, b))
+    cost_a, cost_b = _cost(a), _cost(b)
     if np.isfinite([cost_a, cost_b]).all() and abs(cost_a / cost_b - 1) > 1e-3:
         other = outcomes(a, b, seed, axis="flops", entropy=entropy, minima=minima)
         for definition, outcome in out.items():
@@ -257,6 +267,15 @@ def _notes(tables: Tables, cells: list[CellOutcome], metric: str) -> tuple[str, 
             f"{metric.replace('_', ' ')}: no start-up plateau is known of it (that of the NLL ends .15 nats "
             "below the unigram entropy), so its crossings count from the first evaluation on"
         )
+    for agreement in get_args(Agreement)[1:]:
+        count = sum(c.agreement == agreement for c in cells)
+        if count:
+            notes.append(
+                f"twins of {count} of {len(cells)} cells differ in N and are the same in "
+                f"{AGREEMENT_WORDS[agreement]}: their kind is {agreement}"
+            )
+    if any(math.isnan(float(r["N"])) for c in cells for r in c.pair.rows):
+        notes.append("runs lack N: that twins are of one size is taken on trust")
     if any(c.pair.tuned for c in cells):
         notes.append("tuned fields were selected on validation half A, per objective and cell")
     return tuple(notes)

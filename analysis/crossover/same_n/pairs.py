@@ -1,16 +1,32 @@
-"""Which runs are twins: two runs of a pair of cells and of the same replicate."""
+"""Which runs are twins, and what they agree in: two runs of a pair of cells and of the same replicate."""
 
 from __future__ import annotations
 
 from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
 
+from analysis.crossover.axes import follows
 from analysis.tables.keywords import unknown
 from analysis.tables.tables import TableError, Tables
+from analysis.tables.wording import human
+
+Agreement = Literal["same_n", "same_active_n", "same_backbone_n", "same_flops"]
+"""What twins agree in, the strictest that they do: N (the rows of tokens that are fed and never predicted
+apart), the N that one token uses, N without the modules of an objective's own, or training FLOPs a token."""
+
+AGREEMENT_WORDS: dict[Agreement, str] = {
+    "same_n": "N",
+    "same_active_n": "active N",
+    "same_backbone_n": "N without the objective's own modules",
+    "same_flops": "FLOPs a token",
+}
+
+NEAR = 0.02
+"""How far apart, as a share, a count of twins may be that is called the same."""
 
 
 def short_names(runs: pd.DataFrame, pair: tuple[str, str]) -> tuple[str, str]:
@@ -43,6 +59,48 @@ class Twins:
     def steps(self) -> float:
         """The horizon that both reach; infinite where the table does not limit it."""
         return float(np.nanmin([self.first["steps"], self.second["steps"], np.inf]))
+
+    def agreement(self, flops: tuple[float, float]) -> Agreement | None:
+        """What the twins agree in; None where it is nothing. ``flops``: training FLOPs a token of each.
+        Where a table lacks N, that it is the same is taken on trust."""
+        one, two = self.first, self.second
+        if pd.isna(one["N"]) or pd.isna(two["N"]):
+            return "same_n"
+        counts: dict[Agreement, tuple[float, float]] = {
+            "same_n": (one["N"], two["N"]),
+            "same_active_n": (_count(one, "N_active"), _count(two, "N_active")),
+            "same_backbone_n": (
+                one["N"] - _count(one, "N_objective"),
+                two["N"] - _count(two, "N_objective"),
+            ),
+            "same_flops": flops,
+        }
+        return next((kind for kind in get_args(Agreement) if _near(*counts[kind])), None)
+
+    def incomparable(self) -> str | None:
+        """Why the twins cannot be compared, whatever their sizes; None if they can."""
+        one, two = self.first, self.second
+        if one["vocab"] != two["vocab"] and not (pd.isna(one["vocab"]) or pd.isna(two["vocab"])):
+            return "twins have different vocabularies: nats per token do not compare"
+        if not _near(one["U"], two["U"], 0.01) and not (pd.isna(one["U"]) or pd.isna(two["U"])):
+            return f"twins have different unique data ({one['U']:g} and {two['U']:g} tokens)"
+        return None
+
+    def sizes_apart(self) -> str:
+        """Why twins that agree in no count are not compared."""
+        return (
+            f"twins have different N ({human(self.first['N'])} and {human(self.second['N'])}), and neither "
+            "active N nor FLOPs a token in common: sizes are compared by fronts, not by twins"
+        )
+
+
+def _count(row: pd.Series, column: str) -> float:
+    return float(row[column]) if column in row and not pd.isna(row[column]) else float("nan")
+
+
+def _near(one: float, two: float, within: float = NEAR) -> bool:
+    """Whether two counts are the same; False where one is not known."""
+    return bool(one > 0 and two > 0 and abs(np.log(one / two)) <= np.log1p(within) + 1e-9)
 
 
 @dataclass(frozen=True)
@@ -133,14 +191,34 @@ def find_pairs(
                     cells[tuple(map(str, axes_here.items()))] = pair
     paired = {r["run"] for p in cells.values() for r in p.rows}
     lonely = [
-        {
-            "run": str(run),
-            "reason": f"no {second if objective == first else first} twin in its cell and replicate",
-        }
-        for run, objective in runs[["run", "objective"]].itertuples(index=False)
-        if objective in (first, second) and run not in paired
+        {"run": str(row["run"]), "reason": _lonely(row, others, name, common, sorted(over))}
+        for mine, others, name in ((one, two, second), (two, one, first))
+        for _, row in mine.drop_duplicates("run").iterrows()
+        if row["run"] not in paired
     ]
     return sorted(cells.values(), key=_order), lonely
+
+
+def _lonely(row: pd.Series, others: pd.DataFrame, name: str, common: list[str], over: list[str]) -> str:
+    """Why a run of which ``others`` are the possible twins, of the objective ``name``, is in no pair."""
+    if others.empty:
+        return f"no {name} run to compare it with"
+    differ = pd.DataFrame(
+        {a: (others[a].notna() if pd.isna(row[a]) else others[a] != row[a]) for a in common},
+        index=others.index,
+    )
+    nearest = differ.to_numpy()[int(differ.sum(axis=1).to_numpy().argmin())]
+    apart = [a for a, differs in zip(common, nearest, strict=True) if differs]
+    if not apart:
+        if row["seed"] not in set(others.loc[~differ.any(axis=1), "seed"]):
+            return f"no {name} twin of its replicate"
+        if over:
+            return f"another setting of {', '.join(over)} was better on half A"
+        return "another run of its cell and replicate was read in its place"
+    reason = f"no {name} twin in its cell and replicate: the nearest differs in {', '.join(apart)}"
+    table = pd.concat([others, row.to_frame().T]).infer_objects()
+    sizes = any(follows(table, a, v) for a in apart for v in ("N", "U"))
+    return reason if sizes else f"{reason}, over which `pair_over: [{', '.join(apart)}]` would pair"
 
 
 def _order(pair: Pair) -> list[tuple[int, float, str]]:

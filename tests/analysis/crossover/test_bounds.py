@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from analysis.crossover import locate
-from analysis.crossover.verdict import headline
+from analysis.crossover.sentences import headline
 from analysis.tables.tables import TableError
 from tests.analysis.synthetic import one
 
@@ -53,7 +53,7 @@ def test_a_lead_on_best_values_is_no_verdict_while_a_minimum_is_open():
     assert "its own minimum not bracketed" in open_.outcomes[0].why
     assert headline(loose) == "MDM passes even an early-stopped AR within this budget"
     assert headline(strict).startswith(
-        "MDM passes an over-fitted AR; on best values it leads in 1 of 1 cells"
+        "MDM passes an over-fitted AR; it leads on best values, which is not settled"
     )
     with pytest.raises(TableError, match="each, passed"):
         locate(*cut, minima="both")

@@ -11,7 +11,8 @@ from analysis.crossover import locate
 from analysis.crossover.places.censored_law import crossing_law
 from analysis.crossover.same_n.aa_control import control
 from analysis.crossover.same_n.efficiency import data_efficiency, losses
-from analysis.crossover.verdict import Verdict, headline
+from analysis.crossover.sentences import headline
+from analysis.crossover.verdict import Verdict
 from analysis.tables.tables import TableError
 from tests.analysis.synthetic import one
 
@@ -53,7 +54,10 @@ def test_units_agree(located):
 
 
 def test_headline_where_raw_crosses_and_best_so_far_does_not(located):
-    expected = "MDM passes an over-fitted AR; it has not passed an early-stopped AR within this budget"
+    expected = (
+        "MDM passes an over-fitted AR in 3 of 4 cells, and it has not passed AR in 1; it has not passed an "
+        "early-stopped AR within this budget"
+    )
     assert headline(located[0]) == expected
     assert all(r.censored == "right" for r in located[0].select("best_so_far", "tokens"))
 
@@ -65,9 +69,9 @@ def test_the_two_by_two_table_says_how_the_place_moves(located):
     table = {(q.definition, q.unit): q for q in v.table}
     # With three cells that crossed and three coefficients the law decides nothing; it still leans the right
     # way.
-    assert "earlier" in table["raw", "tokens"].less_data and "later" in table["raw", "epochs"].less_data
-    assert "earlier" in table["raw", "tokens"].larger_model
-    assert table["best_so_far", "tokens"].less_data == "unknown: only bounds"
+    assert "earlier" in table["raw", "tokens"].move("U") and "later" in table["raw", "epochs"].move("U")
+    assert "earlier" in table["raw", "tokens"].move("N")
+    assert table["best_so_far", "tokens"].move("U") == "cannot be said (no crossing among the cells compared)"
     assert "A/A control" in v.control
 
 

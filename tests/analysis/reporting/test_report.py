@@ -29,7 +29,10 @@ def report(tmp_path_factory):
 
 def test_the_page_leads_with_headline_and_table_and_ends_with_what_is_not_shown(report):
     text = report[0].html.read_text()
-    headline = "MDM passes an over-fitted AR; it has not passed an early-stopped AR within this budget"
+    headline = (
+        "MDM passes an over-fitted AR in 3 of 4 cells, and it has not passed AR in 1; it has not passed an "
+        "early-stopped AR within this budget"
+    )
     assert report[0].headline == headline
     places = [
         text.index(s)

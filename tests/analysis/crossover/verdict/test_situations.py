@@ -7,16 +7,16 @@ import pytest
 
 from analysis.crossover import Crossovers, locate
 from analysis.crossover.situations import Situation, cell_situations
-from tests.analysis.crossover.shapes import (
+from tests.analysis.crossover.verdict.shapes import (
     AHEAD,
     BEHIND,
     FALLS,
     FLAT,
-    K,
     OVERFITS,
     SLOW,
     TOKENS,
     Curves,
+    K,
     lead,
     study,
     twins,
@@ -54,22 +54,24 @@ CASES: dict[str, tuple[list[list[Curves]], str, tuple[str, ...], str]] = {
     ),
     "still improving": (
         [[IMPROVING, IMPROVING]],
-        "MDM passes AR while AR still improves; it leads on best values, which is not settled: a minimum is not "
+        "MDM passes AR while AR still improves; it leads on best values, which is not settled: a "
+        "minimum is not "
         "bracketed within this budget",
         ("over-fit", "even an early-stopped"),
         "crosses at",
     ),
     "at its best": (
         [[twins(FLAT, lead((12, BEHIND), (1, AHEAD)))]],
-        "MDM passes AR about where AR is at its best; it leads on best values, which is not settled: a minimum is "
+        "MDM passes AR about where AR is at its best; it leads on best values, which is not settled: "
+        "a minimum is "
         "not bracketed within this budget",
         ("over-fit", "improves"),
         "crosses at",
     ),
     "one cell over-fitted, one not": (
         [[OVER, OVER], [IMPROVING, IMPROVING]],
-        "MDM passes AR in 1 of 2 cells while AR still improves, and it passes an over-fitted AR in 1; "
-        "MDM leads on best values in 1 of 2 cells, which is not settled: a minimum is not bracketed, and it has "
+        "MDM passes AR in 1 of 2 cells while AR still improves, and it passes an over-fitted AR in 1; it "
+        "leads on best values in 1 of 2 cells, which is not settled: a minimum is not bracketed, and it has "
         "not passed an early-stopped AR in 1 within this budget",
         ("before AR over-fits", "any"),
         "crosses at",
@@ -83,7 +85,8 @@ CASES: dict[str, tuple[list[list[Curves]], str, tuple[str, ...], str]] = {
     ),
     "replicates over-fitted and not": (
         [[OVER, IMPROVING]],
-        "MDM passes AR, over-fitted in some replicates and not in others; the replicates disagree on best values",
+        "MDM passes AR, over-fitted in some replicates and not in others; the replicates disagree on "
+        "best values",
         ("an over-fitted AR", "still improves"),
         "crosses at",
     ),
@@ -95,33 +98,37 @@ CASES: dict[str, tuple[list[list[Curves]], str, tuple[str, ...], str]] = {
     ),
     "AR passes MDM": (
         [[REVERSE, REVERSE]],
-        "AR passes an over-fitted MDM; MDM leads throughout on best values, which is not settled: a minimum is "
+        "AR passes an over-fitted MDM; MDM leads throughout on best values, which is not settled: a "
+        "minimum is "
         "not bracketed within this budget",
         ("has not passed", "over-fitted AR", "had crossed"),
         "AR passes MDM at",
     ),
     "several crossings, AR last": (
         [[twins(FALLS, lead((6, 0.05), (6, -0.05), (1, 0.05)))]],
-        "MDM and AR pass each other in turn, AR last; MDM and AR pass each other in turn on best values, AR last",
+        "MDM and AR pass each other in turn, AR last; MDM and AR pass each other in turn on best "
+        "values, AR last",
         ("MDM passes AR", "has not passed"),
         "cross in both directions, AR ahead last; the first time MDM passes is at",
     ),
     "several crossings, MDM last": (
         [[twins(FALLS, lead((6, 0.05), (6, -0.05), (6, 0.05), (1, -0.05)))]],
-        "MDM and AR pass each other in turn, MDM last; MDM and AR pass each other in turn on best values, MDM "
+        "MDM and AR pass each other in turn, MDM last; MDM and AR pass each other in turn on best "
+        "values, MDM "
         "last",
         ("MDM passes AR", "has not passed"),
         "cross in both directions, MDM ahead last",
     ),
     "ahead throughout": (
         [[twins(OVERFITS, lead((1, AHEAD)))] * 2] * 2,
-        "MDM is ahead of AR from the first counted evaluation on, on raw curves and on best values, in every cell",
+        "MDM is ahead of AR from the first counted evaluation on, on raw curves and on best values, "
+        "in every cell",
         ("passes", "has not passed"),
         "MDM ahead throughout, by",
     ),
     "disagreeing replicates": (
         [[OVER, NEVER_OVER]],
-        "MDM passes AR in some replicates only; MDM has not passed an early-stopped AR within this budget",
+        "MDM passes AR in some replicates only; it has not passed an early-stopped AR within this budget",
         ("over-fitted", "has not crossed by", "any of"),
         "crosses in 1 of 2 replicates, there at",
     ),
@@ -133,7 +140,8 @@ CASES: dict[str, tuple[list[list[Curves]], str, tuple[str, ...], str]] = {
     ),
     "meets": (
         [[SPIKE, SPIKE]],
-        "MDM's curve meets AR's, but no crossing is robust in every replicate; MDM's best values meet AR's, but no "
+        "MDM's curve meets AR's, but no crossing is robust in every replicate; MDM's best values "
+        "meet AR's, but no "
         "crossing is robust in every replicate",
         ("passes", "has not passed"),
         "meets at",
@@ -152,7 +160,8 @@ CASES: dict[str, tuple[list[list[Curves]], str, tuple[str, ...], str]] = {
     ),
     "never apart": (
         [[twins(FALLS, lead((1, 0.001))), twins(FALLS, lead((1, -0.001)))]],
-        "neither MDM nor AR leads beyond error at the end; neither MDM nor AR leads beyond error on best values at "
+        "neither MDM nor AR leads beyond error at the end; neither MDM nor AR leads beyond error on "
+        "best values at "
         "the end",
         ("passes", "has not passed"),
         "no lead beyond error after",
@@ -215,4 +224,53 @@ def test_twins_that_do_not_compare_are_none_and_the_reason_is_told(facts, reason
     c = locate(*study([OVER, OVER], axes=[{}], facts=facts))
     assert c.verdict.headline == "No pair of AR and MDM runs could be compared"
     assert reason in c.verdict.scope
-    assert not any("one variance" in sentence or "a cell" in sentence for sentence in c.not_shown)
+    assert c.not_shown == ["Anything of AR against MDM: no pair of their runs could be compared."]
+
+
+@pytest.mark.parametrize(
+    ("cells", "sentence"),
+    [
+        ([[OVER]], "each cell has one, so that its interval is of evaluation error alone"),
+        ([[OVER, OVER]] * 2, "2 intervals rest on one variance for 2 cells"),
+        ([[OVER, OVER]], None),
+        ([[NEVER, NEVER]] * 2, None),
+    ],
+)
+def test_one_variance_is_said_where_an_interval_rests_on_one(cells, sentence) -> None:
+    scatter = [s for s in locate(*study(*cells)).not_shown if s.startswith("How replicates scatter")]
+    assert (sentence in scatter[0]) if sentence else not scatter
+
+
+@pytest.mark.parametrize(
+    ("facts", "kind"),
+    [
+        ({"N": (1e5, 1.019e5)}, "same_n"),
+        ({"N": (1e5, 1e5), "N_extra": (64, 128)}, "same_n"),
+        ({"N": (1e5, 4e5), "N_active": (1e5, 1.01e5)}, "same_active_n"),
+        ({"N": (1e5, 1.3e5), "N_active": (1e5, 1.3e5), "N_objective": (0, 3e4)}, "same_backbone_n"),
+    ],
+)
+def test_twins_are_named_by_the_count_in_which_they_are_the_same(facts, kind) -> None:
+    c = locate(*study([OVER, OVER], axes=[{}], facts=facts))
+    assert {r["kind"] for r in c.records} == {kind}
+    assert any(f"their kind is {kind}" in note for note in c.notes) == (kind != "same_n")
+
+
+def test_twins_of_equal_flops_are_named_so() -> None:
+    runs, curves = study([OVER, OVER], axes=[{}], facts={"N": (1e5, 2e5)})
+    c = locate(runs, curves.assign(flops=6e5 * curves["tokens"]))
+    assert {r["kind"] for r in c.records} == {"same_flops"}
+    assert "twins have the same FLOPs a token" in " ".join(c.not_shown)
+
+
+@pytest.mark.parametrize("facts", [{"N": (1e5, 1.021e5)}, {"N": (1.9e5, 4.3e4), "N_active": (1.9e5, 4.3e4)}])
+def test_sizes_that_pair_over_leaves_are_refused(facts) -> None:
+    sizes = {"model.size": ("d64", "d32")}
+    c = locate(*study([OVER, OVER], axes=[{}], facts=facts | sizes), pair_over=["model.size"])
+    assert c.records == [] and "different N" in c.verdict.scope
+
+
+def test_a_table_without_n_is_taken_on_trust_and_says_so() -> None:
+    runs, curves = study([OVER, OVER])
+    c = locate(runs.drop(columns="N"), curves)
+    assert c.records[0]["kind"] == "same_n" and "taken on trust" in " ".join(c.notes)
