@@ -93,6 +93,46 @@ def test_to_precision_stops_at_its_cap_and_tells(model: torch.nn.Module) -> None
     assert found.draws == 20 and found.b.mc_se > 1e-9
 
 
+class Alternating(MaskedDiffusion):
+    """Every sequence scores 2 nats in even draws, none in odd ones: the error of n draws is 1 / sqrt(n - 1)
+    where n is even.
+    """
+
+    name = "alternating"
+
+    def score(self, model: torch.nn.Module, batch: Batch, draws: range, micro_batch: int) -> Scores:
+        values = torch.tensor([2.0 * (draw % 2 == 0) for draw in draws], dtype=torch.float64)
+        return Scores(values.expand(len(batch), -1), batch.loss_mask.sum(1))
+
+
+def test_to_precision_asks_for_the_draws_that_an_error_of_one_over_root_n_needs(
+    model: torch.nn.Module,
+) -> None:
+    def drawn(target: float | None, precise: float = 0.05) -> int:
+        config = EvaluationConfig(sequences=4, precise=precise)
+        return to_precision(model, Alternating(), Texts(8, VOCAB), config, target).draws
+
+    assert drawn(15**-0.5) == 16, "an error that is the target is enough"
+    assert drawn(0.1) == math.ceil(16 * (15**-0.5 / 0.1) ** 2) == 107
+    assert drawn(None, precise=0.1) == 107 and drawn(None, precise=0.2) == 27
+
+
+def test_one_sequence_has_no_standard_error() -> None:
+    with pytest.raises(ValueError, match="needs 2 validation sequences or more, not 1"):
+        Half.of(Scores(torch.ones(1, 3), torch.tensor([4])), exact=False)
+    assert Half.of(Scores(torch.tensor([[1.0], [3.0]]), torch.tensor([4, 4])), exact=True).se == 1
+
+
+@torch.no_grad()
+def test_weights_are_float32_in_evaluation_whatever_training_casts(model: torch.nn.Module) -> None:
+    config, texts = EvaluationConfig(sequences=4), Texts(32, VOCAB)
+    batch = texts.validation("b", 4)
+    plain = Autoregressive().score(model.eval(), batch, range(1), 64).values
+    model.train()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(evaluate(model, Autoregressive(), texts, config).b.scores.values, plain)
+
+
 def test_exact_scores_need_one_draw(model: torch.nn.Module) -> None:
     found = to_precision(model, Autoregressive(), Texts(32, VOCAB), EvaluationConfig(sequences=4))
     assert (found.kind, found.draws, found.a.mc_se) == ("exact", 1, 0.0)

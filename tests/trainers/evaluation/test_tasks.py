@@ -17,7 +17,9 @@ from trainers.config import EvaluationConfig, RunConfig
 from trainers.data.validation import HeldOut, ValidationSet
 from trainers.evaluation.grid import task_steps
 from trainers.evaluation.tasks.base import Metric, Scorer
+from trainers.evaluation.tasks.choosing import Choices, MultipleChoice
 from trainers.evaluation.tasks.continuation import Continuation
+from trainers.evaluation.tasks.likelihood import Likelihood
 from trainers.machine.workers import ALONE
 from trainers.objectives.autoregressive import Autoregressive
 from trainers.objectives.base import Objective, Scores
@@ -67,6 +69,103 @@ def test_the_right_choice_is_known_to_a_model_that_knows_it(others: Any) -> None
     assert items.metrics["accuracy"].value == 1.0 and all(items.correct)
     assert items.choice[:3] == [0, 1, 2] and items.nll[0] == 0 and min(items.margin) > 0  # type: ignore[type-var]
     assert 0 < items.metrics["accuracy"].se < 0.15
+
+
+class Told(Objective):
+    """Scores each sequence by its last token: a tenth of a nat a unit."""
+
+    name = "told"
+    likelihood = "exact"
+
+    def corrupt(self, model: Any, batch: Batch, noise: Any, step: int) -> Any:
+        raise NotImplementedError
+
+    def score(self, model: Any, batch: Batch, draws: range, micro_batch: int) -> Scores:
+        return Scores(batch.tokens[:, -1:].double() / 10, batch.loss_mask.sum(1))
+
+
+def test_an_items_margin_is_to_its_own_best_wrong_choice() -> None:
+    """Item 0 is right by .5, item 1 wrong by .2, item 2 is a tie, which is not right."""
+    last = [[10, 15, 25], [30, 28, 90], [40, 40, 70]]
+
+    class Fixed(MultipleChoice):
+        name = "fixed"
+
+        def scored_tokens(self, context: int) -> int:
+            return 0
+
+        def choices(self, data: HeldOut) -> Choices:
+            return Choices(
+                np.array(last)[..., None].repeat(2, 2), np.array([False, True]), np.zeros(3, np.int64)
+            )
+
+    items = Fixed().items(scorer(Told()), ValidationSet({"b": counting(3, 4)}, 1.0), "b")
+    assert items.item == [0, 0, 0, 1, 1, 1, 2, 2, 2] and items.choice == [0, 1, 2] * 3
+    assert items.nll == pytest.approx([n / 10 for row in last for n in row])
+    assert items.margin == pytest.approx([0.5] * 3 + [-0.2] * 3 + [0.0] * 3)
+    assert items.correct == [True] * 3 + [False] * 6
+    assert items.metrics == {"accuracy": Metric.share(torch.tensor([True, False, False]))}
+
+
+def test_a_likelihood_has_a_row_a_sequence_and_nothing_to_choose() -> None:
+    data = ValidationSet({"a": counting(5, 8)}, 1.0)
+    items = Likelihood(sequences=4).items(scorer(Told()), data, "a")
+    assert items.columns() == {
+        "item": [0, 1, 2, 3],
+        "choice": [0] * 4,
+        "nll": pytest.approx([0.7, 1.4, 2.1, 2.8]),
+        "margin": [None] * 4,
+        "correct": [None] * 4,
+    }
+    assert items.metrics["nll"].value == pytest.approx(1.75)
+    assert items.metrics["nll"].se == pytest.approx(float(np.std([0.7, 1.4, 2.1, 2.8], ddof=1)) / 2)
+    assert len(Likelihood(sequences=9).items(scorer(Told()), data, "a").nll) == 5, "as many as there are"
+
+
+def test_documents_that_just_hold_an_item_give_one() -> None:
+    task = Continuation(prefix=6, length=4, alternatives=2)
+    assert len(task.choices(counting(2, 10)).tokens) == 2
+    apart = Continuation(prefix=3, length=2, alternatives=3, others="document")
+    tokens = apart.choices(counting(3, 9)).tokens
+    assert tokens[0].tolist() == [[0, 1, 2, 3, 4], [0, 1, 2, 5, 6], [0, 1, 2, 7, 8]]
+    with pytest.raises(ValueError, match="it has 0 documents of 9 tokens or more"):
+        apart.choices(counting(3, 8))
+    assert len(Continuation(prefix=6, length=4, count=3, alternatives=2).choices(counting(9, 10)).tokens) == 3
+
+
+def test_what_a_task_costs_is_what_it_feeds() -> None:
+    assert Continuation().scored_tokens(128) == 2 * 64 * 4 * (16 + 8)
+    assert Continuation(count=3, alternatives=5, prefix=7, length=2).scored_tokens(128) == 2 * 3 * 5 * 9
+    assert Likelihood().scored_tokens(100) == 2 * 48 * 100
+
+
+def test_a_tasks_key_tells_what_moves_its_values() -> None:
+    task = Continuation()
+    assert task.key == Continuation(label="x", spacing=3.0).key
+    others = [Continuation(**{f: 9}) for f in ("count", "alternatives", "prefix", "length", "draws")]
+    assert len({task.key, Continuation(others="document").key, *(t.key for t in others)}) == 7
+
+
+@pytest.mark.parametrize(
+    ("task", "field", "low", "high"),
+    [
+        (Continuation, "count", 2, None),
+        (Continuation, "alternatives", 2, 64),
+        (Continuation, "prefix", 1, None),
+        (Continuation, "length", 1, None),
+        (Continuation, "spacing", 1, 100),
+        (Continuation, "draws", 1, None),
+        (Likelihood, "sequences", 2, None),
+    ],
+)
+def test_fields_of_tasks_end_where_they_mean_nothing(
+    task: Any, field: str, low: int, high: int | None
+) -> None:
+    for value, step in ((low, -1), (high, 1)):
+        if value is not None:
+            assert getattr(task(**{field: value}), field) == value
+            with pytest.raises(ValidationError, match=field):
+                task(**{field: value + step})
 
 
 def test_data_that_gives_no_items_is_an_error() -> None:
