@@ -30,7 +30,7 @@ def test_the_five_agree() -> None:
 
 def test_the_nearest_number_of_steps_and_at_least_one() -> None:
     assert steps(tokens="0.6M") == round(600_000 / 4096)
-    assert steps(tokens=1) == 1
+    assert steps(tokens=1) == steps(steps=1) == 1
 
 
 @pytest.mark.parametrize(
@@ -70,3 +70,37 @@ def test_rules() -> None:
 def test_mistakes_in_rules(lr: object, why: str) -> None:
     with pytest.raises(BudgetError, match=why):
         solve(CONFIG, None, lr=lr)
+
+
+def test_a_rule_may_depend_on_the_tokens_that_steps_make() -> None:
+    rate = solve(CONFIG, horizon({"steps": 100}), lr={"rule": "step-law"}).optimizer.lr
+    assert rate == pytest.approx(1.79 * N.non_embedding**-0.713 * (100 * 4096) ** 0.307, rel=1e-5)
+    assert solve(CONFIG, None, lr={"rule": "step-law"}).optimizer.lr == pytest.approx(
+        1.79 * N.non_embedding**-0.713 * float(CONFIG.steps * 4096) ** 0.307, rel=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    ("budget", "why"),
+    [
+        ({"tokens": 0}, "must be positive, not 0"),
+        ({"steps": 1.5}, "steps are a whole number"),
+        ({"tokens": {"rule": "step-law"}}, "step-law gives lr and batch_size, not tokens"),
+        (
+            {"tokens": {"rule": "power", "base": 1, "of": "N", "at": 1, "exponent": -1000}},
+            "and finite, not 0",
+        ),
+        (
+            {"tokens": {"rule": "power", "base": 1, "of": "N", "at": 1, "exponent": 1000}},
+            "and finite, not inf",
+        ),
+        ({"tokens": 1, "convention": "C"}, "one of matmul, 6ND"),
+        ({"tokens": 1, "parameters": "all"}, "one of total, non_embedding"),
+        ({"toknes": 1}, "did you mean 'tokens'"),
+        ({"tokens": 1, "steps": 1}, "found steps and tokens"),
+        ({}, "found none"),
+    ],
+)
+def test_mistakes_in_budgets(budget: dict, why: str) -> None:
+    with pytest.raises(BudgetError, match=why):
+        solve(CONFIG, horizon(budget))

@@ -20,9 +20,60 @@ def test_every_size_is_a_transformer_and_ladders_share_no_name() -> None:
     assert sum(map(len, LADDERS.values())) == len(SIZES)
 
 
-@pytest.mark.parametrize("name", [name for name in LADDERS["smdm"] if name != "smdm-75M"])
-def test_smdm_names_count_parameters_without_embeddings(name: str) -> None:
-    assert non_embedding(name) == pytest.approx(float(name[5:-1]) * 1e6, rel=0.06)
+def rows(ladder: str) -> list[tuple[int, int, int, int, int]]:
+    """(millions in the name, width, ffn, heads, layers) of a ladder."""
+    return [
+        (int(name.partition("-")[2][:-1]), s["width"], s["ffn"], s["heads"], s["layers"])
+        for name, s in LADDERS[ladder].items()
+    ]
+
+
+def test_smdm_names_count_parameters_without_embeddings() -> None:
+    """Attention and a gated MLP, to about the nearest million (one is rounded up from 830.47)."""
+    for millions, width, ffn, heads, layers in rows("smdm"):
+        assert abs(layers * (4 * width**2 + 3 * width * ffn) / 1e6 - millions) < 0.6
+        assert width // heads in (64, 80, 128) and width % heads == 0
+        assert non_embedding(f"smdm-{millions}M") == pytest.approx(millions * 1e6, rel=0.06)
+
+
+def test_quokka_names_count_twelve_squares_a_layer() -> None:
+    """Attention and an MLP of four times the width without a gate, to the nearest million."""
+    for millions, width, ffn, heads, layers in rows("quokka"):
+        assert round(layers * (4 * width**2 + 2 * width * ffn) / 1e6) == millions
+        assert ffn == 4 * width and width // heads in (32, 64) and width % heads == 0
+
+
+def test_datablations_names_go_up_by_thirteen_squares_a_layer() -> None:
+    """From 44M the published counts are 13 L d^2 + 32768 d, to 2M; the first four are as in the paper."""
+    shapes = rows("datablations")
+    assert [row[:2] + row[4:] for row in shapes[:4]] == [
+        (7, 128, 3),
+        (14, 224, 4),
+        (20, 288, 5),
+        (35, 448, 6),
+    ]
+    for millions, width, _, _, layers in shapes[4:]:
+        assert abs((13 * layers * width**2 + 32768 * width) / 1e6 - millions) < 2
+    assert all(ffn == 4 * width and width // heads in (32, 64, 128) for _, width, ffn, heads, _ in shapes)
+    twins = [(m, width, int(8 / 3 * width / 64) * 64, heads, n) for m, width, _, heads, n in shapes]
+    assert rows("dba") == twins
+
+
+def test_pocket_sizes_are_those_that_runs_have_been_made_of() -> None:
+    layers = {32: 2, 48: 3, 64: 3, 96: 4, 128: 4, 192: 6, 256: 8, 384: 8, 512: 10, 768: 12}
+    assert LADDERS["pocket"] == {
+        f"d{d}": {"width": d, "layers": n, "rope_base": 200} for d, n in layers.items()
+    }
+
+
+def test_heads_of_another_architecture_are_about_as_wide() -> None:
+    for name, architecture, width, heads in (
+        ("d256", "deep", 192, 3),
+        ("smdm-113M", "deep", 576, 9),
+        ("smdm-113M", "wide", 1024, 16),
+    ):
+        other = reshape(Transformer.model_validate(SIZES[name]), architecture)
+        assert isinstance(other, Transformer) and (other.width, other.n_heads) == (width, heads)
 
 
 @pytest.mark.parametrize(
@@ -77,6 +128,9 @@ def test_unknown_names_name_the_nearest() -> None:
         size("d65")
     with pytest.raises(ValueError, match="did you mean 'quokka-7M'"):
         size("quoka-7M")
+    for wrong, near in (("quoka-8M", "quokka-7M"), ("smdm-1000M", "smdm-1028M"), ("sdl-9B", "sdl-8B")):
+        with pytest.raises(ValueError, match=f"did you mean '{near}'"):
+            size(wrong)
     with pytest.raises(ValueError, match="did you mean 'deep'"):
         reshape(Transformer(), "deeep")
     with pytest.raises(ValueError, match="at least 2 heads"):

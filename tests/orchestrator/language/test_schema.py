@@ -34,6 +34,22 @@ def test_the_committed_schema_is_fresh_and_every_sweep_names_it() -> None:
         assert path.read_text().startswith(f"# yaml-language-server: $schema={file.name}\n"), path
 
 
+def covers(one: Any, other: Any) -> bool:
+    """Whether ``one`` says all that ``other`` says; names and alternatives may be more."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return all(key in one and covers(one[key], value) for key, value in other.items())
+    if isinstance(one, list) and isinstance(other, list):
+        return all(any(covers(a, b) for a in one) for b in other)
+    return bool(one == other) and type(one) is type(other)
+
+
+def test_the_schema_of_this_process_covers_the_committed_one() -> None:
+    """Components from outside add names to it."""
+    committed = json.loads((ROOT / "sweeps" / "sweep.schema.json").read_text())
+    assert covers(schema(), committed)
+    assert not covers({"a": [1, 2]}, {"a": [3]}) and not covers({"a": True}, {"a": 1})
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "sweeps").glob("*.yaml")), ids=lambda p: p.stem)
 def test_sweeps_are_valid(validator: Any, path: Path) -> None:
     assert [e.message for e in validator.iter_errors(read(path).plain)] == []

@@ -323,3 +323,56 @@ def test_errors_of_an_axis_are_said_once_though_many_cells_have_them(tmp_path: P
 def test_a_missing_file_is_an_error_too(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="cannot be read"):
         load([tmp_path / "none.yaml"])
+
+
+def test_defaults_of_a_sweep_are_those_that_reports_were_made_with(tmp_path: Path) -> None:
+    (spec,) = load([write(tmp_path, "axes: {model.size: [d32]}", "named.yaml")])
+    assert (spec.name, spec.seeds, spec.command) == ("named", (0,), str(tmp_path / "named.yaml"))
+    assert spec.analysis.model_dump() == {
+        "pair": ("autoregressive", "masked_diffusion"),
+        "pair_over": (),
+        "metric": "nll",
+        "x": ("tokens", "epochs", "flops"),
+        "stop": None,
+        "decoding": 8,
+    }
+
+
+def test_limits_of_a_sweeps_own_keys_are_where_they_are_said_to_be(tmp_path: Path) -> None:
+    for text, seeds in (("10000", 10_000), ("1", 1), ("[0]", 1)):
+        (spec,) = load([write(tmp_path, f"seeds: {text}")])
+        assert len(spec.seeds) == seeds
+    for text in ("10001", "0", "[]", "[-1]"):
+        assert len(errors(write(tmp_path, f"seeds: {text}"))) == 1, text
+    for text in ("{stop: {after_crossing: 0.9}}", "{decoding: -1}"):
+        assert len(errors(write(tmp_path, f"analysis: {text}"))) == 1, text
+    (spec,) = load([write(tmp_path, "analysis: {stop: {after_crossing: 1}, decoding: 0}")])
+    assert spec.analysis.stop is not None and spec.analysis.decoding == 0
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "base: {objective: {nme: x}}",
+        "seeds: [x]",
+        "exclude: [{model.size: 5, objektive: x}]",
+        "base: {batch_size: {rule: power, base: 1, of: N, at: 1, exponent: 400}}",
+        "base: {optimizer.lr: {rule: power, base: 1, of: N, at: 1, exponent: 400}}",
+    ],
+)
+def test_one_mistake_is_one_error_at_its_place(tmp_path: Path, text: str) -> None:
+    (error,) = errors(write(tmp_path, text))
+    key = text.partition("{")[2].partition(":")[0] if "rule" in text else text.partition(":")[0]
+    assert error.startswith("F:1: ") and key in error.partition(": ")[2].partition(": ")[0]
+
+
+def test_a_clash_names_the_first_value_of_either_axis(tmp_path: Path) -> None:
+    text = "axes:\n  steps:\n  - 5\n  - 6\n  budget.steps:\n  - 7\n  - 8\n"
+    (error,) = errors(write(tmp_path, text))
+    assert error.startswith("F:3: axes.steps[0]: sets the same field as axes.budget.steps[0] on line 6")
+
+
+def test_an_error_of_the_corpus_is_told_once_at_its_field(tmp_path: Path) -> None:
+    text = "base:\n  data:\n    corpus:\n      name: text\n      files: nowhere.txt\n"
+    (error,) = errors(write(tmp_path, text))
+    assert error.startswith("F:5: base.data.corpus.files: no file matches")

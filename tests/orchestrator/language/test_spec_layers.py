@@ -126,3 +126,22 @@ def test_the_snapshot_is_self_contained(tmp_path: Path) -> None:
     again = write(tmp_path, yaml.safe_dump(spec.snapshot()), "c.yaml")
     (copy,) = load([again])
     assert [p.key for p in expand(copy)] == [p.key for p in expand(spec)] and copy.name == "b"
+
+
+def test_an_axis_removed_hides_no_other(tmp_path: Path) -> None:
+    write(
+        tmp_path, "axes: {model.size: [d32, d64], objective: [autoregressive, masked_diffusion]}", "low.yaml"
+    )
+    path = write(tmp_path, "extends: low.yaml\naxes: {model.size: null, batch_size: [8, 16]}\n")
+    (spec,) = load([path])
+    assert spec.axis_names == ["batch_size", "objective"] and len(expand(spec)) == 4
+
+
+def test_mistakes_of_the_command_line_have_no_line(tmp_path: Path) -> None:
+    path = write(tmp_path, "axes: {objective: [autoregressive]}")
+    (error,) = errors(path, set=["base.modle.width.x=1"])
+    assert error.startswith("--set base.modle.width.x=1: base: unknown field 'modle'; did you mean 'model'")
+    (error,) = errors(path, only=["objective=masked_difusion"])
+    assert error.startswith("--only objective=masked_difusion: objective: unknown") and ":0" not in error
+    (error,) = errors(path, only=["objective=masked_diffusion"])
+    assert error.startswith("--only objective=masked_diffusion: objective: unknown value")
