@@ -16,8 +16,8 @@ from trainers.config import Resources, RunConfig
 from trainers.data import prepare
 from trainers.machine.numerics import describe
 from trainers.models.network import chunked_loss, decoder
+from trainers.models.network.fused_cpu import activations as fused_activations
 from trainers.models.network.fused_cpu import attention as fused_attention
-from trainers.models.network.fused_cpu import gelu as fused_gelu
 from trainers.models.network.fused_cpu import swiglu as fused_swiglu
 from trainers.models.network.kernels import CHUNKED, EDITION, FUSED, PLAIN, Kernels, kernels_for
 from trainers.models.network.operands import (
@@ -130,7 +130,7 @@ def test_a_position_that_may_attend_to_nothing_attends_to_everything() -> None:
 
 @pytest.mark.parametrize("values", [1 << 16, 7], ids=["whole", "pieces"])
 def test_gelu(values: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fused_gelu, "CACHED_VALUES", values)
+    monkeypatch.setattr(fused_activations, "CACHED_VALUES", values)
     agree(FUSED.gelu, PLAIN.gelu, [value(B, T, D)], ())
     agree(FUSED.gelu, PLAIN.gelu, [value(D, B).t()], ())
     wide = torch.linspace(-30, 30, 1001)

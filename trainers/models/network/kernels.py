@@ -11,7 +11,7 @@ from torch import Tensor
 
 from trainers.components.errors import UserError
 from trainers.models.network import chunked_loss, plain
-from trainers.models.network.fused_cpu import attention, gelu, norms, swiglu
+from trainers.models.network.fused_cpu import activations, attention, norms, swiglu
 
 Choice = Literal["auto", "plain", "fused"]
 EDITION = 2
@@ -49,7 +49,7 @@ FUSED = Kernels(
     attention.add_attention,
     swiglu.add_swiglu,
     plain.attend,
-    gelu.gelu,
+    activations.gelu,
     chunked_loss.linear_cross_entropy,
 )
 """Written-out kernels, for the CPU."""

@@ -1,4 +1,4 @@
-"""GELU in its tanh form, with its derivative worked out beside it."""
+"""Activations: GELU in its tanh form, with its derivative worked out beside it."""
 
 from __future__ import annotations
 
