@@ -20,13 +20,14 @@ if TYPE_CHECKING:
     from trainers.config import RunConfig
     from trainers.evaluation.scoring import evaluate
     from trainers.run.exporting import export
-    from trainers.run.loop import Result, train
+    from trainers.run.loop import train
     from trainers.run.rescoring import rescore
+    from trainers.run.result import Result
     from trainers.run.trained import Trained
     from trainers.state.folder import RunFolder
 
 _HOMES = {
-    "Result": "trainers.run.loop",
+    "Result": "trainers.run.result",
     "RunConfig": "trainers.config",
     "RunFolder": "trainers.state.folder",
     "Trained": "trainers.run.trained",

@@ -16,7 +16,7 @@ from orchestrator.failures import Failure, classify
 from orchestrator.store.store import Store
 
 if TYPE_CHECKING:
-    from trainers.run.loop import Result
+    from trainers.run.result import Result
 
 
 def train(share: Share, task: str) -> Result:
@@ -30,7 +30,7 @@ def train(share: Share, task: str) -> Result:
     from ray.train.torch import TorchConfig, TorchTrainer
 
     from trainers.machine.workers import PATIENCE, backend
-    from trainers.run.loop import result
+    from trainers.run.result import Result
 
     resources = share.config.resources
     workers = resources.n_workers
@@ -55,7 +55,7 @@ def train(share: Share, task: str) -> Result:
         raise _cause(error) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    return result(share.config, Store.at(share.store).run(share.config.training_key))
+    return Result.of(share.config, Store.at(share.store).run(share.config.training_key))
 
 
 def _worker(share: dict[str, Any]) -> None:

@@ -1,9 +1,10 @@
-"""The tasks that could start at once, by priority, so that starting one costs no look at the others."""
+"""The tasks that could start at once, by priority, so that starting one costs no look at the others; and the
+longest paths that priorities are."""
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from orchestrator.execution.capacity import Capacity
 
@@ -70,3 +71,29 @@ class ReadyQueue:
             if self._trim(group):
                 heapq.heappush(open_heaps, (heap[0], group, heap))
         return taken
+
+
+def longest_paths(seconds: Mapping[str, float], children: Mapping[str, Sequence[str]]) -> dict[str, float]:
+    """Seconds of the longest chain of tasks that begins with each one; ``children`` are those that need it.
+
+    `ValueError` on a cycle. No recursion, for chains are long.
+    """
+    longest: dict[str, float] = {}
+    visiting: set[str] = set()
+    stack = list(seconds)
+    while stack:
+        key = stack[-1]
+        if key in longest:
+            stack.pop()
+            continue
+        below = [child for child in children[key] if child not in longest]
+        if below and key in visiting:
+            raise ValueError(f"the plan has a cycle through task {key}")
+        if below:
+            visiting.add(key)
+            stack += below
+            continue
+        visiting.discard(key)
+        longest[key] = seconds[key] + max((longest[child] for child in children[key]), default=0.0)
+        stack.pop()
+    return longest

@@ -17,7 +17,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Literal
 
 from orchestrator.execution.capacity import NOTHING, ONE_CORE, Capacity
-from orchestrator.execution.ready_queue import ReadyQueue
+from orchestrator.execution.ready_queue import ReadyQueue, longest_paths
 from orchestrator.failures import POLICIES, Failure, Outcome, Policy
 
 if TYPE_CHECKING:
@@ -147,7 +147,9 @@ class Scheduler:
             self._counts[self._group(entry)] += 1
         for key, task in new.items():
             self._entries[key].lacking = sum(self._entries[n].state is not State.DONE for n in task.needs)
-        self._rank()
+        longest = longest_paths({k: e.task.seconds for k, e in self._entries.items()}, self._children)
+        for key, entry in self._entries.items():
+            entry.priority = longest[key]
         self._ready.clear()
         self._delayed.clear()
         for entry in self._entries.values():
@@ -174,29 +176,6 @@ class Scheduler:
         """Of the tasks that are ready, those that wait for more than there is in all: one of each size."""
         heads = [key for resources, key in self._ready.heads() if not resources.fits(self.available)]
         return [self._entries[key].task for key in sorted(heads)]
-
-    def _rank(self) -> None:
-        visiting: set[str] = set()
-        ranked: set[str] = set()
-        stack = list(self._entries)
-        while stack:
-            key = stack[-1]
-            if key in ranked:
-                stack.pop()
-                continue
-            children = self._children[key]
-            below = [child for child in children if child not in ranked]
-            if below and key in visiting:
-                raise ValueError(f"the plan has a cycle through task {key}")
-            if below:
-                visiting.add(key)
-                stack += below
-                continue
-            visiting.discard(key)
-            longest = max((self._entries[child].priority for child in children), default=0.0)
-            self._entries[key].priority = self._entries[key].task.seconds + longest
-            ranked.add(key)
-            stack.pop()
 
     @property
     def free(self) -> Capacity:

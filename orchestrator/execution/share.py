@@ -19,7 +19,7 @@ from trainers.state.storage import Storage
 
 if TYPE_CHECKING:
     from trainers.machine.workers import Workers
-    from trainers.run.loop import Result
+    from trainers.run.result import Result
 
 PROGRESS_EVERY = 0.5
 STOP_EVERY = 0.1

@@ -11,9 +11,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from trainers import flops
 from trainers.components.files import cache_folder
@@ -27,6 +25,7 @@ from trainers.machine.workers import ALONE, Workers
 from trainers.run.examination import Examination
 from trainers.run.learner import Learner, Window
 from trainers.run.lineage import start
+from trainers.run.result import Result
 from trainers.state.checkpoint import (
     CheckpointPolicy,
     CheckpointWriter,
@@ -39,29 +38,6 @@ from trainers.state.retention import RetentionPolicy
 from trainers.state.storage import LocalStorage
 
 Report = Callable[[Event], None]
-
-
-@dataclass(frozen=True)
-class Result:
-    """How a call of :func:`train` ended. ``stopped``: by ``stop``, at a checkpoint; the same call goes on
-    from there.
-    """
-
-    folder: RunFolder
-    key: str
-    state: Literal["done", "stopped", "diverged"]
-    step: int
-    history: list[Event]
-
-    @property
-    def evaluations(self) -> list[Event]:
-        """Evaluation events in order."""
-        return [e for e in self.history if e["event"] == "evaluation"]
-
-    @property
-    def final(self) -> Event | None:
-        """The last evaluation."""
-        return self.evaluations[-1] if self.evaluations else None
 
 
 @allocation_errors()
@@ -127,7 +103,7 @@ def train(
             run.go(stop or (lambda: False))
             with workers.turns():
                 run.writer.drain()
-    return result(config, folder)
+    return Result.of(config, folder)
 
 
 def _begin(
@@ -159,19 +135,6 @@ def _begin(
     if workers.size > 1:
         writer.drain()
     return run
-
-
-def result(config: RunConfig, folder: str | os.PathLike[str] | RunFolder) -> Result:
-    """What a folder holds of a run, up to ``config.steps``; ``FileNotFoundError`` if nothing."""
-    folder = RunFolder.of(folder)
-    commit = folder.last_commit()
-    if commit is None:
-        raise FileNotFoundError(f"run {folder.name} has no commit")
-    state: Literal["done", "stopped", "diverged"] = "done" if commit.step >= config.steps else "stopped"
-    if commit.state == "diverged" and commit.step <= config.steps:
-        state = "diverged"
-    step = min(commit.step, config.steps)
-    return Result(folder, config.training_key, state, step, folder.history(until=step))
 
 
 def default_data_root(folder: RunFolder) -> Path:
