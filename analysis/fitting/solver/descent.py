@@ -180,7 +180,23 @@ def _damped_step(hessian: Array, slope: Array, damping: Array, blocked: Array) -
     bad = ~np.isfinite(hessian).all(axis=(1, 2)) | ~np.isfinite(slope).all(axis=1)
     if bad.any():
         hessian[bad], slope[bad] = np.eye(free), 0.0
-    return np.linalg.solve(hessian, slope[:, :, None])[:, :, 0]
+    return solved(hessian, slope)
+
+
+def solved(matrix: Array, right: Array) -> Array:
+    """(S, F) solutions of a batch of equations. A singular member gets its shortest least-squares one;
+    the others stay as they are, so that redundant parameters of one start end no search."""
+    try:
+        return np.linalg.solve(matrix, right[:, :, None])[:, :, 0]
+    except np.linalg.LinAlgError:  # of the whole batch, for one member
+        pass
+    out = np.empty_like(right)
+    for i, (member, side) in enumerate(zip(matrix, right, strict=True)):
+        try:
+            out[i] = np.linalg.solve(member, side)
+        except np.linalg.LinAlgError:
+            out[i] = np.linalg.lstsq(member, side, rcond=None)[0]
+    return out
 
 
 def _descend(

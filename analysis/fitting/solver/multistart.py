@@ -18,6 +18,7 @@ from analysis.fitting.problem import FitProblem
 from analysis.fitting.solver.descent import Solution, chunks, descend
 from analysis.fitting.solver.kinks import solve_kinked
 from analysis.fitting.solver.newton import majoriser_at, polish
+from analysis.fitting.solver.valley import follow
 from analysis.laws.base import Array
 
 KEEP = 64
@@ -141,10 +142,7 @@ def search(problem: FitProblem, starts: Array, iterations: int = 300) -> Optima:
     for phi, count in groups[:12]:
         point, decrement, matrix = finish(problem, phi)
         if decrement > CONVERGED:
-            longer = descend(
-                problem, point[None], estimand=_last(problem.estimand), iterations=2000, tolerance=1e-14
-            )
-            point, decrement, matrix = finish(problem, longer.phi[0])
+            point, decrement, matrix = finish(problem, follow(problem, point, _last(problem.estimand)))
         value = float(problem.objective(point[None])[0])
         if np.isfinite(value):
             basins.append(Basin(point, value, count, decrement, bounds_reached(problem, point), matrix))

@@ -156,9 +156,14 @@ def safe_inverse(matrix: Array, floor: float = 1e-13) -> Array:
     return inverse / np.outer(scale, scale)
 
 
+#: eigenvalue of the correlation of slopes below which parameters make up for one another to rounding
+REDUNDANT = 1e-12
+
+
 def flat_directions(problem: FitProblem, phi: Array, limit: float = 3.0) -> list[dict[str, object]]:
     """Directions that the design does not identify: the fit may move ``limit`` e-folds along them within one
-    standard error. Each names the parameters that make it up, and its standard error.
+    standard error, or the slopes along them cancel to rounding, however small the noise. Each names the
+    parameters that make it up, and its standard error.
     """
     if phi.size == 0:
         return []
@@ -174,14 +179,29 @@ def flat_directions(problem: FitProblem, phi: Array, limit: float = 3.0) -> list
     values, vectors = np.linalg.eigh(scaled)
     top = max(float(values.max()), 1e-300)
     spread = np.sqrt(dispersion(problem, phi) / np.maximum(values, 1e-15 * top))
-    out: list[dict[str, object]] = []
-    for k in np.flatnonzero(spread > limit):
-        vector = vectors[:, k] / np.abs(vectors[:, k]).max()
-        parts = {
-            n: round(float(v), 3) for n, v in zip(problem.free_names, vector, strict=True) if abs(v) > 0.1
-        }
-        out.append({"parameters": parts, "se_log": float(min(spread[k], 1e12))})
-    return out
+    flat = [
+        (vectors[:, k], vectors[:, k], float(min(spread[k], 1e12))) for k in np.flatnonzero(spread > limit)
+    ]
+    flat = flat or [(direction, effect, 1e12) for direction, effect in _redundant(curvature)]
+    return [{"parameters": _parts(problem, *pair), "se_log": error} for *pair, error in flat]
+
+
+def _redundant(curvature: Array) -> list[tuple[Array, Array]]:
+    """Directions (F,) along which the slopes cancel to rounding, and how much each parameter contributes."""
+    scale = np.sqrt(np.diag(curvature))
+    scale = np.where(scale > 1e-8 * max(float(scale.max()), 1e-300), scale, np.inf)  # without slope: vanished
+    shape = curvature / np.outer(scale, scale) + np.diag(np.where(np.isfinite(scale), 0.0, 1.0))
+    values, vectors = np.linalg.eigh(shape)
+    return [(vectors[:, k] / scale, vectors[:, k]) for k in np.flatnonzero(values < REDUNDANT)]
+
+
+def _parts(problem: FitProblem, direction: Array, effect: Array) -> dict[str, float]:
+    """The parameters that make up a direction, the largest step being 1, less those that hardly count."""
+    steps = direction / np.abs(direction).max()
+    large = np.abs(effect) > 0.1 * np.abs(effect).max()
+    return {
+        n: round(float(v), 3) for n, v, kept in zip(problem.free_names, steps, large, strict=True) if kept
+    }
 
 
 def _case_weights(

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from analysis.fitting.fitting import fit
+from analysis.fitting.solver.descent import solved
 from analysis.laws import get_law
 from analysis.questions.isoflop_curves import isoflop
 from analysis.tables.frame import FitError, prepare
@@ -204,6 +205,41 @@ def test_filters() -> None:
     assert select("`a b` >= 1 and s == 'x'", columns).tolist() == [True, False, False]
     assert select("not (n in [1, 3]) or n ** 2 > 8", columns).tolist() == [False, True, True]
     assert select("1 < n <= 3", columns).tolist() == [False, True, True]
+
+
+def redundant() -> pd.DataFrame:
+    """Twenty runs without noise, of which no law with more terms can say more."""
+    frame = pd.DataFrame(
+        {"N": np.repeat([1e7, 3e7, 1e8, 3e8, 1e9], 4), "D": np.tile([1e9, 3e9, 1e10, 3e10], 5)}
+    )
+    frame["loss"] = 1.8 + 300 / frame["N"] ** 0.34 + 400 / frame["D"] ** 0.28
+    return frame.assign(U=np.minimum(frame["D"], 5e9))
+
+
+@pytest.mark.parametrize(
+    ("law", "flat"),
+    [
+        ("L + A*N**(-a) + B*(D**(-b*q)+(k*U)**(-b*q))**(1/q)", None),
+        ("A/(N**a*(1+b*D)**g) + c + d*log(N) | real c, d", {"b"}),
+        ("E + A/N**a + B/D**b + F/width**c", {"F", "width", "c"}),
+    ],
+)
+def test_singular_starts_end_no_fit_and_what_is_redundant_is_named(law: str, flat: set[str] | None) -> None:
+    result = fit(redundant(), law, estimand="mse", interval="none")
+    assert result.converged
+    if flat is not None:
+        directions = result.diagnostics.flat_directions
+        assert {n for d in directions for n in d["parameters"]} >= flat
+        assert any("not identified by this design" in w for w in result.warnings)
+
+
+def test_a_singular_member_of_a_batch_leaves_the_others_as_they_are() -> None:
+    regular, singular = np.array([[2.0, 1.0], [1.0, 3.0]]), np.ones((2, 2))
+    right = np.array([[1.0, 2.0], [1.0, 1.0]])
+    alone = np.linalg.solve(regular, right[0])
+    together = solved(np.stack([regular, singular]), right)
+    np.testing.assert_array_equal(together[0], alone)
+    np.testing.assert_allclose(together[1], [0.5, 0.5])
 
 
 def test_an_unknown_keyword_is_answered_with_the_nearest_and_with_all_there_are() -> None:
