@@ -37,6 +37,7 @@ def _head(fit: Fit) -> list[str]:
     known, search = fit.diagnostics, fit.convergence
     head = [
         f"{fit.law.name}: {fit.law.formula}",
+        *([f"of the columns {', '.join(fit.law.variables)}"] if fit.law.name == fit.law.formula else []),
         f"estimates {fit.estimand.meaning}; n = {fit.n}, {len(fit.excluded)} rows left out",
     ]
     if fit.converged:

@@ -29,7 +29,7 @@ from analysis.fitting.uncertainty.resampling import Draws, covariance, dispersio
 from analysis.fitting.uncertainty.resampling import bootstrap as bootstrap_draws
 from analysis.laws import get_law
 from analysis.laws.base import Array, Law
-from analysis.tables.frame import Columns, FitError, Table, prepare
+from analysis.tables.frame import Columns, FitError, Table, prepare, read_table
 from analysis.tables.keywords import checked_keywords, unknown
 
 DEFAULT_DRAWS = 1000
@@ -54,6 +54,7 @@ def fit(
     where: str | None = None,
     drop_highest: int = 0,
     holdout: str | None = None,
+    holdout_table: Table | None = None,
     weights: str | Sequence[float] | None = None,
     cluster: str | None = None,
     interval: str = "auto",
@@ -75,6 +76,7 @@ def fit(
         where: a filter that rows must pass, such as ``"C > 1e20"``.
         drop_highest: leave out that many of the highest losses.
         holdout: a filter for rows that are kept for scoring (``analysis.questions.holdout.score``).
+        holdout_table: a table of further rows for scoring, with the same names of columns.
         weights: a column, or one weight a row.
         cluster: the column or columns (``"a,b"``) whose equal values mark rows that belong together.
         interval: "profile", "bootstrap", "cluster", "wild", "t", "none", or "auto", which takes the law's
@@ -92,7 +94,7 @@ def fit(
         FitError: the input cannot give a fit.
         ValueError: there is no such law, estimand or parameter.
     """
-    chosen, aim = get_law(law), get_estimand(estimand, delta=delta, tau=tau)
+    chosen, aim = law_of(law, table, columns), get_estimand(estimand, delta=delta, tau=tau)
     if interval not in INTERVALS:
         raise FitError(unknown("interval", interval, INTERVALS))
     if not 0 < level < 1:
@@ -106,11 +108,22 @@ def fit(
         weights=weights,
         cluster=cluster,
         holdout=holdout,
+        holdout_table=holdout_table,
         log_target=aim.log,
     )
     problem = make_problem(chosen, data, aim, fix or {})
     optima = search(problem, make_starts(problem, starts))
     return assemble(problem, optima, data, Request(interval, level, bootstrap, seed))
+
+
+def law_of(law: str | Law, table: Table, columns: Mapping[str, str] | None = None) -> Law:
+    """A law by name or formula, for the rows of a table: in a formula, every column that is not mapped to the
+    loss is a variable. Raises ValueError for what is neither."""
+    if isinstance(law, Law):
+        return law
+    given = dict(columns or {})
+    names = {str(c) for c in read_table(table).columns} | given.keys()
+    return get_law(law, names - {"loss", "y", given.get("loss", "loss"), given.get("y", "y")})
 
 
 @dataclass(frozen=True)

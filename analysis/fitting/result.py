@@ -312,7 +312,7 @@ class Fit:
         """Read ``to_dict`` back: numbers, diagnostics and predictions (delta method), without the data."""
         assumption = str(record["diagnostics"].get("assumption") or "")
         return cls(
-            law=get_law(record["law"]),
+            law=get_law(record["law"], record["diagnostics"].get("columns", {}).keys() - {"loss", "y"}),
             estimand=get_estimand(record["estimand"]),
             n=int(record["n"]),
             excluded=list(record["excluded"]),

@@ -10,10 +10,11 @@ import difflib
 import importlib
 import pkgutil
 import re
+from collections.abc import Iterable
 from importlib.metadata import entry_points
 
 from analysis.laws.base import Law, Parameter, register, registered
-from analysis.laws.formula import formula_law
+from analysis.laws.formula import VARIABLES, formula_law
 
 for _module in sorted(m.name for m in pkgutil.iter_modules(__path__)):
     importlib.import_module(f"{__name__}.{_module}")
@@ -43,8 +44,9 @@ def list_laws() -> list[dict[str, str]]:
     ]
 
 
-def get_law(spec: str | Law) -> Law:
-    """A law by name (``chinchilla``, ``bnsl3`` for any number of breaks) or from a formula string.
+def get_law(spec: str | Law, columns: Iterable[str] = ()) -> Law:
+    """A law by name (``chinchilla``, ``bnsl3`` for any number of breaks) or from a formula string, in which
+    ``columns`` are variables beside the reserved names.
 
     Raises ValueError, with the nearest name and all there are, for what is neither.
     """
@@ -59,7 +61,7 @@ def get_law(spec: str | Law) -> Law:
 
         return broken_law(int(breaks.group(1)))
     if re.search(r"[-+*/(=]", spec):
-        return formula_law(spec)
+        return formula_law(spec, (*VARIABLES, *columns))
     near = difflib.get_close_matches(spec, laws, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     raise ValueError(

@@ -1,9 +1,8 @@
 """A user's own law, from a string: ``"E + A/N**alpha + B/D**beta"``.
 
-The string is parsed by ``ast`` and walked; nothing is ever evaluated as Python. Names that are variables (N,
-D, U, C, Q, x, or those passed) are columns, every other name is a parameter: positive, unless named in
-``real`` (or after a bar: ``"c + m*x | real c, m"``). Derivatives are exact, by forward accumulation through
-the tree.
+The string is parsed by ``ast`` and walked; nothing is ever evaluated as Python. The reserved names and the
+columns of the table are variables, every other name is a parameter: positive, unless named in ``real`` (or
+after a bar: ``"c + m*x | real c, m"``). Derivatives are exact, by forward accumulation through the tree.
 """
 
 from __future__ import annotations
@@ -17,7 +16,20 @@ import numpy as np
 
 from analysis.laws.base import Array, Law, Named, Parameter
 
-VARIABLES = ("N", "D", "U", "C", "Q", "x", "epochs", "tokens", "params", "compute")
+RESERVED = {
+    "N": "parameters",
+    "D": "tokens seen",
+    "U": "unique tokens",
+    "C": "training FLOPs",
+    "Q": "quality",
+    "x": "a column that is mapped to it",
+    "epochs": "D/U",
+    "tokens": "D",
+    "params": "N",
+    "compute": "C",
+}
+"""Names that are variables in every formula, and what they mean."""
+VARIABLES = tuple(RESERVED)
 _FUNCTIONS: dict[str, tuple[Callable[[Array], Array], Callable[[Array, Array], Array]]] = {
     "exp": (np.exp, lambda u, v: v),
     "log": (np.log, lambda u, v: 1.0 / u),
@@ -68,6 +80,20 @@ class FormulaLaw(Law):
             )
         if not own:
             raise ValueError(f"formula {text!r} has no parameter to fit")
+        taken = real & known
+        if taken:
+            raise ValueError(
+                f"formula {text!r}: real names parameters, but {_meanings(sorted(taken))}; call the parameter"
+                " otherwise"
+            )
+        mistaken = _mistaken(self._tree, set(self.variables))
+        if mistaken:
+            name = mistaken[0]
+            raise ValueError(
+                f"formula {text!r}: {name} stands where a parameter would, but {_meanings([name])}. Call the"
+                f" parameter otherwise (such as {'E' if 'E' not in names else name.lower() + '0'}), or write"
+                f" k*{name} if the variable is meant"
+            )
         unknown = real - set(own)
         if unknown:
             raise ValueError(
@@ -153,6 +179,37 @@ class FormulaLaw(Law):
         outer = function(inner)
         factor = slope_of(inner, outer) if slopes else outer
         return outer, {j: s * factor for j, s in slopes.items()}
+
+
+def _meanings(names: list[str]) -> str:
+    """What variables of these names are."""
+    return ", ".join(
+        f"{n} is reserved ({RESERVED[n]})" if n in RESERVED else f"{n} is a column of the table"
+        for n in names
+    )
+
+
+def _mistaken(tree: ast.expr, variables: set[str]) -> list[str]:
+    """Variables where a parameter would stand: as a summand of their own, as the amplitude of a term that has
+    none, or as the whole exponent of a variable."""
+    out = []
+    for factors in _products(tree, 1, []):
+        bare = [f.id for f, sign in factors if isinstance(f, ast.Name) and sign == 1]
+        numbers = [f for f, sign in factors if isinstance(f, ast.Constant) and sign == 1]
+        powers = [f for f, _ in factors if isinstance(f, ast.BinOp) and isinstance(f.op, ast.Pow)]
+        alone = len(factors) == 1
+        lacks_amplitude = len(powers) == len(factors) - len(bare) and bool(powers)
+        if not numbers and set(bare) <= variables and (alone or lacks_amplitude):
+            out += bare
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, ast.BinOp)
+            and isinstance(node.op, ast.Pow)
+            and set(_names(node.left)) & variables
+        ):
+            exponent = node.right.operand if isinstance(node.right, ast.UnaryOp) else node.right
+            out += [exponent.id] if isinstance(exponent, ast.Name) and exponent.id in variables else []
+    return out
 
 
 def formula_law(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -16,15 +19,14 @@ from analysis.plots.law_curves import REACH, best_path, data_of, fresh, level_of
 from analysis.plots.style import INK, SERIES, SOFT, look, panels
 from analysis.questions.classic_routes import envelope
 from analysis.questions.isoflop_curves import IsoFlop, isoflop
+from analysis.questions.isoflop_minima import Minimum
 from analysis.questions.optimum import log_size
 from analysis.tables.frame import FitError
-
-_DEGREE = {"parabola": 2, "cubic": 3}
 
 
 def isoflop_curves(iso: IsoFlop) -> Drawing:
     """Loss against N at each budget: the runs, the curve through them, and the minimum where it counts."""
-    data, log_loss, fit = iso.points, iso.log_loss, iso.law
+    data = iso.points
     frames = []
     with look():
         figure, axes = panels(1, 1, 4.6, 3.2, left=0.65, right=0.8, top=0.3, bottom=0.5)
@@ -32,7 +34,7 @@ def isoflop_curves(iso: IsoFlop) -> Drawing:
         loss_ticks(axis, data["loss"].to_numpy())
         norm, _ = shades(data["C"].to_numpy())
         for _, group in data.groupby("budget"):
-            frames.append(_budget(axis, group, iso, norm, log_loss, fit))
+            frames.append(_budget(axis, group, iso, norm, iso.curves.get(int(group["budget"].iloc[0]))))
         if len(iso.minima):
             m = iso.minima
             axis.plot(
@@ -72,45 +74,52 @@ def isoflop_curves(iso: IsoFlop) -> Drawing:
                     ms=3.5,
                     mfc="white",
                     mec=SOFT,
-                    label="refused: no interior minimum",
+                    label="refused, or outside the window",
                 ),
             ],
             loc="lower left",
             fontsize=7,
         )
     few = int((iso.refused["reason"].str.contains("needs")).sum()) if len(iso.refused) else 0
+    window = ""
+    if not math.isinf(iso.window):
+        window = (
+            f" Curves go through sizes within a factor {iso.window:g} of the lowest run;"
+            f" {len(iso.left_out)} runs lie outside (hollow, in the budget's colour)."
+        )
     caption = (
         f"IsoFLOP curves ({iso.method}): {len(iso.minima)} budgets with an interior minimum;"
-        f" {len(iso.refused)} refused (hollow), {few} of them for too few sizes."
+        f" {len(iso.refused)} refused (hollow), {few} of them for too few sizes.{window}"
     )
     return Drawing(figure, pd.concat(frames, ignore_index=True), "IsoFLOP curves", caption)
 
 
 def _budget(
-    axis: Axes, group: pd.DataFrame, iso: IsoFlop, norm: object, log_loss: bool, fit: Fit | None
+    axis: Axes, group: pd.DataFrame, iso: IsoFlop, norm: object, minimum: Minimum | None
 ) -> pd.DataFrame:
     from analysis.plots.drawing import RAMP
 
     compute = float(np.exp(np.log(group["C"].to_numpy()).mean()))
-    taken = bool(len(iso.minima)) and bool(np.isclose(iso.minima["C"], compute, rtol=1e-9).any())
     colour = RAMP(norm(compute))  # type: ignore[operator]
-    if not taken:
-        axis.plot(
-            group["N"], group["loss"], ls="none", marker="o", ms=3, mfc="white", mec=SOFT, mew=0.6, zorder=2
-        )
+    hollow: dict[str, Any] = {"ls": "none", "marker": "o", "ms": 3, "mfc": "white", "mew": 0.6, "zorder": 2}
+    if minimum is None:
+        axis.plot(group["N"], group["loss"], mec=SOFT, **hollow)
         return group[["C", "N", "loss"]].assign(what="refused")
-    axis.plot(group["N"], group["loss"], ls="none", marker="o", ms=3.6, color=colour, mew=0, zorder=3)
-    x = np.log(group["N"].to_numpy())
+    used, outside = group[group["used"]], group[~group["used"]]
+    axis.plot(used["N"], used["loss"], ls="none", marker="o", ms=3.6, color=colour, mew=0, zorder=3)
+    axis.plot(outside["N"], outside["loss"], mec=colour, **hollow)
+    x = np.log(used["N"].to_numpy())
     grid = np.linspace(x.min(), x.max(), 61)
-    if fit is not None:
-        curve = fit.law.predict(fit.values, fresh(fit, {"N": np.exp(grid), "D": compute / 6 / np.exp(grid)}))
+    if iso.law is not None:
+        fit, scale = iso.law, 6 * math.exp(float(np.log(used["N"] * used["D"]).mean()))
+        curve = fit.law.predict(fit.values, fresh(fit, {"N": np.exp(grid), "D": scale / 6 / np.exp(grid)}))
     else:
-        y = np.log(group["loss"].to_numpy()) if log_loss else group["loss"].to_numpy()
-        poly = np.polynomial.Polynomial.fit(x, y, _DEGREE[iso.method])
-        curve = np.exp(poly(grid)) if log_loss else poly(grid)
+        y = np.polynomial.polynomial.polyval(grid - minimum.centre, minimum.curve)
+        curve = np.exp(y) if iso.estimand.log else y
     axis.plot(np.exp(grid), curve, color=colour, lw=1.0, zorder=2.5)
     lines = pd.DataFrame({"what": "curve", "C": compute, "N": np.exp(grid), "loss": curve})
-    return pd.concat([group[["C", "N", "loss"]].assign(what="run"), lines], ignore_index=True)
+    named = [used.assign(what="run"), outside.assign(what="outside the window")]
+    return pd.concat([*(f[["C", "N", "loss", "what"]] for f in named), lines], ignore_index=True)
 
 
 def allocation(fit: Fit, method: str = "parabola") -> Drawing:
@@ -218,10 +227,9 @@ def _routes(axis: Axes, iso: IsoFlop, name: str, grid: Array, most: float) -> No
     axis.vlines(m["C"], m[name] / spread, m[name] * spread, color=SERIES[0], lw=0.9, zorder=4)
     axis.plot(m["C"], m[name], ls="none", marker="D", ms=3.6, mfc="white", mec=SERIES[0], mew=1.0, zorder=5)
     if iso.exponents is not None:
-        n = np.array([iso.size_at(float(v)) for v in grid])
-        line_beyond(
-            axis, grid, n if name == "N" else grid / 6 / n, grid[0], most, SERIES[0], lw=1.0, zorder=2
-        )
+        at = iso.size_at if name == "N" else iso.tokens_at
+        line = np.array([at(float(v)) for v in grid])
+        line_beyond(axis, grid, line, grid[0], most, SERIES[0], lw=1.0, zorder=2)
 
 
 def _ends(fit: Fit, compute: Array) -> tuple[Array, Array] | None:

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from analysis.fitting.estimands import get_estimand
 from analysis.fitting.estimate import Estimate
 from analysis.fitting.fitting import fit
-from analysis.laws import get_law
-from analysis.questions.isoflop_curves import IsoFlop, end_points, growth, isoflop
+from analysis.questions.isoflop_curves import Growth, IsoFlop, end_points, growth, isoflop
 from analysis.questions.optimum import allocation_exponents, optimal
-from analysis.tables.frame import FitError, Table, prepare, read_table
+from analysis.tables.frame import FitError, Table
+from analysis.tables.rows import chosen_rows
 from analysis.tables.shown import Block, Grid, Shown, room
 
 if TYPE_CHECKING:
@@ -25,13 +26,17 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Envelope:
     """The lower envelope of loss over compute. ``points``: rows on it (C, N, D, loss, bracketed).
-    ``exponents``: a and b from the bracketed points, with t intervals, or None. ``warnings`` say which points
-    were refused as optima."""
+    ``growth``: how N* and D* of the bracketed points grow with C, or None. ``warnings`` say which points were
+    refused as optima."""
 
     points: pd.DataFrame
-    exponents: dict[str, Estimate] | None
-    coefficient: float | None
+    growth: Growth | None
     warnings: list[str]
+
+    @property
+    def exponents(self) -> dict[str, Estimate] | None:
+        """a and b of N* ~ C**a, D* ~ C**b, with t intervals."""
+        return None if self.growth is None else self.growth.exponents
 
 
 def pareto(compute: np.ndarray, loss: np.ndarray) -> np.ndarray:
@@ -46,7 +51,12 @@ def pareto(compute: np.ndarray, loss: np.ndarray) -> np.ndarray:
 
 
 def envelope(
-    table: Table, *, columns: Mapping[str, str] | None = None, per_decade: int = 4, level: float = 0.95
+    table: Table,
+    *,
+    columns: Mapping[str, str] | None = None,
+    per_decade: int = 4,
+    level: float = 0.95,
+    positive_loss: bool = True,
 ) -> Envelope:
     """The envelope: the lowest loss at each budget, and the size that reached it.
 
@@ -54,7 +64,7 @@ def envelope(
     enter (if the table has a column ``annealed``). A bin whose best N is the smallest or largest tried there
     is not bracketed: it stays on the front, but is refused as an optimum.
     """
-    data, warnings = end_points(table, columns)
+    data, warnings = end_points(table, columns, positive_loss)
     bins = np.floor(np.log10(data["C"].to_numpy()) * per_decade).astype(int)
     rows = []
     for _, group in data.groupby(bins):
@@ -64,7 +74,7 @@ def envelope(
             {
                 "C": top["C"],
                 "N": top["N"],
-                "D": top["C"] / 6 / top["N"],
+                "D": top["D"],
                 "loss": top["loss"],
                 "bracketed": bool(len(sizes) >= 3 and sizes[0] < top["N"] < sizes[-1]),
             }
@@ -81,15 +91,14 @@ def envelope(
     used = points[points["bracketed"]]
     if len(used) < 3:
         warnings.append(f"{len(used)} bracketed points; a growth law needs 3")
-        return Envelope(points, None, None, warnings)
-    exponents, coefficient = growth(used, level)
-    return Envelope(points, exponents, coefficient, warnings)
+        return Envelope(points, None, warnings)
+    return Envelope(points, growth(used, level), warnings)
 
 
 @dataclass(frozen=True, repr=False)
 class Approaches(Shown):
-    """Approaches 1 (envelope), 2 (isoFLOP) and 3 (law) at one budget. ``table``: a, its interval, N, D, D/N,
-    and a note a route; routes that could not be taken say why instead of giving a number."""
+    """Approaches 1 (envelope), 2 (isoFLOP) and 3 (law) at one budget. ``table``: a, its interval, b, N, D,
+    D/N, and a note a route; routes that could not be taken say why instead of giving a number."""
 
     compute: float
     table: pd.DataFrame
@@ -116,57 +125,59 @@ def approaches(
     """The three classic routes side by side (Hoffmann et al. 2022, section 3), each with its interval or its
     refusal.
 
-    ``where`` and ``drop_highest`` choose the same rows for all three; other options are those of ``fit``.
+    ``where`` and ``drop_highest`` choose the same rows for all three; other options are those of ``fit``, of
+    which an ``estimand`` holds for the curves, too.
     """
-    chosen = prepare(table, get_law(law), columns=columns, where=where, drop_highest=drop_highest)
-    source = read_table(table).reset_index(drop=True).iloc[chosen.rows].reset_index(drop=True)
-    table = pd.DataFrame({**chosen.x, "loss": chosen.y})
-    if "annealed" in source.columns:
-        table["annealed"] = source["annealed"]
+    positive = get_estimand(options.get("estimand", "huber")).log
+    chosen = chosen_rows(table, columns, where=where, drop_highest=drop_highest, positive_loss=positive)
+    table = chosen.rows
     columns = {"N": "N", "C": "C", "D": "D", "loss": "loss"}
     rows: dict[str, dict[str, Any]] = {}
 
-    def take(name: str, exponents: dict[str, Estimate] | None, size: float | None, note: str) -> None:
-        a = exponents["a"] if exponents else Estimate()
+    def take(name: str, grown: Growth | None, note: str) -> None:
+        size = tokens = None
+        if grown is not None:
+            size, tokens = grown.size_at(compute), grown.tokens_at(compute)
+        enter(name, None if grown is None else grown.exponents, size, tokens, note)
+
+    def enter(
+        name: str,
+        exponents: Mapping[str, Estimate] | None,
+        size: float | None,
+        tokens: float | None,
+        note: str,
+    ) -> None:
+        a, b = (exponents["a"], exponents["b"]) if exponents else (Estimate(), Estimate())
         rows[name] = {
             "a": a.value,
             "a_low": a.low,
             "a_high": a.high,
+            "b": b.value,
             "N": size,
-            "D": None if size is None else compute / 6 / size,
-            "D/N": None if size is None else compute / 6 / size**2,
+            "D": tokens,
+            "D/N": None if size is None or tokens is None else tokens / size,
             "note": note,
         }
 
     try:
-        lowest = envelope(table, columns=columns)
-        a = lowest.exponents["a"].value if lowest.exponents else None
-        size = (
-            math.exp(lowest.coefficient) * compute**a
-            if lowest.coefficient is not None and a is not None
-            else None
-        )
-        take("1 envelope", lowest.exponents, size, "; ".join(lowest.warnings))
+        lowest = envelope(table, columns=columns, positive_loss=positive)
+        take("1 envelope", lowest.growth, "; ".join(lowest.warnings))
     except FitError as error:
-        take("1 envelope", None, None, str(error))
+        take("1 envelope", None, str(error))
+    aims = {k: options[k] for k in ("estimand", "delta", "tau") if k in options}
     for method in ("parabola", "cubic", "law"):
         try:
-            iso: IsoFlop = isoflop(table, columns=columns, method=method)
-            take(
-                f"2 isoFLOP {method}",
-                iso.exponents,
-                iso.size_at(compute) if iso.exponents else None,
-                "; ".join(
-                    iso.warnings + ([f"{len(iso.refused)} budgets refused"] if len(iso.refused) else [])
-                ),
-            )
+            iso: IsoFlop = isoflop(table, columns=columns, method=method, log_loss=positive, **aims)
+            refused = [f"{len(iso.refused)} budgets refused"] if len(iso.refused) else []
+            window = [] if math.isinf(iso.window) else [f"sizes within a factor {iso.window:g}"]
+            take(f"2 isoFLOP {method}", iso.growth, "; ".join([*iso.warnings, *window, *refused]))
         except FitError as error:
-            take(f"2 isoFLOP {method}", None, None, str(error))
+            take(f"2 isoFLOP {method}", None, str(error))
     try:
         result = fit(table, law, columns=columns, **options)
         best = optimal(result, compute)
         exponents = allocation_exponents(result) if result.law.separable else None
-        take(f"3 {law}", exponents, best.N.value, "; ".join(result.warnings))
+        enter(f"3 {law}", exponents, best.N.value, best.D.value, "; ".join(result.warnings))
     except (ValueError, RuntimeError) as error:
-        take(f"3 {law}", None, None, str(error))
+        enter(f"3 {law}", None, None, None, str(error))
     return Approaches(compute, pd.DataFrame.from_dict(rows, orient="index"))

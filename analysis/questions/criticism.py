@@ -11,14 +11,13 @@ import numpy as np
 import pandas as pd
 from scipy.stats import f as f_distribution
 
-from analysis.fitting.fitting import fit
+from analysis.fitting.fitting import fit, law_of
 from analysis.fitting.likelihood import log_likelihood
 from analysis.fitting.problem import FitProblem
 from analysis.fitting.result import Fit, NotConverged
 from analysis.fitting.solver.descent import DescentBatch, descend
 from analysis.fitting.starts import rebuild
 from analysis.fitting.uncertainty.resampling import dispersion, residuals_and_slopes
-from analysis.laws import get_law
 from analysis.laws.base import Array, Law
 from analysis.questions.holdout import score
 from analysis.tables.frame import Table
@@ -229,7 +228,7 @@ def compare(table: Table, laws: Sequence[str | Law], **options: Any) -> Comparis
     fits: dict[str, Fit] = {}
     left_out: dict[str, str] = {}
     for law in laws:
-        chosen = get_law(law)
+        chosen = law_of(law, table, options.get("columns"))
         try:
             result = fit(table, chosen, **options).require()
             fits[str(chosen.name)] = result

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,9 +18,8 @@ import pandas as pd
 from scipy.stats import t as t_distribution
 
 from analysis.fitting.estimands import get_estimand
-from analysis.fitting.fitting import fit
+from analysis.fitting.fitting import fit, law_of
 from analysis.fitting.result import Fit, Rows
-from analysis.laws import get_law
 from analysis.laws.base import Array, Law
 from analysis.tables.frame import Columns, FitError, Table, prepare
 from analysis.tables.shown import Block, Shown
@@ -166,7 +165,7 @@ def rolling_origin(
     Errors are scaled by the prediction's own standard error for a new run. Those of one origin share a fit
     and are not independent: each origin counts once, however many runs it predicts.
     """
-    chosen = get_law(law)
+    chosen = law_of(law, table, options.get("columns"))
     keys = ("columns", "where", "drop_highest", "weights", "cluster")
     data = prepare(
         table,
@@ -174,7 +173,7 @@ def rolling_origin(
         log_target=get_estimand(options.get("estimand", "huber")).log,
         **{k: v for k, v in options.items() if k in keys},
     )
-    passed = {k: v for k, v in options.items() if k not in (*keys, "holdout")}
+    passed = {k: v for k, v in options.items() if k not in (*keys, "holdout", "holdout_table")}
     errors = _errors(data, chosen, by, horizon, groups, passed)
     return calibrate(errors, level, horizon)
 
@@ -189,28 +188,9 @@ def back_test(result: Fit, heldout: bool = True, **options: Any) -> Calibration:
     result.require_data()
     data: Columns = result.source  # type: ignore[assignment]
     if heldout and data.heldout is not None:
-        data = _joined(data, data.heldout)
+        data = data.joined(data.heldout)
     passed = {"estimand": result.estimand, "fix": result.frozen, **options}
     return calibrate(_errors(data, result.law, "C", 1, GROUPS, passed), result.diagnostics.level)
-
-
-def _joined(first: Columns, second: Columns) -> Columns:
-    """The rows of both, in the table's order."""
-    order = np.argsort(np.concatenate((first.rows, second.rows)), kind="stable")
-
-    def join(a: Array, b: Array) -> Array:
-        return np.concatenate((a, b))[order]
-
-    clusters = first.clusters, second.clusters
-    return replace(
-        first,
-        x={k: join(first.x[k], second.x[k]) for k in first.x},
-        y=join(first.y, second.y),
-        weights=join(first.weights, second.weights),
-        rows=join(first.rows, second.rows),
-        clusters=None if clusters[0] is None or clusters[1] is None else join(clusters[0], clusters[1]),
-        heldout=None,
-    )
 
 
 def _errors(

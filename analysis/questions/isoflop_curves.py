@@ -1,29 +1,31 @@
 """IsoFLOP analysis: the best size at each budget, where there is one, and how it grows with compute.
 
-A budget counts only if its minimum is interior and bracketed: at the edge of the sizes tried, or in a concave
-group, there is no optimum to speak of, and the group is refused with the reason. Parabolas in log N are
-biased off centre and when alpha != beta; the cubic and the law-consistent profile E + A/N**alpha + B
-(6N/C)**beta are offered beside.
+A budget counts only if its lowest run is an interior one: at the edge of the sizes tried, or in a concave
+group, there is no optimum to speak of, and the group is refused with the reason. Curves go through a window
+of sizes about the lowest run (`analysis.questions.isoflop_minima`); what it leaves out is listed. Parabolas
+in log N are biased off centre and when alpha != beta; the cubic and the law-consistent profile E + A/N**alpha
++ B (6N/C)**beta are offered beside.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from scipy.stats import t as t_distribution
 
+from analysis.fitting.estimands import Estimand, get_estimand
 from analysis.fitting.estimate import Estimate
 from analysis.fitting.fitting import fit
 from analysis.fitting.result import Fit
-from analysis.laws.base import Array
 from analysis.questions.holdout import budgets
+from analysis.questions.isoflop_minima import Budget, Minimum, choose_window, is_concave, minimum
 from analysis.questions.optimum import allocation_exponents, optimal
-from analysis.tables.frame import FitError, Table, read_table, resolve
+from analysis.tables.frame import FitError, Table, read_table, resolve, row_labels
 from analysis.tables.keywords import checked_keywords, unknown
 from analysis.tables.shown import Block, Grid, Shown, room
 
@@ -32,46 +34,105 @@ if TYPE_CHECKING:
 
 METHODS = ("parabola", "cubic", "law")
 _NEEDS = {"parabola": 4, "cubic": 5, "law": 3}
+SHOWN = 6
+"""Runs outside the window that are printed; all are in ``left_out``."""
+EVEN = 0.02
+"""How far C may lie from 6ND for the two to count as one."""
+
+
+@dataclass(frozen=True)
+class Growth:
+    """N* ~ C**a and D* ~ C**b. ``exponents``: a and b, each fitted, with their intervals; ``size`` and
+    ``tokens``: log N* and log D* at C = 1."""
+
+    exponents: dict[str, Estimate]
+    size: float
+    tokens: float
+
+    def size_at(self, compute: float) -> float:
+        """N* at a budget."""
+        return float(math.exp(self.size + (self.exponents["a"].value or 0.0) * math.log(compute)))
+
+    def tokens_at(self, compute: float) -> float:
+        """D* at a budget."""
+        return float(math.exp(self.tokens + (self.exponents["b"].value or 0.0) * math.log(compute)))
 
 
 @dataclass(frozen=True, repr=False)
 class IsoFlop(Shown):
     """Minima of the budgets that have one, the growth law of N* and D*, and the budgets refused.
 
-    ``minima``: C, N, D, loss, se_log_N, runs. ``exponents``: a and b of N* ~ C**a, D* ~ C**b, with intervals
-    (t over budgets), None with fewer than 3 minima. ``refused``: C, runs, reason. ``points``: the runs (N, C,
-    loss, budget); ``log_loss``: whether curves go through its logarithm; ``law``: the law through all of
-    them, if that was the method.
+    ``minima``: C, N, D, loss, se_log_N, runs (that the curve goes through). ``growth``: how N* and D* grow
+    with C, None with fewer than 3 minima. ``refused``: C, runs, reason. ``points``: the runs (N, D, C, loss,
+    budget, and ``used``: whether a curve goes through them), indexed as in the table. ``window``: sizes
+    within this factor of a budget's lowest run are used; infinite if all are. ``curves``: budget -> its
+    minimum with its curve. ``law``: the law through all of them, if that was the method. ``estimand``: what
+    of the losses the curves estimate.
     """
 
     method: str
+    estimand: Estimand
     minima: pd.DataFrame
     refused: pd.DataFrame
-    exponents: dict[str, Estimate] | None
-    coefficient: float | None
+    growth: Growth | None
     warnings: list[str]
     points: pd.DataFrame = field(default_factory=pd.DataFrame)
-    log_loss: bool = True
+    window: float = math.inf
+    curves: Mapping[int, Minimum] = field(default_factory=dict)
     law: Fit | None = None
+
+    @property
+    def exponents(self) -> dict[str, Estimate] | None:
+        """a and b of N* ~ C**a, D* ~ C**b, with t intervals over budgets."""
+        return None if self.growth is None else self.growth.exponents
+
+    @property
+    def left_out(self) -> pd.DataFrame:
+        """The runs outside the window of their budget: N, C, loss."""
+        if not len(self.points):
+            return self.points
+        inside = self.points["budget"].isin(list(self.curves)) & ~self.points["used"]
+        return self.points.loc[inside, ["N", "C", "loss"]]
 
     def size_at(self, compute: float) -> float:
         """N* at a budget, by the growth law. Raises ValueError if there is none."""
-        if self.exponents is None or self.coefficient is None or self.exponents["a"].value is None:
+        return self._grown().size_at(compute)
+
+    def tokens_at(self, compute: float) -> float:
+        """D* at a budget, by the growth law. Raises ValueError if there is none."""
+        return self._grown().tokens_at(compute)
+
+    def _grown(self) -> Growth:
+        if self.growth is None:
             raise ValueError(
                 "fewer than 3 budgets have an interior minimum: there is no growth law to extend"
             )
-        return float(math.exp(self.coefficient) * compute ** self.exponents["a"].value)
+        return self.growth
 
     def blocks(self) -> Sequence[Block]:
         head = f"isoFLOP ({self.method}): {len(self.minima)} minima, {len(self.refused)} budgets refused"
-        parts: list[Block] = [head]
+        parts: list[Block] = [head, f"estimates {self.estimand.meaning}"]
+        if self.method != "law":
+            parts.append(self._window_text())
         if len(self.minima):
             parts.append(Grid(self.minima))
         if self.exponents:
-            a = self.exponents["a"]
-            parts.append(f"N* ~ C^{a.value:.3f} [{_text(a.low)}, {_text(a.high)}]")
+            for name, letter in (("N*", "a"), ("D*", "b")):
+                e = self.exponents[letter]
+                parts.append(f"{name} ~ C^{e.value:.3f} [{_text(e.low)}, {_text(e.high)}]")
         parts += [f"refused: C = {r.C:.3g}, {r.runs} runs: {r.reason}" for r in self.refused.itertuples()]
         return [*parts, *(f"! {w}" for w in self.warnings)]
+
+    def _window_text(self) -> str:
+        if math.isinf(self.window):
+            return "curves go through all sizes of their budgets"
+        rows = self.left_out
+        listed = ", ".join(f"N = {r.N:.3g} at C = {r.C:.3g}" for r in rows.head(SHOWN).itertuples())
+        more = f" and {len(rows) - SHOWN} more" if len(rows) > SHOWN else ""
+        return (
+            f"curves go through sizes within a factor {self.window:g} of the lowest run, beyond which they"
+            f" bend otherwise; {len(rows)} runs outside" + (f": {listed}{more}" if len(rows) else "")
+        )
 
     def plot(self) -> Drawing:
         """Loss against N at each budget, with the curve through it and its minimum."""
@@ -86,20 +147,20 @@ def _text(v: float | None) -> str:
 def end_points(
     table: Table, columns: Mapping[str, str] | None, positive_loss: bool = True
 ) -> tuple[pd.DataFrame, list[str]]:
-    """Columns N, C, loss of rows that may enter a front: finite, positive, annealed (if the table says).
+    """Columns N, D, C, loss of rows that may enter a front: finite, positive, annealed (if the table says).
 
-    Raises FitError if there is none.
+    D is the table's own where it has one, else C/(6N). Raises FitError if there is no such row.
     """
     frame = read_table(table)
     if frame.empty:
         raise FitError("the table has no rows")
-    values, _, notes = resolve(frame, ["N", "C", "loss"], dict(columns or {}))
-    data = pd.DataFrame({k: values[k] for k in ("N", "C", "loss")})
-    warnings = list(notes)
+    known = resolve(frame, ["N", "D", "C", "loss"], dict(columns or {}))
+    data = pd.DataFrame({k: known.values[k] for k in ("N", "D", "C", "loss")}, index=row_labels(frame))
+    warnings = [*known.notes, *known.warnings]
     array = data.to_numpy()
-    usable = np.isfinite(array).all(axis=1) & (array[:, :2] > 0).all(axis=1)
+    usable = np.isfinite(array).all(axis=1) & (array[:, :3] > 0).all(axis=1)
     if positive_loss:
-        usable &= array[:, 2] > 0
+        usable &= array[:, 3] > 0
     ended = (
         frame["annealed"].astype(bool).to_numpy()
         if "annealed" in frame.columns
@@ -109,9 +170,9 @@ def end_points(
         warnings.append(f"{int((usable & ~ended).sum())} rows are not annealed end points and stay out")
     if (~usable).any():
         warnings.append(
-            f"{int((~usable).sum())} of {len(data)} rows left out: N, C or loss not finite or not positive"
+            f"{int((~usable).sum())} of {len(data)} rows left out: N, D, C or loss not finite or not positive"
         )
-    data = data[usable & ended].reset_index(drop=True)
+    data = data[usable & ended]
     if data.empty:
         raise FitError(
             "no usable row: N, C (or D) and loss must be positive, finite and at annealed end points"
@@ -124,162 +185,166 @@ def isoflop(
     table: Table,
     *,
     method: str = "parabola",
+    estimand: str | Estimand | None = None,
+    delta: float = 1e-3,
+    tau: float = 0.05,
     columns: Mapping[str, str] | None = None,
     tolerance: float = 0.1,
     level: float = 0.95,
     log_loss: bool = True,
+    window: float | None = None,
 ) -> IsoFlop:
     """Minima over N at each budget C, and their growth.
 
     Rows whose C differ by less than ``tolerance`` are one budget, taken at its geometric mean; with
-    ``annealed`` in the table only annealed end points count. ``method``: parabola or cubic in log N of (log)
-    loss, or ``law``, one separable law through all budgets, minimised at each.
+    ``annealed`` in the table only annealed end points count. ``method``: parabola or cubic in log N, or
+    ``law``, one separable law through all budgets, minimised at each. ``estimand``: what of the losses is
+    estimated, as in ``fit``; by default least squares of log loss (of loss, with ``log_loss=False``), and
+    Huber's function for the law. ``window``: the factor about the lowest run within which sizes are used;
+    chosen by a residual test if None.
 
     Raises FitError for another method, and for a table without usable rows.
     """
     if method not in METHODS:
         raise FitError(unknown("isoFLOP method", method, METHODS))
-    data, warnings = end_points(table, columns, log_loss)
+    if window is not None and not window > 1:
+        raise FitError(f"window must be above 1, got {window:g}")
+    usual = "mse" if not log_loss else "huber" if method == "law" else "log_mse"
+    aim = get_estimand(estimand or usual, delta=delta, tau=tau)
+    if aim.log and not log_loss:
+        raise FitError(f"curves through the loss itself estimate its mean: 'mse', not {aim.name!r}")
+    data, warnings = end_points(table, columns, aim.log)
     data["budget"] = budgets(data["C"].to_numpy(), tolerance)
-    law_at = _law_minimum(data) if method == "law" else None
-    rows, refused = [], []
-    for _, group in data.groupby("budget"):
+    data["used"] = False
+    groups = {code: data[data["budget"] == code] for code in range(int(data["budget"].max()) + 1)}
+    parts = {code: _budget(group, aim) for code, group in groups.items()}
+    law = fit(data[["N", "D", "loss"]], "chinchilla", estimand=aim) if method == "law" else None
+    if law is None and window is None:
+        window = choose_window(list(parts.values()), method, aim)
+    rows, refused, curves = [], [], {}
+    for code, group in groups.items():
         compute = float(np.exp(np.log(group["C"].to_numpy()).mean()))
-        outcome = _minimum(group, method, log_loss, compute, law_at)
+        outcome = (
+            _law_minimum(law, parts[code], method) if law else _minimum(parts[code], method, aim, window)
+        )
         if isinstance(outcome, str):
             refused.append({"C": compute, "runs": len(group), "reason": outcome})
-        else:
-            log_n, value, se = outcome
-            size = math.exp(log_n)
-            rows.append(
-                {
-                    "C": compute,
-                    "N": size,
-                    "D": compute / 6 / size,
-                    "loss": value,
-                    "se_log_N": se,
-                    "runs": len(group),
-                }
-            )
+            continue
+        curves[code] = outcome
+        data.loc[data["budget"] == code, "used"] = outcome.kept
+        at = {"C": compute, "N": math.exp(outcome.log_n), "D": math.exp(outcome.log_d)}
+        loss = math.exp(outcome.y) if aim.log else outcome.y
+        rows.append({**at, "loss": loss, "se_log_N": outcome.error, "runs": int(outcome.kept.sum())})
     minima = pd.DataFrame(rows, columns=["C", "N", "D", "loss", "se_log_N", "runs"])
-    exponents, coefficient = growth(minima, level)
-    if law_at is not None and exponents is not None:
-        exponents = allocation_exponents(law_at.result)
-    if exponents is None:
+    grown = growth(minima, level)
+    if law is not None and grown is not None and _even(data):
+        grown = replace(grown, exponents=allocation_exponents(law))
+    if grown is None:
         warnings.append(f"{len(minima)} budgets have an interior minimum; a growth law needs 3")
     return IsoFlop(
         method=method,
+        estimand=aim,
         minima=minima,
         refused=pd.DataFrame(refused, columns=["C", "runs", "reason"]),
-        exponents=exponents,
-        coefficient=coefficient,
+        growth=grown,
         warnings=warnings,
         points=data,
-        log_loss=log_loss,
-        law=None if law_at is None else law_at.result,
+        window=math.inf if window is None else window,
+        curves=curves,
+        law=law,
     )
 
 
-def _minimum(
-    group: pd.DataFrame, method: str, log_loss: bool, compute: float, law_at: _LawMinimum | None
-) -> tuple[float, float, float] | str:
-    """(log N*, loss there, standard error of log N*), or why there is none."""
-    sizes = np.sort(group["N"].unique())
-    needed = _NEEDS[method]
-    if len(sizes) < needed:
-        return f"{len(sizes)} sizes, and a {method} needs {needed}; add sizes at this budget"
-    # C varies a little within a budget: losses are compared at its centre, along the local trend of all of
-    # them
-    x = np.log(group["N"].to_numpy())
-    y = np.log(group["loss"].to_numpy()) if log_loss else group["loss"].to_numpy()
-    best = float(np.exp(x[np.argmin(y)]))
-    if law_at is not None:
-        log_n, value, se = law_at.at(compute)
-        if not np.isfinite(log_n):
-            return "the law has no interior minimum at this budget"
-        if not np.log(sizes[0]) < log_n < np.log(sizes[-1]):
-            return _edge(sizes, math.exp(log_n), "the law's minimum")
-        return log_n, value, se
-    centre = x.mean()
-    outcome = _vertex(x - centre, y, 2 if method == "parabola" else 3)
-    if isinstance(outcome, str):
-        return outcome
-    at, value, se = outcome
-    log_n = at + centre
-    if not np.log(sizes[0]) < log_n < np.log(sizes[-1]):
-        return _edge(sizes, math.exp(log_n), "the minimum")
-    if best in (sizes[0], sizes[-1]):
-        return _edge(sizes, best, "the lowest loss")
-    return log_n, math.exp(value) if log_loss else value, se
+def _budget(group: pd.DataFrame, aim: Estimand) -> Budget:
+    loss = group["loss"].to_numpy()
+    logs = (np.log(group[k].to_numpy()) for k in "ND")
+    log_n, log_d = logs
+    return Budget(log_n, np.log(loss) if aim.log else loss, log_d)
 
 
-def _edge(sizes: Array, at: float, what: str) -> str:
-    side = "larger" if at >= sizes[-1] else "smaller"
-    span = f"{sizes[0]:.3g} to {sizes[-1]:.3g}"
-    return f"not bracketed: {what} lies at N = {at:.3g}, and sizes run from {span}; add {side} ones"
+def _even(data: pd.DataFrame) -> bool:
+    """Whether C is 6ND in every row."""
+    return bool((np.abs(np.log(data["C"] / 6 / data["N"] / data["D"])) < EVEN).all())
 
 
-def _vertex(x: Array, y: Array, degree: int) -> tuple[float, float, float] | str:
-    design = np.vander(x, degree + 1, increasing=True)
-    coefficient, _, rank, _ = np.linalg.lstsq(design, y, rcond=None)
-    if rank < degree + 1:
-        return "sizes too alike for a curve"
-    slope = np.polynomial.polynomial.polyder(coefficient)
-    roots = np.polynomial.polynomial.polyroots(slope)
-    bend = np.polynomial.polynomial.polyder(slope)
-    real = [float(r.real) for r in np.atleast_1d(roots) if abs(r.imag) < 1e-9]
-    wells = [r for r in real if float(np.polynomial.polynomial.polyval(r, bend)) > 0]
-    if not wells:
-        return "concave: loss has no minimum over these sizes"
-    at = wells[int(np.argmin(np.abs(np.array(wells) - x[np.argmin(y)])))]
-    dof = len(x) - degree - 1
-    residual = y - design @ coefficient
-    variance = float(residual @ residual) / dof if dof > 0 else math.nan
-    cov = variance * np.linalg.pinv(design.T @ design)
-    curve = float(np.polynomial.polynomial.polyval(at, bend))
-    gradient = np.array([0.0] + [k * at ** (k - 1) for k in range(1, degree + 1)]) / -curve
-    se = float(np.sqrt(max(float(gradient @ cov @ gradient), 0.0))) if np.isfinite(variance) else math.nan
-    return at, float(np.polynomial.polynomial.polyval(at, coefficient)), se
+def _minimum(budget: Budget, method: str, aim: Estimand, window: float | None) -> Minimum | str:
+    """The minimum of a budget, or why there is none."""
+    reason = _unusable(budget, method)
+    if reason:
+        return reason
+    if not budget.interior:
+        if is_concave(budget):
+            return "concave: loss has no minimum over these sizes"
+        return _edge(budget)
+    return minimum(budget, method, aim, math.inf if window is None else window)
 
 
-@dataclass(frozen=True)
-class _LawMinimum:
-    result: Fit
-
-    def at(self, compute: float) -> tuple[float, float, float]:
-        try:
-            best = optimal(self.result, compute)
-        except ValueError:  # its best size runs off
-            return math.nan, math.nan, math.nan
-        n, se = float(best.N.value or math.nan), best.N.se
-        return math.log(n), float(best.loss.value or math.nan), math.nan if se is None else se / n
+def _unusable(budget: Budget, method: str) -> str:
+    few = len(budget.sizes) < _NEEDS[method]
+    needs = f"{len(budget.sizes)} sizes, and a {method} needs {_NEEDS[method]}; add sizes at this budget"
+    return needs if few else ""
 
 
-def _law_minimum(data: pd.DataFrame) -> _LawMinimum:
-    return _LawMinimum(fit(data.assign(D=data["C"] / 6 / data["N"])[["N", "D", "loss"]], "chinchilla"))
+def _edge(budget: Budget) -> str:
+    sizes = np.exp(budget.sizes)
+    side = "larger" if budget.lowest else "smaller"
+    return (
+        f"not bracketed: the lowest loss lies at N = {sizes[budget.lowest]:.3g}, and sizes run from "
+        f"{sizes[0]:.3g} to {sizes[-1]:.3g}; add {side} ones"
+    )
 
 
-def growth(minima: pd.DataFrame, level: float) -> tuple[dict[str, Estimate] | None, float | None]:
-    """Regress log N* on log C over budgets, which weigh equally (their errors are mostly of form).
+def _law_minimum(law: Fit, budget: Budget, method: str) -> Minimum | str:
+    """The law's minimum at the 6ND of a budget, or why there is none."""
+    reason = _unusable(budget, method)
+    if reason:
+        return reason
+    compute = 6 * math.exp(float(np.mean(budget.log_n + budget.log_d)))
+    try:
+        best = optimal(law, compute)
+    except ValueError:  # its best size runs off
+        return "the law has no interior minimum at this budget"
+    size, tokens, loss = (float(e.value or math.nan) for e in (best.N, best.D, best.loss))
+    low, high = np.exp(budget.sizes[[0, -1]])
+    if not low < size < high:
+        if not budget.interior:
+            return _edge(budget)
+        return (
+            f"the law's minimum, N = {size:.3g}, lies outside the sizes, {low:.3g} to {high:.3g}, and the"
+            " lowest run inside: believe neither"
+        )
+    error = math.nan if best.N.se is None else best.N.se / size
+    y = math.log(loss) if law.estimand.log else loss
+    kept = np.ones(len(budget.y), dtype=bool)
+    return Minimum(math.log(size), math.log(tokens), y, error, kept, np.zeros(0), 0.0)
 
-    ``minima`` has the columns C and N. Returns the exponents a of N* and b = 1 - a of D* with t intervals,
-    and the intercept log N* at C = 1; or None and None where fewer than three budgets determine nothing.
+
+def growth(minima: pd.DataFrame, level: float) -> Growth | None:
+    """Regress log N* and log D* on log C over budgets, which weigh equally (their errors are mostly of form).
+
+    ``minima`` has the columns C, N and D. The exponents a of N* and b of D* have t intervals; None where
+    fewer than three budgets determine nothing.
     """
     m = len(minima)
     if m < 3:
-        return None, None
-    x, y = np.log(minima["C"].to_numpy()), np.log(minima["N"].to_numpy())
+        return None
+    x = np.log(minima["C"].to_numpy())
     centre = x.mean()
     sxx = float(np.sum((x - centre) ** 2))
     if sxx <= 0:
-        return None, None
-    a = float(np.sum((x - centre) * (y - y.mean())) / sxx)
-    residual = y - y.mean() - a * (x - centre)
-    se = math.sqrt(float(residual @ residual) / (m - 2) / sxx)
-    q = float(t_distribution.ppf(0.5 + level / 2, m - 2)) * se
-    assumes = f"budgets independent, log N* of one spread about a line; t with {m - 2} degrees of freedom"
-    exponents = {
-        name: Estimate(v, se, v - q, v + q, assumption=assumes, method="t", level=level, df=m - 2)
-        for name, v in (("a", a), ("b", 1 - a))
-    }
-    return exponents, float(y.mean() - a * centre)
+        return None
+    exponents, levels = {}, []
+    for letter, name in (("a", "N"), ("b", "D")):
+        y = np.log(minima[name].to_numpy())
+        slope = float(np.sum((x - centre) * (y - y.mean())) / sxx)
+        residual = y - y.mean() - slope * (x - centre)
+        se = math.sqrt(float(residual @ residual) / (m - 2) / sxx)
+        q = float(t_distribution.ppf(0.5 + level / 2, m - 2)) * se
+        assumes = (
+            f"budgets independent, log {name}* of one spread about a line; t with {m - 2} degrees of freedom"
+        )
+        exponents[letter] = Estimate(
+            slope, se, slope - q, slope + q, assumption=assumes, method="t", level=level, df=m - 2
+        )
+        levels.append(float(y.mean() - slope * centre))
+    return Growth(exponents, *levels)

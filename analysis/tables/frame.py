@@ -1,14 +1,15 @@
 """From anybody's table to the columns of a law, with everything left out listed.
 
 Standard names: N parameters, D tokens seen, U unique tokens, C training FLOPs, Q quality, loss. A column map
-wins; else a column of that name, else a well-known alias, which is noted. D and C are derived from each other
-by C = 6ND where one is missing, which is noted too.
+wins; else a column of that name, else a well-known alias, which is noted. N, D and C are derived from each
+other by C = 6ND where one is missing, and D, U and epochs by D = U epochs, which is noted too. Where all of
+N, D and C are there, C is set against 6ND.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,12 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "loss": ("loss", "val_loss", "validation_loss", "final_loss", "val_nll", "nll_b", "nll", "eval_loss"),
 }
 
+SYNONYMS = {"tokens": "D", "params": "N", "compute": "C"}
+"""Words that formulas may use for a standard name, where the table has no column of that name."""
+
+UNEVEN, NO_TOTAL = 1.5, 4.0
+"""Factors by which C may differ from 6ND before that is said, and before a column guessed to be C is not."""
+
 
 class FitError(ValueError):
     """A fit that cannot be made from this input; the message says what to do."""
@@ -39,9 +46,9 @@ class FitError(ValueError):
 class Columns:
     """The part of a table that a fit uses, and a record of what it does not.
 
-    ``x`` name -> (n,) values; ``y`` (n,); ``rows`` (n,) positions in the original table; ``excluded`` one
-    record a row left out; ``heldout`` positions reserved for scoring; ``clusters`` (n,) codes; ``notes`` what
-    was assumed.
+    ``x`` name -> (n,) values; ``y`` (n,); ``rows`` (n,) what the original table calls them (`row_labels`);
+    ``excluded`` one record a row left out; ``heldout`` positions reserved for scoring; ``clusters`` (n,)
+    codes; ``notes`` what was assumed.
     """
 
     x: dict[str, Array]
@@ -58,6 +65,25 @@ class Columns:
     def frame(self, target: str) -> pd.DataFrame:
         """The columns with the ``target``, indexed by the rows of the original table."""
         return pd.DataFrame({**self.x, target: self.y}, index=self.rows)
+
+    def joined(self, other: Columns) -> Columns:
+        """These rows and those of another, in the order of their numbers; nothing is held out."""
+        order = np.argsort(np.concatenate((self.rows, other.rows)), kind="stable")
+
+        def join(a: Array, b: Array) -> Array:
+            return np.concatenate((a, b))[order]
+
+        clusters = self.clusters, other.clusters
+        known = clusters[0] is not None and clusters[1] is not None
+        return replace(
+            self,
+            x={k: join(v, other.x[k]) for k, v in self.x.items() if k in other.x},
+            y=join(self.y, other.y),
+            weights=join(self.weights, other.weights),
+            rows=join(self.rows, other.rows),
+            clusters=join(*clusters) if known else None,  # type: ignore[arg-type]
+            heldout=None,
+        )
 
 
 def read_table(table: pd.DataFrame | Mapping[str, Sequence[float]] | str | Path) -> pd.DataFrame:
@@ -77,6 +103,15 @@ def read_table(table: pd.DataFrame | Mapping[str, Sequence[float]] | str | Path)
         except (pd.errors.ParserError, UnicodeDecodeError, OSError, ValueError) as error:
             raise FitError(f"{path} cannot be read as a table: {error}") from None
     return pd.DataFrame(table)
+
+
+def row_labels(frame: pd.DataFrame) -> Array:
+    """(n,) what rows are called: the frame's index if it is one of distinct integers, else their
+    positions."""
+    index = frame.index
+    if pd.api.types.is_integer_dtype(index.dtype) and index.is_unique:
+        return index.to_numpy()
+    return np.arange(len(frame))
 
 
 def _key(name: object) -> str:
@@ -112,40 +147,86 @@ def _numbers(frame: pd.DataFrame, column: str) -> Array:
     return pd.to_numeric(series, errors="coerce").to_numpy(dtype=float)
 
 
-def resolve(
-    frame: pd.DataFrame, names: Sequence[str], given: Mapping[str, str]
-) -> tuple[dict[str, Array], dict[str, str], list[str]]:
-    """Values of the named columns, where each came from, and notes on guesses and derivations.
+@dataclass(frozen=True)
+class Resolved:
+    """Columns under standard names: ``values`` name -> (n,), ``sources`` name -> the table's column or how it
+    was derived, ``notes`` on guesses and derivations, ``warnings`` of what does not fit together."""
 
-    Raises FitError if a column is missing and cannot be derived.
+    values: dict[str, Array]
+    sources: dict[str, str]
+    notes: list[str]
+    warnings: list[str]
+
+    def derive(self, name: str, formula: str, needs: str, value: Callable[..., Array], note: bool) -> None:
+        """``name`` from other columns, where it is missing and they are not; noted if it was requested."""
+        if name in self.values or not set(needs.split()) <= self.values.keys():
+            return
+        with np.errstate(all="ignore"):
+            self.values[name] = value(*(self.values[n] for n in needs.split()))
+        self.sources[name] = formula
+        if note:
+            self.notes.append(f"{name} derived as {formula}")
+
+
+def resolve(frame: pd.DataFrame, names: Sequence[str], given: Mapping[str, str]) -> Resolved:
+    """The named columns, with N, D, C, U and epochs derived from one another where they are missing.
+
+    A column that is only guessed to be C, and is far from 6ND, is not taken for it. Raises FitError if a
+    column is missing and cannot be derived.
     """
-    values: dict[str, Array] = {}
-    sources: dict[str, str] = {}
-    notes: list[str] = []
-    for name in dict.fromkeys([*names, *(n for n in ("N", "D", "C") if set(names) & {"N", "D", "C"})]):
+    out = Resolved({}, {}, [], [])
+    related = [n for n in ("N", "D", "C") if {*names} & {"N", "D", "C", *SYNONYMS}]
+    related += [n for n in ("D", "U", "epochs") if {*names} & {"U", "epochs"}]
+    guesses = set()
+    for name in dict.fromkeys([*names, *related]):
         column, guessed = _find(frame, name, given)
         if column is not None:
-            values[name], sources[name] = _numbers(frame, column), str(column)
-            if guessed and name in names:
-                notes.append(f"{name} read from column {column!r}")
-    with np.errstate(all="ignore"):
-        if "D" in names and "D" not in values and {"N", "C"} <= values.keys():
-            values["D"], sources["D"] = values["C"] / (6.0 * values["N"]), "C/(6N)"
-            notes.append("D derived as C/(6N)")
-        if "N" in names and "N" not in values and {"D", "C"} <= values.keys():
-            values["N"], sources["N"] = values["C"] / (6.0 * values["D"]), "C/(6D)"
-            notes.append("N derived as C/(6D)")
-        if "C" not in values and {"N", "D"} <= values.keys():
-            values["C"], sources["C"] = 6.0 * values["N"] * values["D"], "6ND"
-            if "C" in names:
-                notes.append("C derived as 6ND")
-    missing = [n for n in names if n not in values]
+            out.values[name], out.sources[name] = _numbers(frame, column), str(column)
+            guesses |= {name} if guessed else set()
+    _check_compute(out, "C" in guesses)
+    out.notes.extend(
+        f"{n} read from column {out.sources[n]!r}" for n in names if n in guesses and n in out.values
+    )
+    if {*names} & {"D", "U", "epochs", "tokens"}:
+        out.derive("D", "C/(6N)", "C N", lambda c, n: c / (6.0 * n), "D" in names)
+        out.derive("D", "U*epochs", "U epochs", lambda u, e: u * e, "D" in names)
+    if {*names} & {"N", "params"}:
+        out.derive("N", "C/(6D)", "C D", lambda c, d: c / (6.0 * d), "N" in names)
+    out.derive("C", "6ND", "N D", lambda n, d: 6.0 * n * d, "C" in names)
+    out.derive("epochs", "D/U", "D U", lambda d, u: d / u, "epochs" in names)
+    out.derive("U", "D/epochs", "D epochs", lambda d, e: d / e, "U" in names)
+    for word, name in SYNONYMS.items():
+        out.derive(word, name, name, lambda v: v, word in names)
+    missing = [n for n in names if n not in out.values]
     if missing:
         raise FitError(
             f"the table has no column for {', '.join(missing)}; say which with a column map, such as "
             f"{missing[0]}=NAME. Columns: {', '.join(map(str, frame.columns)) or 'none'}"
         )
-    return values, sources, notes
+    return out
+
+
+def _check_compute(columns: Resolved, guessed: bool) -> None:
+    """Set C against 6ND where all three are columns: warn where they differ, and drop a mere guess that is
+    far off."""
+    if not {"N", "D", "C"} <= columns.values.keys():
+        return
+    with np.errstate(all="ignore"):
+        ratio = columns.values["C"] / (6.0 * columns.values["N"] * columns.values["D"])
+    usable = ratio[np.isfinite(ratio) & (ratio > 0)]
+    middle = float(np.median(usable)) if len(usable) else 1.0
+    away = max(middle, 1 / middle)
+    if guessed and away > NO_TOTAL:
+        columns.warnings.append(
+            f"column {columns.sources['C']!r} is not taken for C: it is {middle:.3g} times 6ND in the median;"
+            " C is derived as 6ND (map it, C=..., if it is meant)"
+        )
+        del columns.values["C"], columns.sources["C"]
+    elif away > UNEVEN:
+        columns.warnings.append(
+            f"C (column {columns.sources['C']!r}) is {middle:.3g} times 6ND in the median: another"
+            " convention, other units, or no total"
+        )
 
 
 def prepare(
@@ -158,18 +239,21 @@ def prepare(
     weights: str | Sequence[float] | None = None,
     cluster: str | None = None,
     holdout: str | None = None,
+    holdout_table: Table | None = None,
     log_target: bool = True,
 ) -> Columns:
     """Rows and columns for a fit of ``law``. Nothing is dropped without a record in ``excluded``.
 
     ``where`` keeps rows, ``holdout`` reserves rows for scoring, ``drop_highest`` leaves out the K largest
     targets (a published convention: Chinchilla's points without the 5 highest losses), ``weights`` is a
-    column or a sequence, ``cluster`` a column whose equal values belong together.
+    column or a sequence, ``cluster`` a column whose equal values belong together. ``holdout_table`` has
+    further rows for scoring, to which ``where`` applies, too.
 
     Raises FitError if a column or a value is wrong, if no row is left, and if the rows are of several
     objectives: their losses differ in kind.
     """
-    frame = read_table(table).reset_index(drop=True)
+    frame = read_table(table)
+    labels, frame = row_labels(frame), frame.reset_index(drop=True)
     if frame.empty or not len(frame.columns):
         raise FitError(
             "the table has no rows; a fit needs at least one row more than the law has free parameters"
@@ -181,7 +265,8 @@ def prepare(
             given[target] = given["loss"]
         elif target == "y" and (loss := _find(frame, "loss", {})[0]) is not None:  # laws of anything, of x
             given[target] = str(loss)
-    values, sources, notes = resolve(frame, [*law.variables, target], given)
+    known = resolve(frame, [*law.variables, target], given)
+    values, sources, notes = known.values, known.sources, known.notes
     n = len(frame)
     scope = {
         **{str(c): frame[c] for c in frame.columns if not isinstance(frame[c], pd.DataFrame)},
@@ -220,7 +305,7 @@ def prepare(
         reserved = select(holdout, scope) & np.array([r is None for r in reasons])
         leave_out(reserved, f"held out ({holdout})")
     codes = _cluster_codes(frame, cluster)
-    excluded = [{"row": int(i), "reason": r} for i, r in enumerate(reasons) if r is not None]
+    excluded = [{"row": int(i), "reason": r} for i, r in zip(labels, reasons, strict=True) if r]
     keep = np.array([r is None for r in reasons])
     if not keep.any():
         counts = pd.Series([e["reason"] for e in excluded]).value_counts()
@@ -234,7 +319,7 @@ def prepare(
             x={k: values[k][mask] for k in names if k in values},
             y=y[mask],
             weights=w[mask],
-            rows=np.flatnonzero(mask),
+            rows=labels[mask],
             excluded=rest,
             heldout=test,
             clusters=None if codes is None else codes[mask],
@@ -245,8 +330,11 @@ def prepare(
     heldout = part(reserved, [], None) if reserved.any() else None
     if holdout and heldout is None:
         raise FitError(f"holdout {holdout!r} holds for no usable row")
+    if holdout_table is not None:
+        apart = prepare(holdout_table, law, columns=columns, where=where, log_target=log_target)
+        heldout = apart if heldout is None else heldout.joined(apart)
     out = part(keep, excluded, heldout)
-    out.warnings.extend(_look(out, law))
+    out.warnings.extend([*known.warnings, *_look(out, law)])
     return out
 
 

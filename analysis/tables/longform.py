@@ -56,7 +56,7 @@ def split(
     """
     if frame.empty:
         raise TableError("the table has no rows: locate needs one row an evaluation")
-    for name in (column, x, y, *by, *(c for c in (replicate, run, error) if c)):
+    for name in (column, y, *by, *(c for c in (replicate, run, error) if c)):
         _need(frame, name)
     notes: list[str] = []
     if where:
@@ -87,13 +87,16 @@ def split(
                 "fill it, or choose rows with --where"
             )
     facts = {n: _known(frame, n, dict(columns or {})) for n in ("N", "U")}
+    if facts["U"] is None and x in frame.columns and _key(x) in _EPOCHS:
+        facts["U"] = np.ones(len(frame))
+        notes.append("no U: places are in epochs of a corpus of unknown size, and say nothing of tokens")
     long = pd.DataFrame(
         {"objective": values, "seed": frame[replicate] if replicate else 0}, index=frame.index
     )
     long = long.assign(**{b: frame[b] for b in by}, **{n: v for n, v in facts.items() if v is not None})
     names = ["objective", "seed", *by]
     long["run"] = frame[run].astype(str) if run else long[names].map(str).agg("/".join, axis=1)
-    tokens, unit = _tokens(frame, x, facts, notes)
+    tokens, unit = _tokens(frame, x, facts, dict(columns or {}), notes)
     numbers = pd.DataFrame({"tokens": tokens, "nll_b": _numbers(frame, y)}, index=frame.index)
     numbers["nll_a"] = numbers["nll_b"]
     if error:
@@ -112,6 +115,10 @@ def split(
     return LongForm(runs, curves.reset_index(drop=True), tuple(by), unit, notes)
 
 
+def _key(name: str) -> str:
+    return name.strip().lower().replace(" ", "_")
+
+
 def _need(frame: pd.DataFrame, name: str) -> None:
     if name in frame.columns:
         return
@@ -122,7 +129,7 @@ def _need(frame: pd.DataFrame, name: str) -> None:
 def _known(frame: pd.DataFrame, name: str, given: Mapping[str, str]) -> np.ndarray | None:
     """N or U where the table has it; a column that was named and is missing is an error."""
     try:
-        return resolve(frame, [name], given)[0][name]
+        return resolve(frame, [name], given).values[name]
     except FitError:
         if name in given:
             raise
@@ -134,22 +141,36 @@ def _numbers(frame: pd.DataFrame, column: str) -> np.ndarray:
 
 
 def _tokens(
-    frame: pd.DataFrame, x: str, facts: Mapping[str, np.ndarray | None], notes: list[str]
+    frame: pd.DataFrame,
+    x: str,
+    facts: Mapping[str, np.ndarray | None],
+    given: Mapping[str, str],
+    notes: list[str],
 ) -> tuple[np.ndarray, str]:
-    value, key = _numbers(frame, x), x.strip().lower().replace(" ", "_")
-    if key in _EPOCHS or key in _FLOPS:
-        unit, name = ("epochs", "U") if key in _EPOCHS else ("flops", "N")
-        known = facts[name]
-        if known is None:
-            aliases = ", ".join(ALIASES[name])
+    """Tokens of each row, from the column ``x``, or from D where the table has no such column; and the unit
+    of ``x``."""
+    key = _key(x)
+    unit = "epochs" if key in _EPOCHS else "flops" if key in _FLOPS else "tokens"
+    if x not in frame.columns:
+        tokens = _known(frame, "D", given) if key in _TOKENS | _EPOCHS | _FLOPS else None
+        if tokens is None or (unit == "epochs" and facts["U"] is None):
+            _need(frame, x)
+            raise TableError(f"--x {x}: the table has no such column, and no D and U to derive it from")
+        notes.append(f"{x} derived from D" + (" and U" if unit == "epochs" else ""))
+        return tokens, unit
+    value = _numbers(frame, x)
+    if unit == "epochs":
+        return value * np.asarray(facts["U"]), unit
+    if unit == "flops":
+        if facts["N"] is None:
+            aliases = ", ".join(ALIASES["N"])
             raise TableError(
-                f"--x {x}: {unit} need {name}; say which column with --map {name}=COLUMN (or call it"
-                f" {aliases})"
+                f"--x {x}: flops need N; say which column with --map N=COLUMN (or call it {aliases})"
             )
-        return (value * known, unit) if unit == "epochs" else (value / (6.0 * known), unit)
+        return value / (6.0 * facts["N"]), unit
     if key not in _TOKENS:
         notes.append(f"{x!r} is taken to be tokens; epochs and FLOPs follow from that")
-    return value, "tokens"
+    return value, unit
 
 
 def _distinct(curves: pd.DataFrame, replicate: str | None) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from analysis.laws import get_law
-from analysis.tables.frame import Table, prepare, read_table
+from analysis.tables.frame import Table, prepare, read_table, row_labels
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ def chosen_rows(
     positive_loss: bool = True,
 ) -> Chosen:
     """Columns under their standard names, filtered as for a fit. FitError where there is none, or no row."""
-    frame = read_table(table).reset_index(drop=True)
+    frame = read_table(table)
     data = prepare(
         frame,
         get_law("chinchilla"),
@@ -42,5 +42,5 @@ def chosen_rows(
     )
     rows = pd.DataFrame({**data.x, "loss": data.y}, index=data.rows)
     if "annealed" in frame.columns:
-        rows["annealed"] = frame["annealed"].iloc[data.rows].to_numpy()
+        rows["annealed"] = frame["annealed"].set_axis(row_labels(frame)).loc[data.rows].to_numpy()
     return Chosen(rows, data.excluded, [*data.notes, *data.warnings])

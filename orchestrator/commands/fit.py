@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ import click
 
 from orchestrator.commands.common import emit, json_option, say, store_option, table
 from orchestrator.commands.fit_options import FitRequest, fit_options
-from orchestrator.commands.table_options import numbers, plot_option, refusing
+from orchestrator.commands.table_options import by_option, labelled, numbers, plot_option, refusing
 
 if TYPE_CHECKING:
     from analysis.fitting.result import Fit
@@ -28,8 +27,13 @@ if TYPE_CHECKING:
     metavar="LAW...",
     help="Fit these laws to the same rows too, and rank them. Repeatable; further laws may follow the first.",
 )
+@by_option
 @click.option(
-    "--by", metavar="COLUMN,...", help="A fit of its own for each value of these columns: objective."
+    "--loss",
+    "losses",
+    multiple=True,
+    metavar="COLUMN,...",
+    help="A fit of its own for each of these columns of losses: val_*. Repeatable.",
 )
 @click.option("--joint", is_flag=True, help="With --fix: beside it the fit in which nothing is frozen.")
 @click.option("--check", is_flag=True, help="Lack of fit, influential rows, and back-tests.")
@@ -70,10 +74,10 @@ def command(
         raise click.UsageError(f"unexpected {' '.join(more)}: one table at a time")
     options["compare"] += more
     request = FitRequest.of(source, store, mlflow, options)
-    answers = {k: _answer(a, k, options) for k, a in (request.by(by) if by else {"": request}).items()}
+    answers = {k: _answer(a, k, options) for k, a in request.by(by).items()}
     if as_json:
         records = {k: a.record for k, a in answers.items()}
-        emit({"by": by, "fits": records} if by else records[""])
+        emit(records[""] if list(records) == [""] else {"by": by, "fits": records})
     else:
         click.echo(
             "\n\n\n".join("\n\n".join([*([f"== {k}"] if k else []), *a.text]) for k, a in answers.items())
@@ -96,9 +100,7 @@ def _answer(request: FitRequest, label: str, options: dict[str, Any]) -> Answer:
     fit = request.fit()
     record = fit.to_dict()
     text = [str(fit)]
-    plot: Path | None = options["plot"]
-    if plot is not None and label:
-        plot = plot.with_name(f"{plot.stem}-{re.sub(r'[^A-Za-z0-9.]+', '-', label)}{plot.suffix}")
+    plot = None if options["plot"] is None else labelled(options["plot"], label)
     for add in (
         _score(fit),
         _joint(request, fit) if options["joint"] else {},
@@ -122,8 +124,12 @@ def _list(as_json: bool) -> None:
         return
     rows = [[law["name"], law["formula"], law["target"], law["interval"]] for law in laws]
     click.echo(table(["law", "formula", "of", "interval"], rows))
-    say("bnslK: K breaks. Or give a formula: names N D U C Q x are columns, other names positive parameters,")
-    say("  '| real c' behind it allows c to be negative")
+    from analysis.laws.formula import RESERVED
+
+    say("bnslK: K breaks. Or give a formula, such as 'E + A/N**alpha'. In it these names are variables:")
+    say("  " + ", ".join(f"{name} ({meaning})" for name, meaning in RESERVED.items()))
+    say("  and every column of the table and name of --map. Other names are positive parameters; '| real c'")
+    say("  behind the formula allows c to be negative")
 
 
 def _score(fit: Fit) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import fnmatch
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from analysis.fitting.options import OPTIONS, Option
-from orchestrator.commands.table_options import numbers, option_of, pairs, read_rows
+from orchestrator.commands.table_options import groups_of, numbers, option_of, pairs, read_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,6 +36,20 @@ def fit_options(function: F) -> F:
     return law(function)
 
 
+def loss_columns(rows: pd.DataFrame, patterns: tuple[str, ...]) -> tuple[str, ...]:
+    """The columns that ``patterns`` (``val_*`` or names, ``A,B``) name, in the table's order.
+
+    Raises click's UsageError for a pattern that names none."""
+    names: dict[str, None] = {}
+    for pattern in (p.strip() for text in patterns for p in text.split(",")):
+        known = [str(c) for c in rows.columns]
+        matches = [pattern] if pattern in known else fnmatch.filter(known, pattern)
+        if not matches:
+            raise click.UsageError(f"--loss: no column {pattern}; there are {', '.join(known)}")
+        names |= dict.fromkeys(matches)
+    return tuple(names)
+
+
 def _value(option: Option, given: Any) -> Any:
     """What ``fit`` takes for what the command line gave."""
     if option.kind is not dict:
@@ -50,12 +64,19 @@ class FitRequest:
     rows: pd.DataFrame
     law: str
     given: dict[str, Any]
+    losses: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, source: str, store: Store, mlflow: bool, options: dict[str, Any]) -> FitRequest:
         """From the command line's values. Raises click's UsageError for values that cannot be read."""
         rows = read_rows(source, store, mlflow)
-        return cls(rows, options["law"], {o.name: _value(o, options[o.name]) for o in OPTIONS})
+        given = {o.name: _value(o, options[o.name]) for o in OPTIONS}
+        if given["holdout_table"] is not None:
+            given["holdout_table"] = read_rows(given["holdout_table"], store, mlflow)
+        losses = loss_columns(rows, options.get("losses") or ())
+        if losses and "loss" in given["columns"]:
+            raise click.UsageError("--loss names the columns of losses; --map names one, too")
+        return cls(rows, options["law"], given, losses)
 
     @property
     def estimand(self) -> str:
@@ -65,30 +86,18 @@ class FitRequest:
     def level(self) -> float:
         return float(self.given["level"])
 
-    def by(self, columns: str) -> dict[str, FitRequest]:
-        """A fit of each combination of values of ``columns`` (``A,B``) among the rows, by its label.
-
-        Raises click's UsageError if there is no such column, or no row with a value.
-        """
-        from analysis.tables.where import select
-
-        names = [c.strip() for c in columns.split(",") if c.strip()]
-        missing = [c for c in names if c not in self.rows.columns]
-        if missing or not names:
-            known = ", ".join(map(str, self.rows.columns))
-            raise click.UsageError(f"--by: no column {', '.join(missing)}; there are {known}")
-        requests, given = {}, self.given["where"]
-        kept = self.rows
-        if given is not None:
-            with contextlib.suppress(ValueError):  # a filter on what the fit derives, or a wrong one: it says
-                kept = kept[select(given, {str(c): kept[c] for c in kept.columns})]
-        for key in kept[names].dropna().drop_duplicates().itertuples(index=False, name=None):
-            of = " and ".join(f"`{n}` == {_literal(v)}" for n, v in zip(names, key, strict=True))
-            where = of if given is None else f"({given}) and {of}"
-            label = ",".join(f"{n}={v}" for n, v in zip(names, key, strict=True))
-            requests[label] = replace(self, given={**self.given, "where": where})
-        if not requests:
-            raise click.UsageError(f"--by {columns}: no row is left that has a value there")
+    def by(self, columns: str | None) -> dict[str, FitRequest]:
+        """A fit of each group of rows (`groups_of`) and each loss column, by its label."""
+        requests, kept = {}, self.given["holdout_table"]
+        apart = {}
+        if columns is not None and kept is not None:
+            apart = groups_of(kept, columns)
+        for label, rows in groups_of(self.rows, columns, self.given["where"]).items():
+            given = {**self.given, "holdout_table": apart.get(label) if columns else kept}
+            for loss in self.losses or (None,):
+                name = ",".join([*([label] if label else []), *([f"loss={loss}"] if loss else [])])
+                mapped = self.given["columns"] if loss is None else {**self.given["columns"], "loss": loss}
+                requests[name] = replace(self, rows=rows, given={**given, "columns": mapped})
         return requests
 
     def options(self, **changed: Any) -> dict[str, Any]:
@@ -100,8 +109,3 @@ class FitRequest:
         from analysis.fitting.fitting import fit
 
         return fit(self.rows, self.law, **self.options(**changed))
-
-
-def _literal(value: Any) -> str:
-    """A value as a filter writes it."""
-    return repr(value) if isinstance(value, str | bool) else repr(float(value))

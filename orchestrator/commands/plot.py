@@ -80,14 +80,17 @@ def _drawing(kind: str, request: FitRequest, method: str, budget: float | None) 
 
         if budget is None:
             raise click.UsageError("routes need --at C, the budget they are compared at")
-        return approaches(request.rows, budget, law=request.law, estimand=request.estimand, **rows).plot()
+        source = click.get_current_context().get_parameter_source("estimand")
+        chosen = source is click.core.ParameterSource.COMMANDLINE
+        aims = {k: request.given[k] for k in ("estimand", "delta", "tau")} if chosen else {}
+        return approaches(request.rows, budget, law=request.law, **aims, **rows).plot()
     if kind == "estimands":
         from analysis.questions.estimand_table import fit_estimands
 
         options = request.options()
         options.pop("estimand")
         return fit_estimands(request.rows, request.law, **options).plot()
-    if kind == "heldout" and not request.given["holdout"]:
-        raise click.UsageError("heldout needs --holdout, such as --holdout 'C > 1e21'")
+    if kind == "heldout" and request.given["holdout"] is None and request.given["holdout_table"] is None:
+        raise click.UsageError("heldout needs --holdout, such as --holdout 'C > 1e21', or --holdout-file")
     own: dict[str, Any] = {"allocation": {"method": method}, "heldout": {"starts": request.given["starts"]}}
     return request.fit().plot(kind, **own.get(kind, {}))

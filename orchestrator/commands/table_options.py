@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import re
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 TABLE_ENDINGS = (".csv", ".csv.gz", ".tsv", ".parquet", ".pq")
+_UNSAFE = re.compile(r"[^A-Za-z0-9.]+")
 _NEXT_NAME = re.compile(r",(?=\s*[A-Za-z_][\w.]*\s*=)")
 
 
@@ -95,6 +97,11 @@ def plot_option(function: F) -> F:
     )(function)
 
 
+def labelled(path: Path, label: str) -> Path:
+    """The file of one group's figure: its label in the name, if it has one."""
+    return path.with_name(f"{path.stem}-{_UNSAFE.sub('-', label)}{path.suffix}") if label else path
+
+
 def row_options(function: F) -> F:
     """--map, --where and --drop-highest: the rows and columns of an analysis."""
     for option in reversed(ROWS):
@@ -130,6 +137,45 @@ def numbers(texts: Iterable[str], option: str) -> dict[str, float]:
             raise click.UsageError(f"{option}: {name}={text} is not a finite number")
         named[name] = value
     return named
+
+
+def by_option(function: F) -> F:
+    """--by COLUMN,...: an answer for each group of rows."""
+    return click.option(
+        "--by", metavar="COLUMN,...", help="An answer of its own for each value of these columns: objective."
+    )(function)
+
+
+def groups_of(rows: pd.DataFrame, columns: str | None, where: str | None = None) -> dict[str, pd.DataFrame]:
+    """The rows of each combination of values of ``columns`` (``A,B``) among those that pass ``where``, by its
+    label; all rows under an empty label without columns. Rows keep their numbers.
+
+    Raises click's UsageError if there is no such column, or no row with a value.
+    """
+    from analysis.tables.frame import row_labels
+    from analysis.tables.where import select
+
+    if columns is None:
+        return {"": rows}
+    names = [c.strip() for c in columns.split(",") if c.strip()]
+    missing = [c for c in names if c not in rows.columns]
+    if missing or not names:
+        known = ", ".join(map(str, rows.columns))
+        raise click.UsageError(f"--by: no column {', '.join(missing)}; there are {known}")
+    rows = rows.set_axis(row_labels(rows))
+    kept = rows
+    if where is not None:
+        with contextlib.suppress(ValueError):  # a filter on what the fit derives, or a wrong one: it says
+            kept = rows[select(where, {str(c): rows[c] for c in rows.columns})]
+    some = set(kept[names].dropna().itertuples(index=False, name=None))
+    parts = {
+        ",".join(f"{n}={v}" for n, v in zip(names, key, strict=True)): part
+        for key, part in rows.groupby(names, sort=False)
+        if key in some
+    }
+    if not parts:
+        raise click.UsageError(f"--by {columns}: no row is left that has a value there")
+    return parts
 
 
 def read_rows(table: str, store: Store, mlflow: bool) -> pd.DataFrame:
