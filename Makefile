@@ -71,7 +71,7 @@ docs: .venv/.ready-dev
 # Runs the notebooks from top to bottom and writes what they show into them.
 notebooks: .venv/.ready-dev
 	cd docs/notebooks && ../../$(BIN)/jupyter execute --inplace --NotebookClient.record_timing=False *.ipynb
-	rm -rf docs/notebooks/data docs/notebooks/runs docs/notebooks/exported docs/notebooks/store
+	rm -rf docs/notebooks/data docs/notebooks/runs docs/notebooks/exported docs/notebooks/store docs/notebooks/report
 
 bench: .venv/.ready-dev
 	$(BIN)/python -m benchmarks $(if $(ONLY),--only $(ONLY))

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
-import numpy as np
-import pandas as pd
-
 from analysis.fitting.estimate import Estimate
+from analysis.tables.json_values import plain
 
 Side = Literal["left", "right"]
 
@@ -83,18 +79,3 @@ def natural(logarithm: Estimate, digits: int | None = 10) -> Estimate:
     return replace(
         logarithm, value=exp(logarithm.value), se=None, low=exp(logarithm.low), high=exp(logarithm.high)
     )
-
-
-def plain(value: Any) -> Any:
-    """A value as JSON holds it: no NumPy types, None for NaN, infinities and what is missing."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(v) for v in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return None if value is pd.NA or value is pd.NaT else value

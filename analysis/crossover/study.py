@@ -12,7 +12,7 @@ import pandas as pd
 
 from analysis.crossover.fronts.meeting import ComputeOptimal, compute_optimal
 from analysis.crossover.limits import not_shown
-from analysis.crossover.place import plain, record
+from analysis.crossover.place import record
 from analysis.crossover.places.censored_law import CensoredLaw, crossing_law
 from analysis.crossover.same_n.aa_control import Control, control, rates
 from analysis.crossover.same_n.arm import UNITS
@@ -23,6 +23,7 @@ from analysis.crossover.same_n.outcome import DEFINITIONS, Minima
 from analysis.crossover.summary import blocks
 from analysis.crossover.surfaces.fits_of_arms import ArmLaws, arm_laws
 from analysis.crossover.verdict import Verdict
+from analysis.tables.json_values import plain
 from analysis.tables.keywords import checked_keywords, unknown
 from analysis.tables.shown import Block, Shown, room
 from analysis.tables.tables import Source, TableError, Tables

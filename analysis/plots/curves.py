@@ -84,12 +84,15 @@ def _page(crossovers: SameNCrossovers, cells: list[int]) -> Drawing:
             axes.ravel()[: len(cells)], data, max(_entropy(crossovers, crossovers.cells[i]) for i in cells)
         )
     _legend(figure, crossovers)
-    what = "a crossing" if any(r.censored is None for r in raw) else "no crossing"
+    marks = {raw[i].censored for i in cells if raw[i].value is not None}
+    level = f"{crossovers.confidence:.0%}"
     caption = (
         f"Validation {crossovers.value_name} of each pair of twins on half B. Lines: mean over replicates; "
-        "bands: their range. Thin dotted: best so far, selected on half A. The mark is the place of "
-        f"{what} with its {crossovers.confidence:.0%} interval; an arrow at the right edge says that none "
-        "had happened there. Epochs stand above each panel."
+        "bands: their range. Thin dotted: best so far, selected on half A. "
+        + (f"The mark is the place of a crossing with its {level} interval. " if None in marks else "")
+        + ("An arrow says by where none had happened. " if "right" in marks else "")
+        + ("An arrow says before where it had happened. " if "left" in marks else "")
+        + "Epochs stand above each panel."
         + (" Stars: where annealed runs end." if any(crossovers.cells[i].annealed for i in cells) else "")
     )
     return Drawing(figure, pd.concat(data, ignore_index=True), f"{crossovers.title_name} curves", caption)

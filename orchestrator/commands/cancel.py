@@ -14,18 +14,11 @@ from orchestrator.store.store import Store
 @guarded
 def command(what: tuple[str, ...], store: Store) -> None:
     """Ask whoever trains these sweeps or runs to stop at a checkpoint. `crossover run` goes on from there."""
-    from orchestrator.store.leases import Session
-
-    observer = Session(store.leases)
     for item in what:
         if is_sweep(store, item):
             (spec,) = specs_of(store, [item])
-            name, lease = spec.name, f"sweep-{spec.name}"
+            name, who = spec.name, store.stop_sweep(spec.name)
         else:
             name = store.find(item)
-            lease = f"run-{name}"
-        if observer.holder(lease) is None:
-            say(f"{name} is not being run")
-            continue
-        store.cancel(name)
-        say(f"asked {observer.who(lease)} to stop {name}")
+            who = store.stop_run(name)
+        say(f"asked {who} to stop {name}" if who is not None else f"{name} is not being run")

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import errno
 import functools
 import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -41,11 +39,15 @@ def guarded(function: F) -> F:
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        from trainers.components.source import SpecError
-
         try:
             return function(*args, **kwargs)
-        except (SpecError, UserError) as error:
+        except UserError as error:
+            raise Wrong(str(error)) from error
+        except ValueError as error:
+            from analysis.tables.tables import TableError
+
+            if not isinstance(error, TableError):
+                raise
             raise Wrong(str(error)) from error
         except OSError as error:
             if error.filename is None or error.errno not in UNUSABLE:
@@ -90,11 +92,9 @@ def specs_of(
 ) -> list[SweepSpec]:
     """Sweeps from YAML files, or by the names of sweeps that the store has run, as far as the store extends
     them."""
-    from orchestrator.language.loading import load
-    from orchestrator.study.sweeps import in_store
+    from orchestrator.study.sweeps import named
 
-    specs = load([sweep_file(store, name) for name in sweeps], settings, only)
-    return [in_store(spec, store) for spec in specs]
+    return named(store, sweeps, settings, only)
 
 
 def existing(store: Store) -> Store:
@@ -104,24 +104,11 @@ def existing(store: Store) -> Store:
     return store
 
 
-def sweep_file(store: Store, name: str) -> Path:
-    """The YAML file of a sweep given as a path or by name. Raises UserError with the names there are."""
-    if Path(name).is_file():
-        return Path(name)
-    if name not in (".", "..") and "/" not in name and store.sweep(name).has("sweep.yaml"):
-        store.sweep(name).copy_to(store.root / "sweeps" / name)  # nothing, on a disk
-        return store.root / "sweeps" / name / "sweep.yaml"
-    known = store.sweep_names()
-    hint = f"it has run {', '.join(known)}" if known else "it has run none yet"
-    near = difflib.get_close_matches(name, known, n=1)
-    raise UserError(
-        f"sweep {name!r}: no such file, and no sweep of the store {store}; {hint}"
-        + (f". Did you mean {near[0]!r}?" if near else "")
-    )
-
-
 def is_sweep(store: Store, name: str) -> bool:
-    return Path(name).is_file() or store.sweep(name).has("sweep.yaml")
+    """Whether this is a sweep's file, or the name of a sweep that the store has run."""
+    from orchestrator.study import sweeps
+
+    return sweeps.is_sweep(store, name)
 
 
 def emit(value: Any) -> None:

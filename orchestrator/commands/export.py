@@ -52,6 +52,8 @@ def tables_command(
     if mlflow:
         from orchestrator.tracking.experiment import Tracker
 
+        if len(sweeps) > 1:
+            raise click.UsageError("--mlflow: name one sweep, or none for all runs")
         names = [spec.name for spec in specs_of(store, sweeps)]
         result = tables.of_mlflow(Tracker(store), names[0] if names else None)
     elif sweeps:

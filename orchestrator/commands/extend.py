@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator.commands.common import Wrong, emit, guarded, json_option, say, specs_of, store_option
+from orchestrator.commands.common import emit, guarded, json_option, say, specs_of, store_option
 from orchestrator.commands.run import backend_options, execute
 from orchestrator.store.store import Store
 
 if TYPE_CHECKING:
-    from orchestrator.study.studies import Study
+    from analysis.crossover.same_n.outcome import Definition
 
 
 @click.command("extend")
@@ -37,7 +37,7 @@ def command(
     sweep: str,
     to: str,
     censored: bool,
-    definition: str,
+    definition: Definition,
     only: tuple[str, ...],
     dry_run: bool,
     store: Store,
@@ -50,64 +50,28 @@ def command(
     finds it done.
     """
     from orchestrator.commands.plan import rows, totals
-    from orchestrator.language.extension import FILE, Extent, written
     from orchestrator.planning.drafting import make_plan
     from orchestrator.study.studies import Study
-    from trainers.components.source import parse
 
     if censored and only:
         raise click.UsageError("--censored and --only exclude each other")
-    try:
-        Extent.of(to)
-    except ValueError as error:
-        raise click.UsageError(f"--to {to}: {error}") from None
-    (spec,) = specs_of(store, [sweep])
-    shorter = make_plan([spec], store)
-    matches = _censored(Study(store, shorter), definition) if censored else [_chosen(store, sweep, only)]
-    folder = store.sweep(spec.name)
-    text = written([{"match": match, "to": to} for match in matches], folder.read(FILE))
-    longer = make_plan([spec.with_entries(parse(text, f"{store}/sweeps/{spec.name}/{FILE}"))], store)
-    before = {point.key for point in shorter.end_points()}
-    changed = [row for row in longer.rows if row.key not in before]
+    study = Study(store, make_plan(specs_of(store, [sweep]), store))
+    extension = study.extend(to, only=only, censored=definition if censored else None)
+    plan = extension.plan
     if as_json:
-        emit({**longer.json(), "extended": [row.key for row in changed]})
-    if not changed:
+        emit({**plan.json(), "extended": [row.key for row in extension.rows]})
+    if not extension.rows:
         none = (
-            f"no {definition.replace('_', ' ')} crossover is censored"
-            if not matches
-            else "all ends are there"
+            "all ends are there"
+            if extension.matches
+            else f"no {definition.replace('_', ' ')} crossover is censored"
         )
         say(f"nothing to extend: {none}")
         ctx.exit(0)
     if not as_json:
-        click.echo(rows(longer, {row.key for row in changed}))
+        click.echo(rows(plan, {row.key for row in extension.rows}))
     if dry_run or as_json:
-        say(totals(longer))
+        say(totals(plan))
         ctx.exit(0)
-    folder.write(FILE, text)
-    ctx.exit(execute(store, longer.expansions, **options))
-
-
-def _censored(study: Study, definition: str) -> list[dict[str, Any]]:
-    """The cells of which a replicate had not crossed where it ended, each as a condition."""
-    from analysis.tables.tables import TableError
-
-    try:
-        located = study.crossovers()
-    except TableError as error:
-        raise Wrong(f"sweep {study.name}: nothing can be told censored yet: {error}") from error
-    axes = {point.key: point.written for point in study.end_points()}
-    matches: list[dict[str, Any]] = []
-    for cell in located.cells:
-        if any(o.censored == "right" for o in cell.outcomes[definition]):  # type: ignore[index]
-            for row in cell.pair.rows:
-                drop = () if study.spec.analysis.pair_over else ("objective",)
-                match = {name: value for name, value in axes[row["key"]].items() if name not in drop}
-                matches += [match] if match not in matches else []
-    return matches
-
-
-def _chosen(store: Store, sweep: str, only: tuple[str, ...]) -> dict[str, Any]:
-    """The conditions of --only as one."""
-    (spec,) = specs_of(store, [sweep], (), only)
-    return {name: value for condition in spec.only for name, value in condition.plain.items()}
+    extension.keep()
+    ctx.exit(execute(store, plan.expansions, **options))

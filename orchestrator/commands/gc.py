@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.commands.common import (
-    emit,
-    existing,
-    guarded,
-    json_option,
-    say,
-    size,
-    specs_of,
-    store_option,
-)
-from orchestrator.store.leases import Session
+from orchestrator.commands.common import emit, existing, guarded, json_option, say, size, store_option
 from orchestrator.store.store import Store
+
+if TYPE_CHECKING:
+    from orchestrator.upkeep.garbage import Keep
 
 
 @click.command("gc")
@@ -34,63 +26,20 @@ from orchestrator.store.store import Store
 @store_option
 @json_option
 @guarded
-def command(keep: str | None, dry_run: bool, store: Store, as_json: bool) -> None:
+def command(keep: Keep | None, dry_run: bool, store: Store, as_json: bool) -> None:
     """Delete the files that killed attempts left behind.
 
     With --keep, gc deletes checkpoints as well. It never deletes a checkpoint that a branch, a child or an
     evaluation of the store's sweeps still needs, nor a run's newest or best one. It leaves runs alone that
     another process is working on.
     """
-    from trainers.state.folder import collect, garbage
+    from orchestrator.upkeep.garbage import collect
 
-    existing(store)
-    freed: dict[str, int] = {}
-    with Session(store.leases) as session:
-        for key in store.run_keys():
-            with _lease(session, f"run-{key}") as ours:
-                if ours:
-                    run = store.run(key)
-                    freed[key] = sum(garbage(run).values()) if dry_run else collect(run)
-        if keep is not None:
-            _delete_checkpoints(store, session, keep, dry_run, freed)
-    freed = {key: n for key, n in freed.items() if n}
+    collected = collect(existing(store), keep, dry_run=dry_run)
+    for name in collected.busy:
+        say(f"sweep {name} is being run; its checkpoints stay")
     if as_json:
-        emit({"bytes": sum(freed.values()), "runs": freed, "removed": not dry_run})
+        emit({"bytes": collected.bytes, "runs": collected.runs, "removed": not dry_run})
     else:
         verb = "would free" if dry_run else "freed"
-        click.echo(f"{verb} {size(sum(freed.values()))} in {len(freed)} runs")
-
-
-def _delete_checkpoints(
-    store: Store, session: Session, keep: str, dry_run: bool, freed: dict[str, int]
-) -> None:
-    """Delete the checkpoints that nobody needs, of the runs that nobody else works on; add to ``freed``."""
-    from orchestrator.upkeep.disk_usage import needs
-    from trainers.state.retention import RetentionPolicy, retain
-
-    names = [name for name in store.sweep_names() if store.sweep(name).has("sweep.yaml")]
-    with contextlib.ExitStack() as stack:
-        for name in names:
-            if not stack.enter_context(_lease(session, f"sweep-{name}")):
-                say(f"sweep {name} is being run; its checkpoints stay")
-                return
-        needed = needs(store, specs_of(store, names) if names else [], started=keep != "last")
-        for key in store.run_keys():
-            with _lease(session, f"run-{key}") as ours:
-                if ours:
-                    run, policy = store.run(key), needed.get(key, RetentionPolicy())
-                    commit = run.last_commit()
-                    if commit is not None and keep == "evals":
-                        policy |= RetentionPolicy(weights=frozenset(commit.checkpoints))
-                    freed[key] = freed.get(key, 0) + retain(run, policy, dry_run=dry_run)
-
-
-@contextlib.contextmanager
-def _lease(session: Session, name: str) -> Iterator[bool]:
-    """Hold a lease; false where somebody else does."""
-    ours = session.acquire(name)
-    try:
-        yield ours
-    finally:
-        if ours:
-            session.release(name)
+        click.echo(f"{verb} {size(collected.bytes)} in {len(collected.runs)} runs")

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from orchestrator.commands.common import Wrong, guarded, is_sweep, say, specs_of, store_option
+from orchestrator.commands.common import guarded, say, store_option
 from orchestrator.commands.run import backend_options, execute
 from orchestrator.store.store import Store
 
@@ -19,23 +19,10 @@ from orchestrator.store.store import Store
 @guarded
 def command(ctx: click.Context, what: tuple[str, ...], store: Store, **options: Any) -> None:
     """Train the failed runs of these sweeps again, or these runs, and nothing else; then draw the reports."""
-    failed = {key for key, _ in store.failures()}
-    sweeps, chosen = [], set()
-    for item in what:
-        if is_sweep(store, item):
-            sweeps.append(item)
-            (spec,) = specs_of(store, [item])
-            chosen |= failed & set(store.members(spec.name))
-        else:
-            key = next((k for k in failed if k.startswith(item.split("-")[0])), None) or store.find(item)
-            chosen.add(key)
-            owners = [name for name in store.sweep_names() if key in store.members(name)]
-            if not owners:
-                raise Wrong(f"run {item!r}: no sweep of the store {store} has it")
-            sweeps += [owners[0]] if not set(owners) & set(sweeps) else []
-    if not chosen:
+    from orchestrator.study.retries import Retry
+
+    retry = Retry.of(store, what)
+    if not retry.runs:
         say("nothing has failed")
         ctx.exit(0)
-    for key in chosen:
-        store.record_failure(key, None)
-    ctx.exit(execute(store, specs_of(store, sweeps), only_runs=chosen, **options))
+    ctx.exit(execute(store, retry.sweeps, only_runs=set(retry.runs), **options))

@@ -17,6 +17,8 @@ from orchestrator.store.store import Store
 @guarded
 def command(key: str, store: Store, as_json: bool) -> None:
     """Everything about one run; KEY is a training key or the beginning of one."""
+    from orchestrator.results.description import describe
+
     about = describe(store, store.find(key))
     if as_json:
         emit(about)
@@ -43,40 +45,6 @@ def command(key: str, store: Store, as_json: bool) -> None:
             for e in evaluations
         ]
         click.echo(table(["step", "tokens", "epochs", "half A", "half B", "se", ""], rows, right=range(6)))
-
-
-def describe(store: Store, key: str) -> dict[str, Any]:
-    """A run as plain values."""
-    from orchestrator.planning.titles import title
-    from orchestrator.results.records import RunRecord, run_row
-
-    run = RunRecord(store, key)
-    config = run.folder.config()
-    steps = run.step or config.steps
-    row = run_row(config, run, min(steps, config.steps) if config.schedule.depends_on_end else steps)
-    commit = run.commit
-    return {
-        **{k: v for k, v in row.items() if k != "key"},
-        "name": title(config),
-        "folder": f"{store}/runs/{key}",
-        "commit": commit.n if commit is not None else None,
-        "checkpoints": sorted(commit.checkpoints) if commit is not None else [],
-        "attempts": sum(e["event"] == "attempt" for e in run.folder.telemetry()),
-        "bytes": run.folder.size(),
-        "failure": store.failure(key),
-        "config": config.model_dump(mode="json"),
-        "evaluations": [
-            {
-                "step": e["step"],
-                "tokens": e["tokens"],
-                "epochs": e["epochs"],
-                "kind": e["kind"],
-                "precise": precise,
-            }
-            | {"a": e["a"]["nll"], "b": e["b"]["nll"], "b_se": e["b"]["se"]}
-            for e, precise in run.evaluations()
-        ],
-    }
 
 
 def _line(value: Any) -> str:

@@ -5,6 +5,10 @@ Made from the same models that validate, so a new field or component is complete
 
 from __future__ import annotations
 
+import itertools
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Set
 from typing import Any
 
 from orchestrator.language import fields
@@ -74,7 +78,7 @@ def schema() -> Schema:
         "resources": _partial(RunConfig.model_json_schema()["$defs"]["Resources"]),
         "analysis": _inlined(AnalysisSpec.model_json_schema()),
     }
-    return {
+    whole_schema = {
         "$schema": DIALECT,
         "title": "crossover sweep",
         "type": "object",
@@ -90,6 +94,57 @@ def schema() -> Schema:
             "rule": _rule(),
         },
     }
+    return _once(whole_schema)
+
+
+def _once(whole: Schema) -> Schema:
+    """The schema with each component that stands in several places under ``$defs``, by its class's name."""
+    places: Counter[str] = Counter()
+
+    def count(part: Any) -> None:
+        if _is_component(part):
+            places[json.dumps(part)] += 1
+            if places[json.dumps(part)] > 1:  # what is inside is there once, with it
+                return
+        for child in _children(part):
+            count(child)
+
+    definitions: Schema = {}
+    names: dict[str, str] = {}
+
+    def put(part: Any) -> Any:
+        written = json.dumps(part) if _is_component(part) else ""
+        if places[written] < 2:
+            return _with_children(part, put)
+        if written not in names:
+            names[written] = name = _free(part["title"], {*whole["$defs"], *names.values()})
+            definitions[name] = _with_children(part, put)
+        return {"$ref": f"#/$defs/{names[written]}"}
+
+    count(whole)
+    once = put(whole)
+    return {**once, "$defs": {**once["$defs"], **dict(sorted(definitions.items()))}}
+
+
+def _free(title: str, taken: Set[str]) -> str:
+    """``title``, with a number where the name is taken."""
+    numbered = (f"{title}{i}" for i in itertools.count(2))
+    return next(name for name in itertools.chain([title], numbered) if name not in taken)
+
+
+def _is_component(part: Any) -> bool:
+    return isinstance(part, dict) and isinstance(part.get("title"), str) and part.get("type") == "object"
+
+
+def _children(part: Any) -> Iterable[Any]:
+    return part.values() if isinstance(part, dict) else part if isinstance(part, list) else ()
+
+
+def _with_children(part: Any, change: Callable[[Any], Any]) -> Any:
+    """``part`` with each of its children changed."""
+    if isinstance(part, dict):
+        return {key: change(value) for key, value in part.items()}
+    return [change(value) for value in part] if isinstance(part, list) else part
 
 
 def _by_name(properties: Schema) -> Schema:

@@ -73,7 +73,7 @@ def _one(
         source = overlay(source, setting(text, issues), issues)
     traps = list(issues)
     source = structured(source, issues)
-    conditions = [node for text in only if (node := _only(text, issues)) is not None]
+    kept = [node for text in only if (node := _only(text, issues)) is not None]
 
     def part(name: str, empty: Any) -> Node:
         return source.get(name) or Node(empty, source.file, source.line, (name,))
@@ -101,7 +101,7 @@ def _one(
         when=_when(part("when", []).value, issues),
         seeds=_seeds(source.get("seeds"), issues),
         analysis=AnalysisSpec.model_validate(part("analysis", {}).plain),
-        only=tuple(conditions),
+        only=tuple(kept),
         extend=read_extensions(part("extend", []).value, issues),
         source=source,
         command=" ".join([quote(str(path)), *options]),
@@ -109,6 +109,15 @@ def _one(
     checks.clashes(spec.axes, spec.zip, [(over, axes) for _, over, axes in spec.when], issues)
     checks.comparison(spec.analysis, source.get("analysis"), spec.axis_names, issues)
     return spec, issues, traps
+
+
+def conditions(only: Sequence[str]) -> list[Node]:
+    """What each ``AXIS=VALUE[,VALUE]`` says, as a condition. Raises SpecError."""
+    issues: list[Issue] = []
+    nodes = [node for text in only if (node := _only(text, issues)) is not None]
+    if issues:
+        raise SpecError(issues)
+    return nodes
 
 
 def _when(nodes: Sequence[Node], issues: list[Issue]) -> list[tuple[Node, Node, dict[str, list[Node]]]]:

@@ -36,6 +36,7 @@ class RunRecord:
         self.events = self.folder.history()
         self.own, self.added = self._readings(evaluation)
         self.tasks = self._tasks(evaluation)
+        self.better = self._better(evaluation)
         self.failure = store.failure(key)
 
     @property
@@ -65,6 +66,14 @@ class RunRecord:
             called = {task.key: task.title for task in evaluation.tasks}
         events = [{**e, "task": called[e["key"]]} for e in events if e["key"] in called]
         return sorted(events, key=lambda e: int(e["step"]))
+
+    def _better(self, evaluation: EvaluationConfig | None) -> dict[str, str]:
+        """Metric of a task, as curves call it -> which values are better, as the task declares it."""
+        record = self.folder.record() if evaluation is None else None
+        if record is not None:
+            evaluation = EvaluationConfig.model_validate(record["config"]["evaluation"])
+        named = evaluation.tasks if evaluation is not None else ()
+        return {f"{task.title}_{name}": better for task in named for name, better in task.better.items()}
 
     def evaluations(self) -> list[tuple[dict[str, Any], bool]]:
         """(event, precise) by step; an evaluation that was added takes the place of the curve's."""

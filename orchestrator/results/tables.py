@@ -93,12 +93,16 @@ def _tables(runs: pd.DataFrame, records: Iterable[RunRecord], axes: tuple[str, .
     from analysis.tables.tables import Tables
 
     records = list(records)
+    better = {metric: way for record in records for metric, way in record.better.items()}
+    curves = concatenated([record.curve for record in records], CURVES)
+    curves.attrs["better"] = better
     return Tables(
         runs,
-        concatenated([record.curve for record in records], CURVES),
+        curves,
         concatenated([record.scores for record in records], SCORES),
         axes,
         items=concatenated([record.items for record in records], ITEMS),
+        better=better,
     )
 
 

@@ -22,6 +22,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.store.differences import differences
+from orchestrator.store.leases import Session
 from trainers.components.component import digest
 from trainers.components.errors import UserError
 from trainers.components.files import cache_folder, create_file
@@ -265,6 +267,27 @@ class Store:
             raise UnknownRun(f"run {prefix!r}: {what} (store {self})")
         return matches[0]
 
+    def sweeps_of(self, key: str) -> list[str]:
+        """Names of the sweeps that have this run, as they were last run."""
+        return [name for name in self.sweep_names() if key in self.members(name)]
+
+    def difference(self, a: str, b: str) -> dict[str, Any]:
+        """What differs between the configs of two runs (keys, or beginnings of keys).
+
+        Plain values: ``a``, ``b``, ``same_run`` and ``differences``, a list of ``field``, ``a``, ``b`` and
+        ``in_key``, which says whether the training key depends on the field. Raises :class:`UnknownRun`.
+        """
+        keys = [self.find(a), self.find(b)]
+        records = [self.run(key).record() or {} for key in keys]
+        identities, configs = ([r[part] for r in records] for part in ("identity", "config"))
+        decisive = {d["field"] for d in differences(*identities)}
+        return {
+            "a": keys[0],
+            "b": keys[1],
+            "same_run": keys[0] == keys[1],
+            "differences": [{**d, "in_key": d["field"] in decisive} for d in differences(*configs)],
+        }
+
     def token(self) -> Path:
         """File of the store's own token for Ray's authentication, made on first use, readable by its owner
         alone."""
@@ -325,6 +348,21 @@ class Store:
             self.control.write(cancel_flag(name), "")
         else:
             self.control.delete(cancel_flag(name))
+
+    def stop_sweep(self, name: str) -> str | None:
+        """Ask whoever runs a sweep to stop at a checkpoint; who that is, or None where nobody runs it."""
+        return self._stop(name, f"sweep-{name}")
+
+    def stop_run(self, key: str) -> str | None:
+        """Ask whoever trains a run to stop at a checkpoint; who that is, or None where nobody trains it."""
+        return self._stop(key, f"run-{key}")
+
+    def _stop(self, name: str, lease: str) -> str | None:
+        observer = Session(self.leases)
+        if observer.holder(lease) is None:
+            return None
+        self.cancel(name)
+        return observer.who(lease)
 
     def cancelled(self, name: str) -> bool:
         """Whether a sweep, or a run, was told to stop."""

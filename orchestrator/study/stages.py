@@ -63,8 +63,9 @@ def carry_out(
 ) -> RunSummary:
     """Train what is not done of these sweeps, and report.
 
-    ``only_runs`` restricts it to these training keys (and what they need). With ``spacing``, crossings'
-    brackets are evaluated inside, to that ratio. ``announce`` is called with the plan before anything starts.
+    ``only_runs`` restricts it to these training keys (and what they need), however they failed before. With
+    ``spacing``, crossings' brackets are evaluated inside, to that ratio. ``announce`` is called with the plan
+    before anything starts.
     """
     view = view or NullView()
     clock = _Clock()
@@ -78,6 +79,8 @@ def carry_out(
         plan = make_plan(_final(expansions), store)
         announce(plan)
         _record(store, plan)
+        for key in only_runs or ():
+            store.record_failure(key, None)
         mirror = _mirror(store, plan, session, view) if mlflow else None
         clock.lap("plan")
         with Driver(

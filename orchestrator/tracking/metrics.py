@@ -68,8 +68,7 @@ def points(history: Iterable[Mapping[str, Any]]) -> Iterator[tuple[int, Point]]:
                 amounts = {"tokens": event["tokens"], "epochs": event["epochs"], "flops": event["flops"]}
                 values |= amounts | {"D": event["tokens"], "C": event["flops"]}
             case "task":
-                values = {f"task/{event['task']}/{name}": value for name, value in event["b"].items()}
-                values |= {f"task/{event['task']}/{name}_a": value for name, value in event["a"].items()}
+                values = _of_task(event)
         for key, value in values.items():
             if isinstance(value, int | float) and math.isfinite(value):
                 yield index, Point(key, float(value), step)
@@ -83,12 +82,22 @@ def speeds(telemetry: Iterable[Mapping[str, Any]]) -> Iterator[Point]:
             yield Point("speed/tokens_per_second", float(value), int(event["step"]))
 
 
-def precise(event: Mapping[str, Any]) -> Iterator[Point]:
-    """Points of an evaluation that was added after training, with more Monte-Carlo draws."""
-    values = {"val/nll_precise": event["b"]["nll"], "val/nll_precise_mc_se": event["b"].get("mc_se")}
+def added(event: Mapping[str, Any]) -> Iterator[Point]:
+    """Points of what was added to a run after training: an evaluation with more Monte-Carlo draws, or an
+    evaluation task that was asked of kept weights."""
+    if event["event"] == "task":
+        values = _of_task(event)
+    else:
+        values = {"val/nll_precise": event["b"]["nll"], "val/nll_precise_mc_se": event["b"].get("mc_se")}
     for key, value in values.items():
         if isinstance(value, int | float) and math.isfinite(value):
             yield Point(key, float(value), int(event["step"]))
+
+
+def _of_task(event: Mapping[str, Any]) -> dict[str, Any]:
+    """Metrics of an evaluation task, half B under their own names."""
+    values = {f"task/{event['task']}/{name}": value for name, value in event["b"].items()}
+    return values | {f"task/{event['task']}/{name}_a": value for name, value in event["a"].items()}
 
 
 def params(identity: Mapping[str, Any]) -> dict[str, str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -18,6 +19,7 @@ from typing import Any
 from orchestrator.failures import POLICIES, Failure
 from orchestrator.planning.standing import Standing, standing_of
 from orchestrator.planning.titles import title
+from orchestrator.store.leases import Session
 from orchestrator.store.origin import provenance
 from orchestrator.store.store import Folder, Store
 from orchestrator.tracking import experiment as tracking
@@ -77,9 +79,10 @@ def mirror_run(
     history = list(metrics.points(folder.history()))
     new = [p for index, p in history if index >= marker["events"]]
     speeds = list(metrics.speeds(telemetry))
-    scores = folder.scores() if status["scores"] != marker["scores"] else []
-    precise = [p for score in scores for p in metrics.precise(score["event"])]
-    mlflow.log(run_id, [*new, *speeds[marker["telemetry"] :], *precise], created)
+    more = status["scores"] != marker["scores"]
+    scores = [*folder.scores(), *folder.scores("task")] if more else []
+    added = [p for score in scores for p in metrics.added(score["event"])]
+    mlflow.log(run_id, [*new, *speeds[marker["telemetry"] :], *added], created)
     tags = {f"sweep.{name}": tracking.MEMBER for name in sweeps} | {"state": state, "reason": followed.reason}
     attempts = [e for e in telemetry if e["event"] == "attempt"]
     if attempts:
@@ -116,6 +119,30 @@ def mirror_sweep(
         tracker().summarise(name, files, tags, values)
     write_file(path, json.dumps(marker))
     return True
+
+
+def mirror_store(store: Store, *, rebuild: bool = False) -> tuple[int, int]:
+    """Bring MLflow up to all that run folders hold; how many runs were written, of how many.
+
+    ``rebuild`` writes every run again, whatever MLflow is believed to have.
+    """
+    if rebuild:
+        shutil.rmtree(tracking.markers(store), ignore_errors=True)
+    members: dict[str, set[str]] = {}
+    for name in store.sweep_names():
+        for key in store.members(name):
+            members.setdefault(key, set()).add(name)
+    tracker = tracking.Tracker(store)
+    observer, keys, written = Session(store.leases), store.run_keys(), 0
+    for key in keys:
+        leased = observer.holder(f"run-{key}") is not None
+        commit, failure = store.run(key).last_commit(), store.failure(key)
+        state = standing_of(None, commit, leased=leased, failure=failure)
+        written += mirror_run(store, lambda: tracker, key, MirroredRun(members.get(key, set()), state))
+    for name in store.sweep_names():
+        with store.sweep(name).reading() as path:
+            tracker.summarise(name, path, {}, {})
+    return written, len(keys)
 
 
 def provenance_tags(record: Mapping[str, Any]) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import re
@@ -61,6 +62,13 @@ def test_a_notebook_is_committed_as_it_ran_from_top_to_bottom(notebook: Path) ->
     counts = [c["execution_count"] for c in cells(notebook)]
     assert counts == list(range(1, len(counts) + 1)), "make notebooks"
     assert any(c["outputs"] for c in cells(notebook))
+
+
+@pytest.mark.parametrize("door", ["trainers", "orchestrator"])
+def test_the_reference_lists_the_names_of_a_door(door: str) -> None:
+    text = (ROOT / "docs" / "api" / f"{door}.md").read_text(encoding="utf-8")
+    names = re.findall(rf"^(?:::: {door}\.|## )(\w+)$", text, re.MULTILINE)
+    assert sorted(names) == sorted(dir(importlib.import_module(door)))
 
 
 @pytest.mark.slow

@@ -16,6 +16,8 @@ from typing import Any
 
 import yaml
 
+from trainers.components.errors import UserError
+
 KeyPath = tuple[str | int, ...]
 
 
@@ -33,7 +35,7 @@ class Issue:
         return f"{where}: {self.key}: {self.message}" if self.key else f"{where}: {self.message}"
 
 
-class SpecError(Exception):
+class SpecError(UserError):
     """All errors of one or more files at once, in the order of their lines."""
 
     def __init__(self, issues: Sequence[Issue]) -> None:
@@ -77,9 +79,11 @@ class Node:
         return "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in self.path).removeprefix(".")
 
     def issue(self, message: str) -> Issue:
-        """An issue at this place; a scalar or a short list is shown."""
-        short = not isinstance(self.value, dict) and len(repr(self.plain)) <= 80
-        return Issue(self.file, self.line, self.key, message + (f" (found {self.plain!r})" if short else ""))
+        """An issue at this place; a scalar or a short list is shown, unless the message shows it already."""
+        shown = repr(self.plain)
+        said = f"not {shown}" in message or (isinstance(self.value, str) and shown in message)
+        short = not isinstance(self.value, dict) and len(shown) <= 80 and not said
+        return Issue(self.file, self.line, self.key, message + (f" (found {shown})" if short else ""))
 
     def at(self, path: Sequence[str | int]) -> Node:
         """The deepest node that exists along ``path``."""

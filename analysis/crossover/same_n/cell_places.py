@@ -9,12 +9,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from analysis.crossover.place import Place, natural, plain
+from analysis.crossover.place import Place, natural
 from analysis.crossover.pooling import Spread, Variance, pool_places, t_interval
 from analysis.crossover.same_n.arm import UNITS, Arm
 from analysis.crossover.same_n.outcome import DEFINITIONS, CrossingOutcome, Definition
 from analysis.crossover.same_n.pairs import Agreement, Pair
 from analysis.fitting.estimate import Bound, Estimate
+from analysis.tables.json_values import plain
 
 OWN_VARIANCE = 8
 """Replicates from which on a cell's interval uses its own variance, not the pooled one."""

@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from analysis.crossover.axes import follows
-from analysis.crossover.place import Place, Side, natural, plain
+from analysis.crossover.place import Place, Side, natural
 from analysis.crossover.pooling import Spread, Variance, pool_places, t_interval
 from analysis.crossover.same_n.arm import Arm, influence
 from analysis.crossover.same_n.location import SameNCrossovers
 from analysis.fitting.estimate import Estimate
+from analysis.tables.json_values import plain
 
 Array = NDArray[np.float64]
 

@@ -41,6 +41,13 @@ def test_one_goes_on_from_it(crossovers: Crossovers, tmp_path) -> None:
     assert crossovers.report(tmp_path, title="T").data["title"] == "T"
 
 
+def test_a_caption_speaks_of_marks_that_are_drawn(crossovers: Crossovers) -> None:
+    assert "The mark is the place of a crossing" in crossovers.plot("loss_curves").caption
+    early = crossovers.tables.curves.query("tokens < 100_000")
+    caption = locate(crossovers.tables.runs, early).plot("loss_curves").caption
+    assert "mark" not in caption and "An arrow says by where none had happened." in caption
+
+
 def test_its_methods_complete(crossovers: Crossovers) -> None:
     assert {"table", "law", "plot", "report", "fronts", "verdict", "ratios", "losses"} <= set(dir(crossovers))
 

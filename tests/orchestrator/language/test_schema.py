@@ -70,10 +70,24 @@ def test_sweeps_are_valid(validator: Any, path: Path) -> None:
         "analysis: {pair: [a]}",
         "resources: {gpu: 1}",
         "exclude: [{objektive: x}]",
+        "base: {evaluation: {tasks: [{name: continuation, corpus: {name: markov, ordr: 2}}]}}",
     ],
 )
 def test_mistakes_are_refused(validator: Any, text: str) -> None:
     assert list(validator.iter_errors(yaml.safe_load(text)))
+
+
+def test_a_component_stands_once() -> None:
+    written: list[str] = []
+
+    def visit(part: Any) -> None:
+        if isinstance(part, dict):
+            written.extend([json.dumps(part)] if part.get("title") and part.get("type") == "object" else [])
+        for child in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
+            visit(child)
+
+    visit(schema())
+    assert len(written) == len({*written})
 
 
 def test_components_and_human_numbers_are_known(validator: Any) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
 from analysis.tables.columns import CURVES, ITEMS
+from analysis.tables.tables import TableError
 from orchestrator.execution import worker
 from orchestrator.execution.jobs import Dispatch
 from orchestrator.execution.tasks import of_plan
@@ -15,7 +17,10 @@ from orchestrator.language.loading import load
 from orchestrator.planning.drafting import make_plan
 from orchestrator.results import tables
 from orchestrator.store.store import Store
+from orchestrator.study.studies import Study
+from orchestrator.tracking.experiment import KEY_TAG, Tracker
 from orchestrator.tracking.metrics import points
+from orchestrator.tracking.mirror import MirroredRun, mirror_run
 
 TASKS = """\
   evaluation:
@@ -56,6 +61,20 @@ def test_tasks_are_asked_of_finished_runs_and_stand_in_their_tables(
     accuracy = of_items.groupby(["run", "step", "half"]).mean().xs("b", level="half")
     curve = after.curves.dropna(subset="next_accuracy_b").set_index(["run", "step"])["next_accuracy_b"]
     pd.testing.assert_series_equal(accuracy.sort_index(), curve.sort_index(), check_names=False)
+    assert after.curves.attrs["better"] == {"next_accuracy": "higher", "next_margin": "higher"}
+    study = Study(store, make_plan([spec], store))
+    assert study.crossovers("next_accuracy").better == "higher"
+    report = study.report(metric="next_accuracy")
+    assert report.data["metric"] == "next_accuracy" and report.html.parent.name == "report-next_accuracy"
+    with pytest.raises(TableError, match="did you mean 'next_accuracy'"):
+        study.crossovers("next_acuracy")
+    tracker = Tracker(store)
+    mirrored = {key: mirror_run(store, lambda: tracker, key, MirroredRun()) for key in store.run_keys()}
+    assert all(mirrored.values()), "what was asked after training is new to MLflow"
+    chosen = f"tags.`{KEY_TAG}` = '{next(iter(mirrored))}'"
+    (run,) = tracker.client.search_runs([tracker.experiment], chosen)
+    kept = tracker.client.get_metric_history(run.info.run_id, "task/next/accuracy")
+    assert sorted(metric.step for metric in kept) == [4, 13]
     assert [Path(path).stem for path in tables.write(after, tmp_path / "out", "csv")][-1] == "items"
 
 

@@ -14,7 +14,9 @@ from orchestrator import Sweep
 from orchestrator.language.expansion import expand
 from orchestrator.language.loading import load
 from orchestrator.store.store import Store
+from orchestrator.study.retries import Retry
 from orchestrator.upkeep.doctor import examine
+from trainers.components.errors import UserError
 from trainers.components.source import SpecError
 
 Cli = Callable[..., Result]
@@ -36,6 +38,68 @@ def test_mistakes_of_a_dictionary_are_all_told_with_their_keys() -> None:
     assert "base.data.contxt: unknown field 'contxt'" in text and "did you mean 'context'?" in text
     assert "base.batch_size: " in text and "many" in text
     assert "axis: unknown key 'axis'; did you mean 'axes'?" in text
+    assert isinstance(caught.value, UserError), "one hierarchy: `except ValueError` catches every mistake"
+
+
+@pytest.mark.parametrize(
+    ("sweep", "told"),
+    [
+        ({"base": {"steps": -1}}, "sweep: base.steps: must be positive, not -1"),
+        (
+            {"axes": {"objective": ["autoregresive"]}},
+            "sweep: axes.objective[0]: unknown objective 'autoregresive'; did you mean 'autoregressive'? "
+            "Known: autoregressive, masked_diffusion",
+        ),
+        (3, "sweep: a sweep is a mapping of keys to values, not 3"),
+    ],
+)
+def test_a_mistake_is_told_once_with_its_value(sweep: Any, told: str) -> None:
+    with pytest.raises(UserError) as caught:
+        Sweep.from_dict(sweep)
+    assert str(caught.value) == told
+
+
+def test_one_text_is_no_list_of_texts() -> None:
+    with pytest.raises(UserError, match=r"set: a list of texts, such as \['base.steps=3'\]"):
+        Sweep.from_dict({}, set="base.steps=3")
+
+
+def test_sweeps_by_name_and_their_differences(tiny: Path, store_copy: Path) -> None:
+    sweep = Sweep.from_store("tiny", store_copy)
+    assert sweep.difference(Sweep.from_file(tiny))["differences"] == []
+    wider = Sweep.from_file(tiny, set=["base.model.width=24"], only=["objective=autoregressive"])
+    difference = sweep.difference(wider)
+    assert difference["differences"] == [{"field": "base.model.width", "a": 16, "b": 24}]
+    assert (difference["shared"], len(difference["only_a"]), len(difference["only_b"])) == (0, 4, 2)
+    with pytest.raises(UserError, match="Did you mean 'tiny'"):
+        Sweep.from_store("tinny", store_copy)
+
+
+def test_extending_changes_nothing_until_it_is_kept(tiny: Path, store_copy: Path) -> None:
+    sweep = Sweep.from_file(tiny)
+    study = sweep.study(store_copy)
+    extension = study.extend("2x", only=["objective=autoregressive"])
+    assert [row.steps for row in extension.rows] == [80, 80]
+    assert {row.steps for row in sweep.plan(store_copy).rows} == {40}
+    extension.keep()
+    assert sorted(row.steps for row in sweep.plan(store_copy).rows) == [40, 40, 80, 80]
+    for wrong in ({"to": "far"}, {"to": "2x", "only": ["objective"]}, {"to": "2x", "only": ["objectiv=ar"]}):
+        with pytest.raises(UserError):
+            study.extend(**wrong)
+
+
+def test_failures_of_a_study_and_their_retry(tiny: Path, store_copy: Path) -> None:
+    store, sweep = Store(store_copy), Sweep.from_file(tiny)
+    study = sweep.study(store)
+    key, other = (point.run for point in study.end_points()[:2])
+    for run in (key, "elsewhere"):
+        store.record_failure(run, {"failure": "error", "message": "no luck"})
+    assert set(study.failures()) == {key} and study.describe(key[:6])["failure"]["message"] == "no luck"
+    assert Retry.of(store, ["tiny"]).runs == {key} and Retry.of(store, [other]).runs == {other}
+    with pytest.raises(UserError, match="no sweep of the store"):
+        Retry.of(store, ["elsewhere"])
+    assert sweep.run(store, only_failed=True, report=False).failures() == {}
+    assert study.cancel() is None, "nobody runs it"
 
 
 def test_a_sweep_in_a_store_is_as_the_store_extends_it(tiny: Path, store_copy: Path) -> None:

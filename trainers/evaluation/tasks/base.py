@@ -7,8 +7,9 @@ every objective. The config needs no torch to name a task.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from trainers.machine.workers import Workers
     from trainers.models.base import Backbone
     from trainers.objectives.base import Objective, Scores
+
+
+Better = Literal["lower", "higher"]
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,9 @@ class Items:
 
 class Task(Component):
     """Something that a model is asked about validation data. The data's two halves are asked apart."""
+
+    better: ClassVar[Mapping[str, Better]] = {}
+    """Metric (or column of items) -> which values are better, ``lower`` or ``higher``."""
 
     label: Annotated[str | None, COSMETIC] = Field(
         None, pattern=r"^[a-z][a-z0-9_]*$", description="Name of its metrics; None for that of the task."

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from trainers.components.lazy import torch
 from trainers.data.validation import HALF_B_COUNTER
-from trainers.evaluation.tasks.base import Items, Metric, Scorer, Task
+from trainers.evaluation.tasks.base import Better, Items, Metric, Scorer, Task
 
 if TYPE_CHECKING:
     from trainers.data.validation import HalfName, HeldOut, ValidationSet
@@ -29,6 +30,8 @@ class Choices:
 
 class MultipleChoice(Task):
     """A task that offers choices. They share their masks, so that a choice is not preferred for its noise."""
+
+    better: ClassVar[Mapping[str, Better]] = {"accuracy": "higher", "margin": "higher"}
 
     @abstractmethod
     def choices(self, data: HeldOut) -> Choices:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from trainers.evaluation.tasks.base import Items, Metric, Scorer, Task, tasks
+from trainers.evaluation.tasks.base import Better, Items, Metric, Scorer, Task, tasks
 
 if TYPE_CHECKING:
     from trainers.data.validation import HalfName, ValidationSet
@@ -19,6 +20,7 @@ class Likelihood(Task):
     """
 
     name: ClassVar[str] = "likelihood"
+    better: ClassVar[Mapping[str, Better]] = {"nll": "lower"}
 
     sequences: int = Field(48, ge=2, description="Sequences of each half, at most: as many as it has.")
 
