@@ -35,11 +35,11 @@ def command(keep: Keep | None, dry_run: bool, store: Store, as_json: bool) -> No
     """
     from orchestrator.upkeep.garbage import collect
 
-    collected = collect(existing(store), keep, dry_run=dry_run)
-    for name in collected.busy:
+    freed = collect(existing(store), keep, dry_run=dry_run)
+    for name in freed.busy:
         say(f"sweep {name} is being run; its checkpoints stay")
     if as_json:
-        emit({"bytes": collected.bytes, "runs": collected.runs, "removed": not dry_run})
+        emit({"bytes": freed.bytes, "runs": freed.runs, "removed": not dry_run})
     else:
         verb = "would free" if dry_run else "freed"
-        click.echo(f"{verb} {size(collected.bytes)} in {len(collected.runs)} runs")
+        click.echo(f"{verb} {size(freed.bytes)} in {len(freed.runs)} runs")

@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.store.differences import differences
+from orchestrator.store.comparison import differences
 from orchestrator.store.leases import Session
 from trainers.components.component import digest
 from trainers.components.errors import UserError

@@ -39,7 +39,7 @@ class ExtensionPlan:
         self.store.sweep(self.sweep).write(FILE, self.text)
 
 
-def extension_plan(
+def plan_extension(
     study: Study, to: str | float, only: Sequence[str] = (), censored: Definition | None = None
 ) -> ExtensionPlan:
     """As of `orchestrator.study.studies.Study.extend`."""

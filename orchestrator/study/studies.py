@@ -13,7 +13,7 @@ from orchestrator.results.description import describe
 from orchestrator.results.records import Records, RunRecord
 from orchestrator.store.origin import provenance
 from orchestrator.store.store import Store, writable
-from orchestrator.study.extension_plan import ExtensionPlan, extension_plan
+from orchestrator.study.extension_plan import ExtensionPlan, plan_extension
 from orchestrator.study.status import RunStatus, run_statuses
 from trainers.components.errors import UserError
 
@@ -87,7 +87,7 @@ class Study:
         it ended, under a definition of crossing. Raises `UserError` where an argument cannot be used, and
         `analysis.tables.tables.TableError` where nothing can be told censored yet.
         """
-        return extension_plan(self, to, only, censored)
+        return plan_extension(self, to, only, censored)
 
     def tables(self, mlflow: bool = False) -> Tables:
         """Runs, curves and scores, from what run folders hold now; with ``mlflow`` from the MLflow experiment

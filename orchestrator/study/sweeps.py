@@ -14,7 +14,7 @@ from orchestrator.language.loading import load
 from orchestrator.language.spec import SweepSpec
 from orchestrator.planning.drafting import make_plan
 from orchestrator.planning.plans import Plan
-from orchestrator.store.differences import differences
+from orchestrator.store.comparison import differences
 from orchestrator.store.store import Store
 from orchestrator.study.stopping import recorded
 from trainers.components.errors import UserError

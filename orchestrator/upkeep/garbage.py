@@ -16,7 +16,7 @@ start."""
 
 
 @dataclass(frozen=True)
-class Collected:
+class Freed:
     """Bytes that were freed, or would be: training key -> bytes. ``busy``: the sweeps whose driver kept every
     checkpoint where it is."""
 
@@ -28,7 +28,7 @@ class Collected:
         return sum(self.runs.values())
 
 
-def collect(store: Store, keep: Keep | None = None, *, dry_run: bool = False) -> Collected:
+def collect(store: Store, keep: Keep | None = None, *, dry_run: bool = False) -> Freed:
     """Delete what killed attempts left, and with ``keep`` the checkpoints that it does not keep.
 
     A checkpoint stays that a branch, a child or an evaluation of the store's sweeps still needs, and a run's
@@ -46,7 +46,7 @@ def collect(store: Store, keep: Keep | None = None, *, dry_run: bool = False) ->
                     freed[key] = sum(folder.garbage(run).values()) if dry_run else folder.collect(run)
         if keep is not None:
             busy = _delete_checkpoints(store, session, keep, dry_run, freed)
-    return Collected({key: n for key, n in freed.items() if n}, busy)
+    return Freed({key: n for key, n in freed.items() if n}, busy)
 
 
 def _delete_checkpoints(
