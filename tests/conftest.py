@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from filelock import FileLock
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -44,9 +45,23 @@ def crossover() -> Callable[..., Result]:
 
 
 @pytest.fixture(scope="session")
-def prose_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One prepared prose pack for the session: splitting it takes seconds."""
-    return tmp_path_factory.mktemp("prepared")
+def shared_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all processes of a parallel test run share."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture(scope="session")
+def data_root(shared_root: Path) -> Path:
+    """Where prepared data is kept. The prose pack is split already, which takes seconds: one process of a
+    parallel test run does it, the others wait."""
+    from trainers.config import DataConfig
+    from trainers.data.documents import open_documents
+
+    root = shared_root / "prepared"
+    with FileLock(shared_root / "prepared.lock"):
+        open_documents(DataConfig().corpus, root)
+    return root
 
 
 @pytest.fixture(autouse=True)

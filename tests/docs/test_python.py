@@ -48,13 +48,13 @@ def run(code: str, folder: Path, prepared: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)
-def test_the_python_of_a_page_runs(page: Path, tmp_path: Path, prose_root: Path) -> None:
-    run(code_of_page(page), tmp_path, prose_root)
+def test_the_python_of_a_page_runs(page: Path, tmp_path: Path, data_root: Path) -> None:
+    run(code_of_page(page), tmp_path, data_root)
 
 
 @pytest.mark.parametrize("notebook", [n for n in NOTEBOOKS if n.stem not in COMPARED], ids=lambda p: p.stem)
-def test_a_notebook_runs(notebook: Path, tmp_path: Path, prose_root: Path) -> None:
-    run("\n".join("".join(c["source"]) for c in cells(notebook)), tmp_path, prose_root)
+def test_a_notebook_runs(notebook: Path, tmp_path: Path, data_root: Path) -> None:
+    run("\n".join("".join(c["source"]) for c in cells(notebook)), tmp_path, data_root)
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda p: p.stem)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -38,15 +37,13 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def finished_store(tiny: Path, crossover: Crossover, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished_store(tiny: Path, crossover: Crossover, shared_root: Path) -> Path:
     """A store in which the tiny sweep was run to its end, MLflow and report included. Do not write to it.
 
     One process of a parallel test run trains it; the others wait for it.
     """
-    base = tmp_path_factory.getbasetemp()
-    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    root, finished = shared / "finished" / "store", shared / "finished.txt"
-    with FileLock(shared / "finished.lock"):
+    root, finished = shared_root / "finished" / "store", shared_root / "finished.txt"
+    with FileLock(shared_root / "finished.lock"):
         if not finished.exists():
             result = crossover("run", tiny, "--local", "--store", root)
             assert result.exit_code == 0, result.output + repr(result.exception)

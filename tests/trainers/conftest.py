@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,12 +11,6 @@ import torch
 from trainers.config import RunConfig
 
 SMALL = {"corpus": {"name": "markov", "documents_held": 500}}
-
-
-@pytest.fixture(scope="session")
-def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where prepared data is kept, once for the session."""
-    return tmp_path_factory.mktemp("prepared")
 
 
 @pytest.fixture

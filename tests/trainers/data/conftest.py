@@ -49,11 +49,11 @@ def cache(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def prose(prose_root):
+def prose(data_root):
     """Prepare a subset of the prose pack."""
 
     def prepared(**fields: object) -> Dataset:
-        return prepare(DataConfig(**fields), prose_root)
+        return prepare(DataConfig(**fields), data_root)
 
     return prepared
 

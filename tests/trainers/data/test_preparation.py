@@ -120,8 +120,8 @@ def test_prose_works_are_found_and_held_out_whole():
     assert set(prose_module._HELD_OUT) <= {*titles["austen"], *titles["shakespeare"]}
 
 
-def test_prose_is_unwrapped_and_free_of_headings(prose_root):
-    documents = open_documents(DataConfig().corpus, prose_root)
+def test_prose_is_unwrapped_and_free_of_headings(data_root):
+    documents = open_documents(DataConfig().corpus, data_root)
     novels = [
         documents[i]
         for i in documents.of_split("train").tolist()

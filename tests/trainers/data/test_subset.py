@@ -15,8 +15,8 @@ from trainers.data.subset import stratified
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_every_prefix_holds_the_mix_of_sources(prose_root, seed):
-    documents = open_documents(DataConfig().corpus, prose_root)
+def test_every_prefix_holds_the_mix_of_sources(data_root, seed):
+    documents = open_documents(DataConfig().corpus, data_root)
     shares = documents.shares()
     taken = np.zeros(len(shares))
     order = stratified(documents, documents.of_split("train"), hashing.key("subset", seed))
@@ -88,18 +88,18 @@ def test_subset_seeds_differ_and_the_same_seed_is_rebuilt_alike(small):
     assert not np.array_equal(first.tokens, small(unique_bytes=2000, subset_seed=1).tokens)
 
 
-def test_documents_are_short_and_distinct(prose_root):
-    documents = open_documents(DataConfig().corpus, prose_root)
+def test_documents_are_short_and_distinct(data_root):
+    documents = open_documents(DataConfig().corpus, data_root)
     train = documents.of_split("train")
     assert documents.lengths.max() <= 400
     texts = [documents[i] for i in train[::7].tolist()]
     assert len(set(texts)) == len(texts)
 
 
-def test_leaving_a_source_out_keeps_the_order_within_the_others(prose_root):
+def test_leaving_a_source_out_keeps_the_order_within_the_others(data_root):
     def order(sources: list[str]) -> list[str]:
         corpus = DataConfig(corpus={"name": "prose", "sources": sources}).corpus
-        documents = open_documents(corpus, prose_root)
+        documents = open_documents(corpus, data_root)
         found = stratified(documents, documents.of_split("train"), hashing.key("subset", 0))
         novels = (i for i in found if documents.sources[documents.source[i]] == "austen")
         return [documents[next(novels)] for _ in range(20)]
@@ -107,9 +107,9 @@ def test_leaving_a_source_out_keeps_the_order_within_the_others(prose_root):
     assert order(["austen"]) == order(["austen", "factbook"])
 
 
-def test_validation_shares_no_50_bytes_with_training(prose_root: Path):
+def test_validation_shares_no_50_bytes_with_training(data_root: Path):
     documents = open_documents(
-        DataConfig(corpus={"name": "prose", "sources": ["factbook"]}).corpus, prose_root
+        DataConfig(corpus={"name": "prose", "sources": ["factbook"]}).corpus, data_root
     )
 
     def runs(splits: set[int]) -> set[bytes]:
