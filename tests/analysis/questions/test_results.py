@@ -36,7 +36,8 @@ def test_questions_chain_from_a_fit(result: Fit) -> None:
     profile = result.profile("alpha")
     assert profile.low < result.values["alpha"] < profile.high
     assert len(result.score().table) == len(result.heldout)
-    assert result.suggest("alpha", 1e22, count=1).after < result.suggest("alpha", 1e22, count=1).before
+    suggestion = result.suggest("alpha", 1e22, count=1)
+    assert suggestion.after < suggestion.before
     check = result.check(starts=64)
     assert len(check.influence) == result.n and (check.back_test is None) == bool(check.refusal)
     assert json.loads(json.dumps(plain(check.as_dict())))["influence"]

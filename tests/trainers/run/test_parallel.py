@@ -60,7 +60,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory, data_root: Path) -> Path:
     (out / "cases.json").write_text(json.dumps(cases))
     script = Path(__file__).with_name("sharing.py")
     command = [*LAUNCH, str(script), str(out / "cases.json"), str(data_root), str(out)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=ROOT)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, cwd=ROOT)
     assert done.returncode == 0, done.stderr[-4000:]
     return out
 
@@ -110,7 +110,7 @@ def test_torchrun_trains_a_config(tiny: Tiny, tmp_path: Path, data_root: Path) -
     path = tmp_path / "run.yaml"
     path.write_text(yaml.safe_dump(config.model_dump(mode="json")))
     module = ["-m", "trainers", str(path), "--folder", str(tmp_path / "run"), "--data", str(data_root)]
-    done = subprocess.run([*LAUNCH, *module], capture_output=True, text=True, timeout=120, cwd=ROOT)
+    done = subprocess.run([*LAUNCH, *module], capture_output=True, text=True, timeout=600, cwd=ROOT)
     assert done.returncode == 0, done.stderr[-4000:]
     assert done.stdout.count("done at step 6") == 1, "only the first worker speaks"
     folder = RunFolder(tmp_path / "run")
