@@ -59,10 +59,17 @@ def axis_moves(
     crossings = [c.crossing for c in cells]
     table = pd.DataFrame([{**c.axes, "N": c.N or np.nan, "U": c.U or np.nan} for c in crossings])
     out = [_variable(cells, law, "U", "less data"), _variable(cells, law, "N", "larger model")]
+    renames: dict[str, str] = {}
     for axis in crossings[0].axes:
         levels = list(dict.fromkeys(runs[axis].dropna()))
-        if len(levels) > 1 and not any(follows(table, axis, v) for v in ("N", "U")):
+        if len(levels) < 2:
+            continue
+        variable = next((v for v in ("N", "U") if follows(table, axis, v)), None)
+        if variable is None:
             out += _levels(cells, law, axis, levels)
+        elif (other := renames.setdefault(variable, axis)) != axis:
+            short = axis.rsplit(".", 1)[-1].replace("_", " ")
+            out.append(Move(axis, short, "cannot be said", f"it varies together with {other}"))
     return tuple(out)
 
 

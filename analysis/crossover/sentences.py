@@ -49,12 +49,12 @@ CLAUSES: dict[Situation, Clauses] = {
     Situation.SEVERAL_LEADS: Clauses(
         "{second} and {first} pass each other in turn{cells}, {second} last",
         "{second} and {first} pass each other in turn on best values{cells}, {second} last",
-        "cross in both directions, {second} ahead last; the first time {second} passes is at {place}",
+        "cross in both directions, {second} ahead last: {second} first passes at {place}",
     ),
     Situation.SEVERAL_TRAILS: Clauses(
         "{second} and {first} pass each other in turn{cells}, {first} last",
         "{second} and {first} pass each other in turn on best values{cells}, {first} last",
-        "cross in both directions, {first} ahead last; the first time {second} passes is at {place}",
+        "cross in both directions, {first} ahead last: {second} first passes at {place}",
     ),
     Situation.IS_PASSED: Clauses(
         "{first} passes {second}{cells} while {second} still improves",

@@ -109,7 +109,7 @@ CASES: dict[str, tuple[list[list[Curves]], str, tuple[str, ...], str]] = {
         "MDM and AR pass each other in turn, AR last; MDM and AR pass each other in turn on best "
         "values, AR last",
         ("MDM passes AR", "has not passed"),
-        "cross in both directions, AR ahead last; the first time MDM passes is at",
+        "cross in both directions, AR ahead last: MDM first passes at",
     ),
     "several crossings, MDM last": (
         [[twins(FALLS, lead((6, 0.05), (6, -0.05), (6, 0.05), (1, -0.05)))]],
