@@ -13,6 +13,7 @@ from typing import Any
 import jinja2
 import pandas as pd
 import yaml
+from scipy import stats
 
 from analysis.crossover.same_n.decoding import MARGIN, DecoderComparison
 from analysis.crossover.study import Crossovers, cell_titles
@@ -129,6 +130,8 @@ def _decoding(comparisons: Sequence[DecoderComparison], crossovers: Crossovers) 
         "bound": bound,
         "beaten": " and ".join(f"{name} in {count} of {cells} cells" for name, count in beaten.items()),
         "margin": f"{MARGIN:g}",
+        "chance": f"{stats.t.sf(MARGIN, counts[0] - 1):.2g}",
+        "fewest": counts[0],
         "sequences": " to ".join(dict.fromkeys(map(str, (counts[0], counts[-1])))),
         "comparisons": comparisons,
     }

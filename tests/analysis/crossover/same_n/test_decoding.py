@@ -63,9 +63,14 @@ def test_the_lead_over_a_decoder_is_paired_over_sequences(found, lead: float, is
     assert beaten(found, None) == []
 
 
-def test_the_report_names_the_decoder(found, tmp_path) -> None:
-    written = report.write(tmp_path, found, decoding=decodings(found, 0.3))
+@pytest.mark.parametrize(("sequences", "chance"), [(8, "0.01"), (4, "0.029")])
+def test_the_report_names_the_decoder_and_what_chance_gives(
+    found, tmp_path, sequences: int, chance: str
+) -> None:
+    scored = decodings(found, 0.3)
+    written = report.write(tmp_path, found, decoding=scored[scored["sequence"] < sequences])
     text = written.html.read_text()
+    assert f"With {sequences} sequences that many standard errors are p = {chance} for one decoder" in text
     assert "the decoders that it beats" in text and "left to right, 1 a step in 1 of 1 cells" in text
     assert written.data["decoding"][0]["beaten"] is True
     assert "the decoders that it beats" not in report.write(tmp_path, found).html.read_text()

@@ -79,6 +79,17 @@ def test_a_level_whose_runs_end_before_the_other_crosses_is_not_decided() -> Non
     assert moved(c, QUALITY)[0] == "not decided"
 
 
+def test_places_whose_intervals_overlap_are_in_no_order() -> None:
+    """One replicate a cell: too few places for a law, and intervals of evaluation error alone."""
+    axes = [{"data.quality": v} for v in ("clean", "noisy")]
+    near, far = (locate(*study([passing(12)], [passing(place)], axes=axes)) for place in (12.02, 13.0))
+    assert moved(near, QUALITY) == (
+        "not decided",
+        "intervals and bounds overlap in 1 comparison of two cells",
+    )
+    assert moved(far, QUALITY)[0] == "later"
+
+
 def test_where_no_level_crosses_it_cannot_be_said() -> None:
     assert moved(of(60, 60), QUALITY) == ("cannot be said", "no crossing among the cells compared")
 
