@@ -1,8 +1,9 @@
 """Mutation testing of the rooms that numbers come from: ``make mutate``, ``make mutate ROOMS=analysis/laws``.
 
 Draws mutants by seed and runs each against the tests that mirror its room (``tests/ROOM``) and reach its
-statement in a clean run. A mutant survives where all of them pass. What a cache of the process keeps from the
-trace counts as not reached, so the share of survivors is high rather than low.
+statement in a clean run. A mutant survives where all of them pass. The share of survivors is high rather than
+low: tests of over ten CPU seconds are left out, and what a cache of the process keeps from the trace counts
+as not reached.
 
 Outcomes go to ``build/mutation.csv`` and hold until the module or the room's tests change.
 ``benchmarks/mutation/equivalents.toml`` lists mutants that do what the original does, each with its reason.
@@ -91,7 +92,7 @@ def _digest(paths: Iterable[Path]) -> str:
     return hashlib.sha256(b"\0".join(path.read_bytes() for path in sorted(paths))).hexdigest()[:16]
 
 
-def tried(root: Path, sample: list[Mutant], grace: float, keep: bool) -> list[Row]:
+def tried(root: Path, sample: list[Mutant], grace: float, longest: float, keep: bool) -> list[Row]:
     """A row of ``FIELDS`` a mutant; survivors are printed as diffs as they come.
 
     ``keep``: kills stand where only tests have changed.
@@ -113,7 +114,7 @@ def tried(root: Path, sample: list[Mutant], grace: float, keep: bool) -> list[Ro
         else:
             if room not in traced:
                 traced[room] = clean_run(root, room)
-            near = meeting(root, mutant, traced[room], old.get("by", ""))
+            near = meeting(root, mutant, traced[room], longest, old.get("by", ""))
             row["outcome"], row["by"] = outcome(root, mutant, near, grace)
             outcomes.add(row)
         if row["outcome"] == "survived":
@@ -130,6 +131,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep-kills", action="store_true", help="kills stand where only tests changed")
     parser.add_argument("--grace", type=float, default=5.0, help="seconds beyond 4 times a clean test's")
+    parser.add_argument("--longest", type=float, default=10.0, help="tests of more CPU seconds are left out")
     parser.add_argument("--preload", nargs="*", default=LIBRARIES, help="imported before children fork")
     parser.add_argument("--out", type=Path, help="write the outcomes of the sample as CSV")
     options = parser.parse_args()
@@ -140,7 +142,7 @@ def main() -> int:
         importlib.import_module(library)
     sample = drawn(root, options.rooms, options.sample, options.seed)
     try:
-        rows = tried(root, sample, options.grace, options.keep_kills)
+        rows = tried(root, sample, options.grace, options.longest, options.keep_kills)
     except RuntimeError as error:
         print(error, file=sys.stderr)
         return 2

@@ -129,16 +129,17 @@ def clean_run(root: Path, room: str) -> Tests:
     return {name: (seconds, {(path, n) for path, n in lines}) for name, (seconds, lines) in tests.items()}
 
 
-def meeting(root: Path, mutant: Mutant, tests: Tests, first: str = "") -> dict[str, float]:
-    """Tests that run a mutant's statement, and their clean seconds, in the order to run them.
+def meeting(root: Path, mutant: Mutant, tests: Tests, longest: float, first: str = "") -> dict[str, float]:
+    """Tests that run a mutant's statement, and their clean seconds (``longest`` at most), in the order to run
+    them.
 
     First the one that killed it before, then the file named like the module, then cheap files; within a file,
     cheap tests.
     """
-    near = {name: seconds for name, (seconds, _) in tests.items()}
+    near = {name: seconds for name, (seconds, _) in tests.items() if seconds <= longest}
     if mutant.lines is not None:
         places = {(str(root / mutant.path), n) for n in range(mutant.lines[0], mutant.lines[1] + 1)}
-        near = {name: near[name] for name, (_, lines) in tests.items() if lines & places}
+        near = {name: near[name] for name in near if tests[name][1] & places}
     cost: dict[str, float] = {}
     for name, seconds in near.items():
         cost[name.partition("::")[0]] = cost.get(name.partition("::")[0], 0.0) + seconds
