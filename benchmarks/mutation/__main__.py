@@ -5,7 +5,8 @@ statement in a clean run. A mutant survives where all of them pass. The share of
 low: tests of over ten CPU seconds are left out, and what a cache of the process keeps from the trace counts
 as not reached.
 
-Outcomes go to ``build/mutation.csv`` and hold until the module or the room's tests change.
+Outcomes go to ``build/mutation.csv`` and hold until the module or the room's tests change; leave both alone
+while it runs.
 ``benchmarks/mutation/equivalents.toml`` lists mutants that do what the original does, each with its reason.
 """
 
@@ -98,11 +99,14 @@ def tried(root: Path, sample: list[Mutant], grace: float, longest: float, keep: 
     ``keep``: kills stand where only tests have changed.
     """
     outcomes, reasons = Outcomes(root / "build" / "mutation.csv"), equivalents(root)
+    digests: dict[str, str] = {}
     traced: dict[str, Tests] = {}
     rows = []
     for mutant in sorted(sample, key=lambda m: (m.path, m.start)):
         room = "/".join(mutant.path.split("/")[:2])
-        module, tests = _digest([root / mutant.path]), _digest((root / "tests" / room).rglob("*.py"))
+        if room not in digests:
+            digests[room] = _digest((root / "tests" / room).rglob("*.py"))
+        module, tests = _digest([root / mutant.path]), digests[room]
         row = {f: str(getattr(mutant, f)) for f in ("path", "line", "scope", "operator", "before", "after")}
         row |= {"key": mutant.key(0), "module": module, "tests": tests}
         old = outcomes.rows.get(row["key"], {})
@@ -113,7 +117,9 @@ def tried(root: Path, sample: list[Mutant], grace: float, longest: float, keep: 
             row |= {"outcome": old["outcome"], "by": old["by"]}
         else:
             if room not in traced:
-                traced[room] = clean_run(root, room)
+                sources = _digest((root / room).rglob("*.py"))
+                name = f"clean-{room.replace('/', '-')}-{sources}-{tests}.json"
+                traced[room] = clean_run(root, room, root / "build" / name)
             near = meeting(root, mutant, traced[room], longest, old.get("by", ""))
             row["outcome"], row["by"] = outcome(root, mutant, near, grace)
             outcomes.add(row)

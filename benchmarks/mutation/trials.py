@@ -107,10 +107,12 @@ def _pytest(paths: Iterable[str], plugin: object) -> int:
     return int(pytest.main(["-x", "-p", "no:cacheprovider", *sorted(set(paths))], plugins=[plugin]))
 
 
-def clean_run(root: Path, room: str) -> Tests:
-    """Every test of a room's mirror without a fault. Raises RuntimeError where one fails."""
-    with tempfile.TemporaryDirectory() as folder:
-        result = Path(folder) / "tests.json"
+def clean_run(root: Path, room: str, kept: Path) -> Tests:
+    """Every test of a room's mirror without a fault, read from ``kept`` where that is there, and kept in it.
+
+    Raises RuntimeError where a test fails.
+    """
+    if not kept.exists():
 
         def work() -> int:
             plugin = Traced({str(path) for path in (root / room).rglob("*.py")})
@@ -118,14 +120,17 @@ def clean_run(root: Path, room: str) -> Tests:
             sys.settrace(plugin.call)
             status = _pytest([f"tests/{room}"], plugin)
             sys.settrace(None)
-            result.write_text(json.dumps({k: (s, sorted(lines)) for k, (s, lines) in plugin.tests.items()}))
+            tests = {name: (seconds, sorted(lines)) for name, (seconds, lines) in plugin.tests.items()}
+            if status == 0:
+                kept.with_suffix(".part").write_text(json.dumps(tests))
+                kept.with_suffix(".part").replace(kept)
             return status
 
+        kept.parent.mkdir(exist_ok=True)
         status = forked(work)
-        tests = json.loads(result.read_text()) if result.exists() else {}
-    if status:
-        last = list(tests)[-1:]
-        raise RuntimeError(f"tests/{room} fail without a fault (exit status {status}, last {last})")
+        if status:
+            raise RuntimeError(f"pytest tests/{room} fails without a fault (exit status {status})")
+    tests = json.loads(kept.read_text())
     return {name: (seconds, {(path, n) for path, n in lines}) for name, (seconds, lines) in tests.items()}
 
 
