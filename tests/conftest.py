@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -62,6 +63,17 @@ def data_root(shared_root: Path) -> Path:
     with FileLock(shared_root / "prepared.lock"):
         open_documents(DataConfig().corpus, root)
     return root
+
+
+@pytest.fixture(scope="session")
+def empty_store(data_root: Path) -> Callable[[Path], Path]:
+    """``empty_store(path)``: a store at ``path`` that holds the split prose pack and nothing else."""
+
+    def make(path: Path) -> Path:
+        shutil.copytree(data_root / "corpora", path / "data" / "corpora", copy_function=os.link)
+        return path
+
+    return make
 
 
 @pytest.fixture(autouse=True)

@@ -37,7 +37,9 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def finished_store(tiny: Path, crossover: Crossover, shared_root: Path) -> Path:
+def finished_store(
+    tiny: Path, crossover: Crossover, empty_store: Callable[[Path], Path], shared_root: Path
+) -> Path:
     """A store in which the tiny sweep was run to its end, MLflow and report included. Do not write to it.
 
     One process of a parallel test run trains it; the others wait for it.
@@ -45,7 +47,7 @@ def finished_store(tiny: Path, crossover: Crossover, shared_root: Path) -> Path:
     root, finished = shared_root / "finished" / "store", shared_root / "finished.txt"
     with FileLock(shared_root / "finished.lock"):
         if not finished.exists():
-            result = crossover("run", tiny, "--local", "--store", root)
+            result = crossover("run", tiny, "--local", "--store", empty_store(root))
             assert result.exit_code == 0, result.output + repr(result.exception)
             finished.touch()
     return root

@@ -41,8 +41,8 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def store(crossover: Cli, sweep: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("annealed") / "store"
+def store(crossover: Cli, sweep: Path, empty_store: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root: Path = empty_store(tmp_path_factory.mktemp("annealed") / "store")
     result = crossover("run", sweep, "--local", "--no-mlflow", "-q", "--store", root)
     assert result.exit_code == 0, result.output + repr(result.exception)
     return root

@@ -67,7 +67,12 @@ def test_both_arms_are_asked_for_inside_each_bracket() -> None:
 
 
 def test_added_evaluations_are_those_that_training_would_have_made(
-    crossover: Cli, tiny: Path, store_copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    crossover: Cli,
+    tiny: Path,
+    store_copy: Path,
+    empty_store: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     keys = Store(store_copy).run_keys()
     monkeypatch.setattr(
@@ -82,7 +87,7 @@ def test_added_evaluations_are_those_that_training_would_have_made(
     sweep["base"]["evaluation"] |= {"first": 33}  # trained anew with an evaluation there
     other = tmp_path / "tiny.yaml"
     other.write_text(yaml.safe_dump(sweep))
-    fresh = tmp_path / "fresh"
+    fresh = empty_store(tmp_path / "fresh")
     assert (
         crossover("run", other, "--local", "--no-mlflow", "--no-report", "-q", "--store", fresh).exit_code
         == 0
