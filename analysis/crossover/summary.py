@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from analysis.crossover.place import Place
-from analysis.crossover.same_n.cell_places import CellCrossover
+from analysis.crossover.same_n.outcome import DEFINITIONS as OUTCOME_DEFINITIONS
+from analysis.crossover.sentences import entry
+from analysis.crossover.situations import CROSSES, CellSituation, Situation, cell_situations
 from analysis.tables.shown import Block, Grid
 from analysis.tables.wording import human
 
 if TYPE_CHECKING:
     from analysis.crossover.study import Crossovers
 
-DEFINITIONS = {"raw": "raw", "best_so_far": "best so far"}
+DEFINITIONS: dict[str, str] = {"raw": "raw", "best_so_far": "best so far"}
 
 
 @dataclass(frozen=True)
@@ -68,9 +70,15 @@ def nothing(crossovers: Crossovers) -> str:
 
 def _rows(crossovers: Crossovers, unit: str) -> list[list[str]]:
     return [
-        [c.cell, words, place_text(c), f"{c.crossed}/{c.replicates}", _remark(c)]
-        for definition, words in DEFINITIONS.items()
-        for c in crossovers.select(definition, unit)
+        [
+            c.crossing.cell,
+            DEFINITIONS[definition],
+            place_text(c.crossing),
+            f"{c.crossing.crossed}/{len(c.replicates)}",
+            _remark(c, crossovers.names),
+        ]
+        for definition in OUTCOME_DEFINITIONS
+        for c in cell_situations(crossovers, definition, unit)
     ]
 
 
@@ -86,16 +94,23 @@ def place_text(place: Place) -> str:
     return f"{human(place.value)} [{low}, {high}]"
 
 
-def _remark(crossing: CellCrossover) -> str:
-    if crossing.censored is not None:
-        return "on the start-up plateau only" if crossing.on_plateau else "a bound"
+def _remark(cell: CellSituation, names: tuple[str, str]) -> str:
+    """What the situation says beyond the place; empty for a bound of an arm that is not passed."""
+    crossing, situation = cell.crossing, cell.situation
     again = max(sum(c.robust for c in o.others) for o in crossing.outcomes)
-    remarks = (
-        ("not robust", not crossing.robust),
-        ("past the minimum", crossing.past_minimum),
-        (f"{again} more", again > 0),
-    )
-    return ", ".join(remark for remark, applies in remarks if applies)
+    if situation in CROSSES:
+        past = {
+            Situation.PASSES_OVERFITTED: f"{names[0]} over-fitted",
+            Situation.PASSES_AT_BEST: "past its best",
+        }
+        return past.get(situation, "")
+    if situation is Situation.BEHIND:
+        return "a bound"
+    if situation is Situation.PASSES_SOME:
+        return "a bound of the mean: in some replicates only"
+    if crossing.censored is None and again:
+        return f"{again} more"
+    return entry([cell], names, crossing.unit)
 
 
 def _other_kinds(crossovers: Crossovers) -> list[Block]:

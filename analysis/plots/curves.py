@@ -90,8 +90,12 @@ def _page(crossovers: SameNCrossovers, cells: list[int]) -> Drawing:
         f"Validation {crossovers.value_name} of each pair of twins on half B. Lines: mean over replicates; "
         "bands: their range. Thin dotted: best so far, selected on half A. "
         + (f"The mark is the place of a crossing with its {level} interval. " if None in marks else "")
-        + ("An arrow says by where none had happened. " if "right" in marks else "")
-        + ("An arrow says before where it had happened. " if "left" in marks else "")
+        + (
+            f"An arrow says by where {crossovers.names[1]} had not passed in every replicate. "
+            if "right" in marks
+            else ""
+        )
+        + (f"An arrow says before where {crossovers.names[1]} was ahead. " if "left" in marks else "")
         + "Epochs stand above each panel."
         + (" Stars: where annealed runs end." if any(crossovers.cells[i].annealed for i in cells) else "")
     )
@@ -204,7 +208,7 @@ def _mark(axis: Axes, crossing: CellCrossover, curve: pd.DataFrame) -> None:
         return
     right = crossing.censored == "right"
     axis.annotate(
-        "none by here" if right else "before here",
+        "not passed by here" if right else "ahead before here",
         (value, 0.93),
         xycoords=("data", "axes fraction"),
         xytext=(-34 if right else 34, 0),

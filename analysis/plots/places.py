@@ -253,9 +253,9 @@ def crossover_map(crossovers: SameNCrossovers) -> Drawing | None:
                 axes[i][j].set_title("\n".join([_WORDS[definition], *titles[group]]), loc="left")
                 axes[i][j].set_xlabel("unique tokens U")
     caption = (
-        "Tokens at which the curves cross, over model size and unique data. Darker is later. Hatched: the "
-        "region without a crossing inside the run; the number is the bound, none by then. Dotted: had "
-        "crossed before the first counted evaluation, the bound. ?: not robust."
+        f"Tokens at which {crossovers.names[1]} passes {crossovers.names[0]}, over model size and unique "
+        "data. Darker is later. Hatched: not in every replicate by the bound that the number is. Dotted: "
+        "ahead before the bound. ?: not robust."
     )
     return Drawing(figure, pd.DataFrame(data), "Map of the crossings", caption)
 

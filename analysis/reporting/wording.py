@@ -30,7 +30,7 @@ def place_words(place: Place, open_ends: bool = False) -> str:
 
 def bound_words(place: Place) -> str:
     """What a bound says; empty for a place that was seen."""
-    return {"right": "has not crossed by there", "left": "had crossed before", None: ""}[place.censored]
+    return {"right": "not ahead by there", "left": "ahead before", None: ""}[place.censored]
 
 
 def scientific(value: float) -> str:

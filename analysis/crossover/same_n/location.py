@@ -157,12 +157,21 @@ def locate_same_n(
         cells=tuple(cells),
         tables=tables,
         confidence=confidence,
-        excluded=[*tables.excluded, *excluded, *lonely],
+        excluded=[*tables.excluded, *excluded, *lonely, *_others(rows, pair)],
         notes=_notes(tables, cells, metric),
         arms=every,
         minima=minima,
         better=better,
     )
+
+
+def _others(runs: pd.DataFrame, pair: tuple[str, str]) -> list[dict[str, str]]:
+    """The runs of objectives that are not compared."""
+    others = runs.loc[~runs["objective"].isin(pair), ["run", "objective"]].drop_duplicates("run")
+    return [
+        {"run": str(run), "reason": f"its objective, {objective}, is not of the pair"}
+        for run, objective in others.itertuples(index=False)
+    ]
 
 
 def _pair_of(runs: pd.DataFrame) -> tuple[str, str]:

@@ -45,7 +45,9 @@ def test_a_caption_speaks_of_marks_that_are_drawn(crossovers: Crossovers) -> Non
     assert "The mark is the place of a crossing" in crossovers.plot("loss_curves").caption
     early = crossovers.tables.curves.query("tokens < 100_000")
     caption = locate(crossovers.tables.runs, early).plot("loss_curves").caption
-    assert "mark" not in caption and "An arrow says by where none had happened." in caption
+    assert (
+        "mark" not in caption and "An arrow says by where MDM had not passed in every replicate." in caption
+    )
 
 
 def test_its_methods_complete(crossovers: Crossovers) -> None:
