@@ -64,6 +64,11 @@ CLAUSES: dict[Situation, Clauses] = {
     Situation.IS_PASSED_OVERFITTED: Clauses(
         "{first} passes an over-fitted {second}{cells}", "", "{first} passes {second} at {place}"
     ),
+    Situation.IS_PASSED_AT_BEST: Clauses(
+        "{first} passes {second}{cells} about where {second} is at its best",
+        "",
+        "{first} passes {second} at {place}",
+    ),
     Situation.AHEAD: Clauses(
         "{second} is ahead of {first} from the first counted evaluation on{cells}",
         "{second} leads throughout on best values{cells}",

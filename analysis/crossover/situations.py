@@ -35,7 +35,10 @@ class Situation(Enum):
     SEVERAL_LEADS = "the curves cross robustly in both directions, and the second takes the lead last"
     SEVERAL_TRAILS = "the curves cross robustly in both directions, and the first takes the lead last"
     IS_PASSED = "the first arm passes the second, which led: on best values, or while the second improves"
-    IS_PASSED_OVERFITTED = "the first passes the second, whose loss had risen beyond error"
+    IS_PASSED_OVERFITTED = "the first passes the second, whose loss had risen beyond error when the run ends"
+    IS_PASSED_AT_BEST = (
+        "the first passes the second past its best value, of which no rise beyond error is seen"
+    )
     AHEAD = "the second leads from the first counted evaluation on"
     LEADS_OPEN = "the second takes the lead on best values, and a minimum is not bracketed"
     AHEAD_OPEN = "the second leads on best values throughout, and a minimum is not bracketed"
@@ -43,9 +46,7 @@ class Situation(Enum):
     PASSES_SOME = "the second passes the first in some replicates, and in others it does not"
     MEETS = "the curves meet in every replicate, but no crossing is robust in all of them"
     PLATEAU = "the curves cross on the start-up plateau only, which does not count"
-    BEHIND = (
-        "no crossing counts, and the first arm leads at the end (or one is still on its start-up plateau)"
-    )
+    BEHIND = "no crossing counts; the first arm leads at the end, or one is still on its start-up plateau"
     UNDECIDED = "no crossing is seen, and neither arm leads at the end beyond error, in any replicate"
     DISAGREE = "the replicates are in different situations, and the second passes in none"
 
@@ -54,6 +55,16 @@ CROSSES = frozenset(
     {Situation.PASSES, Situation.PASSES_OVERFITTED, Situation.PASSES_AT_BEST, Situation.PASSES_EITHER}
 )
 """The second arm passes the first, once and robustly, in every replicate."""
+
+IS_PASSED = frozenset(
+    {
+        Situation.IS_PASSED,
+        Situation.IS_PASSED_OVERFITTED,
+        Situation.IS_PASSED_AT_BEST,
+        Situation.IS_PASSED_OPEN,
+    }
+)
+"""The first arm passes the second, once and robustly, in every replicate."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +151,7 @@ def of_replicate(outcome: CrossingOutcome, first: Arm, second: Arm) -> Situation
 def place(outcome: CrossingOutcome, situation: Situation, unit: str) -> float:
     """Where what a replicate's situation names happened: the crossing it speaks of, else the outcome's
     bound."""
-    if situation in (Situation.IS_PASSED, Situation.IS_PASSED_OVERFITTED, Situation.IS_PASSED_OPEN):
+    if situation in IS_PASSED:
         return next(c for c in _ordered(outcome) if c.robust and c.direction == "down").x[unit]
     if situation is Situation.MEETS and outcome.crossing is None:
         return outcome.others[-1].x[unit]
@@ -164,8 +175,9 @@ def _is_passed(outcome: CrossingOutcome, second: Arm) -> Situation:
         return Situation.IS_PASSED if outcome.settled else Situation.IS_PASSED_OPEN
     down = next(c for c in _ordered(outcome) if c.robust)
     best = second.x["tokens"][second.best_so_far()[-1]]
-    over = down.x["tokens"] > best and second.bracketed()
-    return Situation.IS_PASSED_OVERFITTED if over else Situation.IS_PASSED
+    if down.x["tokens"] <= best:
+        return Situation.IS_PASSED
+    return Situation.IS_PASSED_OVERFITTED if second.bracketed() else Situation.IS_PASSED_AT_BEST
 
 
 def _first_leads_last(d: Difference) -> bool:

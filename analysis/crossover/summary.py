@@ -58,8 +58,14 @@ def blocks(crossovers: Crossovers, unit: str) -> list[Block]:
         ratios = [[r.cell, place_text(r), "" if r.settled else "a lower bound"] for r in crossovers.ratios]
         out.append(f"\nunique data that {first} needs for {best}, times its own")
         out.append(_words(["cell", "ratio", ""], ratios))
-    out += [f"\n{verdict.evidence}", verdict.control, f"assumes: {crossovers.crossings[0].assumption}"]
+    out += [f"\n{verdict.evidence}", verdict.control, *_assumptions(crossovers, unit)]
     return [*out, *_notes(crossovers)]
+
+
+def _assumptions(crossovers: Crossovers, unit: str) -> list[str]:
+    """What the intervals and bounds that are shown assume, each once."""
+    shown = [c for d in DEFINITIONS for c in crossovers.select(d, unit)]
+    return [f"assumes: {text}" for text in dict.fromkeys(c.assumption for c in shown)]
 
 
 def nothing(crossovers: Crossovers) -> str:

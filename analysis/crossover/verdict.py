@@ -89,7 +89,7 @@ class Verdict:
                 for definition in DEFINITIONS
                 for unit in ("tokens", "epochs")
             ),
-            evidence=crossovers.crossings[0].allows if crossovers.crossings else "",
+            evidence="; ".join(dict.fromkeys(c.allows for c in crossovers.crossings)),
             control=_control(crossovers, controls),
         )
 

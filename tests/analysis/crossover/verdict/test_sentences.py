@@ -104,8 +104,13 @@ RAW: dict[str, Claim] = {
     rf"pass each other in turn{COUNT}, AR last": lambda c: all(
         len(set(directions(r))) == 2 and directions(r)[-1] == "down" for r in c
     ),
-    rf"AR passes MDM{COUNT} while MDM": lambda c: all(once("down", r) and not r["second_rises"] for r in c),
-    rf"AR passes an over-fitted MDM{COUNT}": lambda c: all(once("down", r) and r["second_rises"] for r in c),
+    rf"AR passes MDM{COUNT} while MDM": lambda c: all(once("down", r) and not r["second_past"] for r in c),
+    rf"AR passes MDM{COUNT} about where": lambda c: all(
+        once("down", r) and r["second_past"] and not r["second_rises"] for r in c
+    ),
+    rf"AR passes an over-fitted MDM{COUNT}": lambda c: all(
+        once("down", r) and r["second_past"] and r["second_rises"] for r in c
+    ),
     rf"from the first counted evaluation on{COUNT}": lambda c: all(r["side"] == "left" for r in c),
     rf"curve meets AR's{COUNT}": lambda c: (
         all(meets(r) or once("up", r) for r in c) and any(meets(r) for r in c)
@@ -168,9 +173,8 @@ def rows(c: Crossovers, definition: str) -> list[list[Row]]:
                     "open": outcome.censored is not None and crossing is not None and crossing.robust,
                     "past": outcome.past_minimum,
                     "rises": rises(first.b.value),
-                    "second_rises": down is not None
-                    and rises(second.b.value)
-                    and down > second.x["tokens"][second.b.value.argmin()],
+                    "second_past": down is not None and down > second.x["tokens"][second.b.value.argmin()],
+                    "second_rises": rises(second.b.value),
                     "behind": bool(len(spoken) and value[spoken[-1]] > 0 and (value[spoken[-1] :] > 0).all()),
                 }
             )
