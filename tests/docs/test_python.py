@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -35,26 +36,29 @@ def cells(path: Path) -> list[dict[str, object]]:
     return [c for c in json.loads(path.read_text(encoding="utf-8"))["cells"] if c["cell_type"] == "code"]
 
 
-def run(code: str, folder: Path, prepared: Path) -> None:
-    """Run code in a folder of its own, in which data is prepared already."""
-    assert code.strip()
-    (folder / "data").symlink_to(prepared, target_is_directory=True)
-    (folder / "code.py").write_text(code, encoding="utf-8")
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [sys.executable, "code.py"], cwd=folder, env=environment, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
+@pytest.fixture
+def run(tmp_path: Path, data_root: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Runs code in a folder of its own, in which data is prepared already."""
+    (tmp_path / "store").mkdir()
+    for data in (tmp_path / "data", tmp_path / "store" / "data"):
+        data.symlink_to(data_root, target_is_directory=True)
+    monkeypatch.chdir(tmp_path)
+
+    def execute(code: str) -> None:
+        assert code.strip()
+        exec(compile(code, "code.py", "exec"), {"__name__": "__main__"})
+
+    return execute
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)
-def test_the_python_of_a_page_runs(page: Path, tmp_path: Path, data_root: Path) -> None:
-    run(code_of_page(page), tmp_path, data_root)
+def test_the_python_of_a_page_runs(page: Path, run: Callable[[str], None]) -> None:
+    run(code_of_page(page))
 
 
 @pytest.mark.parametrize("notebook", [n for n in NOTEBOOKS if n.stem not in COMPARED], ids=lambda p: p.stem)
-def test_a_notebook_runs(notebook: Path, tmp_path: Path, data_root: Path) -> None:
-    run("\n".join("".join(c["source"]) for c in cells(notebook)), tmp_path, data_root)
+def test_a_notebook_runs(notebook: Path, run: Callable[[str], None]) -> None:
+    run("\n".join("".join(c["source"]) for c in cells(notebook)))
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda p: p.stem)
