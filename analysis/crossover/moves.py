@@ -150,16 +150,17 @@ def _by_cells(axis: str, change: str, pairs: Sequence[tuple[CellSituation, CellS
     orders = [_order(before, after) for before, after in pairs]
     earlier, later = orders.count(-1), orders.count(1)
     total = f"{len(pairs)} comparison{'s' if len(pairs) > 1 else ''} of two cells"
+    basis = "intervals and bounds"
+    if any(c.crossing.censored is None and not c.crossing.pooled_over for pair in pairs for c in pair):
+        basis = "bounds and intervals of evaluation error alone"
     if earlier and later:
         return Move(axis, change, "not decided", f"{earlier} earlier and {later} later of {total}")
     if earlier or later:
         direction: Direction = "later" if later else "earlier"
-        return Move(
-            axis, change, direction, f"in {earlier + later} of {total}, by their intervals and bounds"
-        )
+        return Move(axis, change, direction, f"in {earlier + later} of {total}, by their {basis}")
     if not any(c.situation in CROSSES for pair in pairs for c in pair):
         return Move(axis, change, "cannot be said", "no crossing among the cells compared")
-    return Move(axis, change, "not decided", f"intervals and bounds overlap in {total}")
+    return Move(axis, change, "not decided", f"{basis} overlap in {total}")
 
 
 def _order(before: CellSituation, after: CellSituation) -> int:

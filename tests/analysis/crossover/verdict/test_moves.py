@@ -85,7 +85,7 @@ def test_places_whose_intervals_overlap_are_in_no_order() -> None:
     near, far = (locate(*study([passing(12)], [passing(place)], axes=axes)) for place in (12.02, 13.0))
     assert moved(near, QUALITY) == (
         "not decided",
-        "intervals and bounds overlap in 1 comparison of two cells",
+        "bounds and intervals of evaluation error alone overlap in 1 comparison of two cells",
     )
     assert moved(far, QUALITY)[0] == "later"
 
