@@ -43,9 +43,9 @@ def not_shown(crossovers: SameNCrossovers, controls: Sequence[Control], fronts: 
     if not any(c.value for c in fronts.crossings):
         counts = " and ".join(AGREEMENT_WORDS[k] for k in dict.fromkeys(c.kind for c in raw))
         out.append(
-            f"A compute-optimal comparison: twins have the same {counts}, neither arm is at its best size. "
-            "Crossings between Pareto fronts are another quantity, 16 to 130 times later in "
-            "published studies."
+            f"A compute-optimal comparison: twins have the same {counts}, and neither need be at its best "
+            "size. Crossings between Pareto fronts are another quantity, 16 to 130 times later in published "
+            "studies."
         )
     out += _scatter(raw)
     sizes = [c.N for c in raw if c.N]
@@ -84,9 +84,8 @@ def _scatter(raw: Sequence[CellCrossover]) -> list[str]:
             f"{pooled[0].pooled_over} cells."
         ]
     if all(c.replicates == 1 for c in raw):
-        return [
-            "How replicates scatter: each cell has one, so that its interval is of evaluation error alone."
-        ]
+        alone = ": an interval is of evaluation error alone" if any(c.df for c in raw) else ""
+        return [f"How replicates scatter: each cell has one{alone}."]
     return []
 
 

@@ -230,9 +230,10 @@ def test_twins_that_do_not_compare_are_none_and_the_reason_is_told(facts, reason
 @pytest.mark.parametrize(
     ("cells", "sentence"),
     [
-        ([[OVER]], "each cell has one, so that its interval is of evaluation error alone"),
+        ([[OVER]], "each cell has one: an interval is of evaluation error alone."),
         ([[OVER, OVER]] * 2, "2 intervals rest on one variance for 2 cells"),
         ([[OVER, OVER]], None),
+        ([[NEVER]], "How replicates scatter: each cell has one."),
         ([[NEVER, NEVER]] * 2, None),
     ],
 )
