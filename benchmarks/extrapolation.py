@@ -9,6 +9,9 @@ own, must lie in the interval. A width is set against the shortest that would ha
 ``shortest`` lies anywhere about the prediction, at one place for all studies of the row, ``centred`` is
 symmetric about it.
 
+Published tables are fitted up to each of `CUTS`, and their runs beyond predicted:
+benchmarks/results/extrapolation_published.csv.
+
 Resumable: a truth and design that the file has is not run again. Seeds are fixed beforehand.
 """
 
@@ -17,7 +20,7 @@ from __future__ import annotations
 import argparse
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -25,9 +28,12 @@ import pandas as pd
 
 from analysis.fitting.fitting import fit
 from analysis.fitting.result import Fit
+from analysis.questions.drift import drift_of
+from analysis.tables.rows import chosen_rows
 
 GROUP = "coverage"
 RESULTS = Path(__file__).parent / "results" / "extrapolation.csv"
+PUBLISHED = RESULTS.with_name("extrapolation_published.csv")
 COLUMNS = [
     *("truth", "design", "beyond", "interval", "studies", "coverage", "mc_error"),
     *("width", "shortest", "centred", "bias", "cpu_s"),
@@ -38,7 +44,7 @@ BEYOND = (3, 10, 20)
 """Budgets predicted, over the largest seen."""
 RATIO = 20.0
 """Tokens per parameter of the runs predicted."""
-STARTS = 32
+STARTS = 8
 REFERENCE = {"N": 1e8, "D": 2e9}
 """Where the terms have their sizes and exponents their nominal values."""
 LEVEL, TERM_N, TERM_D, ALPHA, BETA = 1.8, 0.76, 0.67, 0.34, 0.36
@@ -96,7 +102,11 @@ def _own(result: Fit, later: pd.DataFrame) -> pd.DataFrame:
     return result.predict(later, kind="run")
 
 
-INTERVALS: dict[str, Callable[[Fit, pd.DataFrame], pd.DataFrame]] = {"law's own": _own}
+def _drifting(result: Fit, later: pd.DataFrame) -> pd.DataFrame:
+    return drift_of(result).predict(later)
+
+
+INTERVALS: dict[str, Callable[[Fit, pd.DataFrame], pd.DataFrame]] = {"law's own": _own, "drift": _drifting}
 
 
 def study(truth: str, design: str, seed: int) -> pd.DataFrame:
@@ -169,6 +179,81 @@ def run(studies: int = 1000, path: Path | None = RESULTS, minutes: float = 20.0)
     return pd.concat(out, ignore_index=True) if out else known
 
 
+def published() -> Iterator[tuple[str, pd.DataFrame]]:
+    """Name, and N, D and loss, of the published tables of the tests that are of fresh text."""
+    folder = Path(__file__).parent.parent / "tests" / "data" / "published"
+    columns = {"N": "Model Size", "C": "Training FLOP"}
+    yield "Hoffmann et al. 2022", chosen_rows(folder / "chinchilla_fig4.csv", columns, drop_highest=5).rows
+    rows = pd.read_csv(folder / "gadre_overtraining.csv")
+    for corpus in sorted(rows["dataset"].unique()):
+        part = rows[rows["dataset"] == corpus].rename(columns={"params": "N", "tokens": "D"})
+        yield f"Gadre et al. 2024, {corpus}", part.assign(loss=part["loss_c4_val"])[["N", "D", "loss"]]
+    rows = pd.read_csv(folder / "datablations_all.csv")
+    fresh = rows[rows["tokens"] <= 2.5 * rows["unique_tokens"]]
+    fresh = fresh.rename(columns={"params": "N", "tokens": "D", "val_loss": "loss"})
+    yield "Muennighoff et al. 2023, up to 2.5 epochs", fresh[["N", "D", "loss"]].dropna()
+
+
+CUTS = np.linspace(0.15, 0.95, 17)
+"""Shares of the runs, by compute, up to which published tables are fitted."""
+BANDS = {3: (1.7, 5.5), 10: (5.5, 14.0), 20: (14.0, 40.0)}
+"""Distances of published runs that count as 3, 10 and 20 times beyond."""
+
+
+def run_published(path: Path | None = PUBLISHED) -> pd.DataFrame:
+    """Runs beyond each cut of each published table: one row a table, distance and kind of interval."""
+    out = []
+    for name, rows in published():
+        rows, parts = rows.astype(float), []
+        compute = 6 * rows["N"] * rows["D"]
+        for cut in np.unique(compute.quantile(CUTS)):
+            past, later = rows[compute <= cut], rows[compute > cut]
+            try:
+                result = fit(past, interval="t", starts=64).require()
+                ends = {kind: interval(result, later) for kind, interval in INTERVALS.items()}
+            except (ValueError, RuntimeError):  # too few runs below the cut, or no optimum
+                continue
+            beyond = ends["drift"]["beyond"].to_numpy()
+            for kind, table in ends.items():
+                logs = {k: np.log(table[k] / table["prediction"]) for k in ("low", "high")}
+                error = np.log(later["loss"] / table["prediction"])
+                parts.append(
+                    pd.DataFrame({"at": beyond, "interval": kind, "error": error, **logs, "cut": cut})
+                )
+        tests = pd.concat(parts)
+        for beyond, (low, high) in BANDS.items():
+            band = tests[(tests["at"] > low) & (tests["at"] <= high)].assign(beyond=beyond)
+            if len(band):
+                cuts = band["cut"].nunique()
+                out.append(
+                    summary(band).rename(columns={"studies": "predictions"}).assign(table=name, cuts=cuts)
+                )
+    names = ["table", "beyond", "interval", "predictions", "cuts"]
+    table = pd.concat(out)[[*names, "coverage", "width", "shortest", "centred", "bias"]].round(4)
+    if path is not None:
+        table.to_csv(path, index=False)
+    return table
+
+
+def page() -> str:
+    """What was measured, as the page on fitting shows it."""
+    head = (
+        "| truth, or table | runs | times beyond | the law's own, % | allowing drift, % | width | studies |"
+    )
+    lines = [head, "|---|---|---|---|---|---|---|"]
+    simulated = pd.read_csv(RESULTS).rename(columns={"truth": "what", "studies": "count"})
+    tables = pd.read_csv(PUBLISHED).rename(columns={"table": "what", "predictions": "count"})
+    tables["design"] = "published"
+    for (what, design, beyond), two in pd.concat([simulated, tables]).groupby(
+        ["what", "design", "beyond"], sort=False
+    ):
+        own, drift = (two[two["interval"] == kind].iloc[0] for kind in INTERVALS)
+        cells = [what, design, beyond, f"{100 * own['coverage']:.1f}", f"{100 * drift['coverage']:.1f}"]
+        cells += [f"{drift['width'] / drift['centred']:.2f}", drift["count"]]
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
+    return "\n".join(lines)
+
+
 def measure() -> dict[str, dict[str, object]]:
     """Lowest coverage over 40 studies of each truth and design."""
     table = run(40, path=None)
@@ -187,5 +272,10 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--studies", type=int, default=1000)
     parser.add_argument("--minutes", type=float, default=20.0)
+    parser.add_argument("--table", action="store_true", help="print what was measured, as Markdown")
     arguments = parser.parse_args()
+    if arguments.table:
+        print(page())
+        raise SystemExit
+    print(run_published().to_string(index=False))
     print(run(arguments.studies, minutes=arguments.minutes).to_string(index=False))

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from analysis.plots.drawing import Drawing
     from analysis.questions.design import Suggestion
     from analysis.questions.fit_check import FitCheck
-    from analysis.questions.holdout import Score
+    from analysis.questions.holdout import BackTest, Score
     from analysis.questions.likelihood_profiles import ProfileCurve
     from analysis.questions.optimum import Allocation
 
@@ -175,6 +175,16 @@ class Fit:
         if kind == "run":
             self._widen(out)
         return out
+
+    def extrapolate(self, rows: Rows) -> pd.DataFrame:
+        """Predictions of new runs at ``rows`` that allow the law to be wrong (`analysis.questions.drift`):
+        columns prediction, low, high, shift and beyond. Raises FitError if the fit holds no data."""
+        table: pd.DataFrame = room("questions.drift").drift_of(self).predict(rows)
+        return table
+
+    def back_test(self, **options: Any) -> BackTest:
+        """Fits up to each budget, and how far off they are later (`analysis.questions.holdout.back_test`)."""
+        return room("questions.holdout").back_test(self, **options)
 
     def _curve_ends(self, columns: Mapping[str, Array], value: Array) -> tuple[Array, Array]:
         x = self.law.inputs(columns)

@@ -116,3 +116,15 @@ def rebuild(result: Fit) -> FitProblem:
     if result.source is None:
         raise FitError("this fit was read from JSON and holds no data; fit again")
     return make_problem(result.law, result.source, result.estimand, result.frozen)
+
+
+def problem_of(result: Fit) -> tuple[FitProblem, Array]:
+    """The problem of a fit, and its optimum (F,).
+
+    Raises NotConverged if the fit has no numbers, FitError if it was read from JSON.
+    """
+    values = result.values
+    if result.sampler is not None:
+        return result.sampler.problem, result.sampler.phi
+    problem = rebuild(result)
+    return problem, problem.phi(np.array([[values[n] for n in result.law.parameter_names]]))[0]

@@ -10,7 +10,6 @@ import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator
 from scipy import stats
 
@@ -22,7 +21,7 @@ from analysis.plots.style import FIRST, INK, SECOND, SERIES, SOFT, log_axis, loo
 from analysis.questions.classic_routes import Approaches
 from analysis.questions.criticism import lack_of_fit
 from analysis.questions.estimand_table import EstimandTable
-from analysis.questions.holdout import Calibration, score
+from analysis.questions.holdout import BackTest, score
 from analysis.questions.likelihood_profiles import ProfileCurve, profile_curves
 from analysis.tables.frame import FitError
 
@@ -97,24 +96,21 @@ def _quantiles(axis: Axes, r: Array) -> None:
     axis.set_title("all residuals", loc="right", fontsize=7, color=SOFT, pad=3)
 
 
-def held_out(fit: Fit, calibration: Calibration | None = None) -> Drawing:
+def held_out(fit: Fit, tested: BackTest | None = None) -> Drawing:
     """Held-out runs: predicted against observed, and the signed error against compute, with intervals
-    for new runs.
+    for new runs: the law's own, and those that let the law drift, dotted where back-tests do not reach.
 
-    ``calibration`` adds the intervals that back-tests justify. Raises FitError if the fit has no intervals.
+    Raises FitError if the fit has no intervals.
     """
     data, scored = data_of(fit), score(fit)
     heldout = fit.heldout
-    if heldout is None or "low" not in scored.table:
+    if heldout is None or "drift_low" not in scored.table:
         raise FitError("the figure of held-out runs needs intervals: fit with an interval other than 'none'")
     t = scored.table
     by = "C" if "C" in heldout else fit.law.variables[0]
     x = (6.0 * heldout["N"] * heldout["D"] if {"N", "D"} <= set(heldout) else heldout[by]).to_numpy()
-    wide = (
-        calibration.predict(fit, heldout)
-        if calibration is not None and calibration.kind != "unbounded"
-        else None
-    )
+    far = t["beyond"].to_numpy()
+    calibrated = far <= 1.0 if tested is None else tested.is_calibrated(far)
     with look():
         figure, panes = panels(1, 2, 2.7, 2.5, left=0.6, right=0.2, top=0.3, bottom=0.85, between=0.75)
         left, right = panes[0]
@@ -131,9 +127,10 @@ def held_out(fit: Fit, calibration: Calibration | None = None) -> Drawing:
         left.set_xlabel("predicted")
         left.set_ylabel("observed")
         right.axhline(0, color=SOFT, lw=0.8)
-        if wide is not None:
-            ends = [100 * (wide[k].to_numpy() / t["observed"].to_numpy() - 1) for k in ("low", "high")]
-            right.vlines(x, *ends, color=SECOND, lw=2.6, alpha=0.35, zorder=1)
+        for tested_here, line in ((True, "-"), (False, ":")):
+            part = calibrated == tested_here
+            ends = [100 * (t[k][part] / t["observed"][part] - 1) for k in ("drift_low", "drift_high")]
+            right.vlines(x[part], *ends, color=SECOND, lw=2.6, ls=line, alpha=0.35, zorder=1)
         _errors(
             right,
             x,
@@ -157,20 +154,16 @@ def held_out(fit: Fit, calibration: Calibration | None = None) -> Drawing:
             ),
             Line2D([], [], color="#c4c4c4", marker="o", ms=3, ls="none", label="fitted to"),
         ]
-        if wide is not None and calibration is not None:
-            handles.append(
-                Patch(color=SECOND, alpha=0.35, lw=0, label=f"calibrated by back-tests ({calibration.kind})")
-            )
-        figure.legend(handles=handles, loc="lower center", ncols=3, fontsize=7)
-    table = t.assign(**{by: x})
-    inside = ""
-    if wide is not None:
-        table = table.assign(calibrated_low=wide["low"].to_numpy(), calibrated_high=wide["high"].to_numpy())
-        share = float(
-            ((wide["low"].to_numpy() <= t["observed"]) & (t["observed"] <= wide["high"].to_numpy())).mean()
-        )
-        inside = f" Intervals calibrated by back-tests cover {share:.0%}."
-    return Drawing(figure, table, "Held-out runs", f"{scored}.{inside}")
+        for tested_here, line, words in (
+            (True, "-", "allowing drift, calibrated"),
+            (False, ":", "allowing drift, beyond back-tests"),
+        ):
+            if (calibrated == tested_here).any():
+                handles.append(Line2D([], [], color=SECOND, alpha=0.35, lw=2.6, ls=line, label=words))
+        figure.legend(handles=handles, loc="lower center", ncols=2, fontsize=7)
+    table = t.assign(**{by: x, "calibrated": calibrated})
+    reach = "" if tested is None else f" Back-tests reach {tested.reach:.3g} times beyond the data."
+    return Drawing(figure, table, "Held-out runs", f"{scored}.{reach}")
 
 
 def _errors(

@@ -31,13 +31,12 @@ def overview(fit: Fit) -> Drawing:
 
 
 def extrapolation(fit: Fit, **options: Any) -> Drawing:
-    """Held-out runs with the law's own intervals, and with those that a back-test calibrates, if there are
-    enough budgets for one. ``options`` of `fit` go to the back-test's refits."""
+    """Held-out runs with the law's own intervals, and with those that let it drift. ``options`` of `fit` go
+    to the refits of the back-test that says how far these are calibrated."""
     try:
-        calibration = back_test(fit, heldout=False, **options)
-    except ValueError:
-        calibration = None
-    return held_out(fit, calibration)
+        return held_out(fit, back_test(fit, heldout=False, **options))
+    except FitError:
+        return held_out(fit)
 
 
 FIGURES: dict[str, Callable[..., Drawing]] = {

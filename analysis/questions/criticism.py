@@ -13,27 +13,14 @@ from scipy.stats import f as f_distribution
 
 from analysis.fitting.fitting import fit, law_of
 from analysis.fitting.likelihood import log_likelihood
-from analysis.fitting.problem import FitProblem
 from analysis.fitting.result import Fit, NotConverged
 from analysis.fitting.solver.descent import DescentBatch, descend
-from analysis.fitting.starts import rebuild
+from analysis.fitting.starts import problem_of
 from analysis.fitting.uncertainty.resampling import dispersion, residuals_and_slopes
 from analysis.laws.base import Array, Law
 from analysis.questions.holdout import score
 from analysis.tables.frame import Table
 from analysis.tables.shown import Block, Grid, Shown
-
-
-def problem_of(result: Fit) -> tuple[FitProblem, Array]:
-    """The problem of a fit, and its optimum (F,).
-
-    Raises NotConverged if the fit has no numbers, FitError if it was read from JSON.
-    """
-    values = result.values
-    if result.sampler is not None:
-        return result.sampler.problem, result.sampler.phi
-    problem = rebuild(result)
-    return problem, problem.phi(np.array([[values[n] for n in result.law.parameter_names]]))[0]
 
 
 @dataclass(frozen=True, repr=False)

@@ -10,7 +10,7 @@ import pandas as pd
 
 from analysis.fitting.result import Fit
 from analysis.questions.criticism import LackOfFit, influence, lack_of_fit
-from analysis.questions.holdout import Calibration, back_test
+from analysis.questions.holdout import BackTest, back_test
 from analysis.tables.shown import Block, Grid, Shown
 
 SHOWN = 5
@@ -30,7 +30,7 @@ class FitCheck(Shown):
 
     lack_of_fit: LackOfFit
     influence: pd.DataFrame
-    back_test: Calibration | None
+    back_test: BackTest | None
     refusal: str = ""
 
     def blocks(self) -> Sequence[Block]:
@@ -50,15 +50,9 @@ class FitCheck(Shown):
             "trends": self.lack_of_fit.trends.to_dict("records"),
             "alarm": self.lack_of_fit.alarm,
             "influence": self.influence.head(SHOWN).to_dict("records"),
-            "back_test": {"kind": None, "assumption": self.refusal}
+            "back_test": {"origins": 0, "calibrated": False, "assumption": self.refusal}
             if back is None
-            else {
-                "kind": back.kind,
-                "factor": back.factor,
-                "origins": int(back.errors["origin"].nunique()),
-                "errors": len(back.errors),
-                "assumption": back.assumption,
-            },
+            else back.as_dict(),
         }
 
 

@@ -1,9 +1,10 @@
 """Extrapolation, scored: rows held out beyond the data, and back-tests that roll the origin forward.
 
 The intervals that a law gives itself are conditional on the law being right: fitted below 1e21 FLOPs, they
-cover less than four in five of Chinchilla's points above (docs/fitting.md, "How far to extrapolate"). A
-back-test measures that error, and a prediction calibrated by it can be believed: distribution-free from 19
-back-test errors on, parametric and called so with fewer.
+cover less than four in five of Chinchilla's points above (docs/fitting.md, "How far to extrapolate"). Those
+of `analysis.questions.drift` allow the law to be wrong. A back-test fits up to each budget and predicts all
+later ones, as far as there are any: so far the intervals are calibrated, and beyond that they are called
+otherwise.
 """
 
 from __future__ import annotations
@@ -15,17 +16,17 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t as t_distribution
 
 from analysis.fitting.estimands import get_estimand
 from analysis.fitting.fitting import fit, law_of
 from analysis.fitting.result import Fit, Rows
 from analysis.laws.base import Array, Law
+from analysis.questions.drift import ASSUMPTION, drift_of
 from analysis.tables.frame import Columns, FitError, Table, prepare
 from analysis.tables.shown import Block, Shown
 
-FREE_ERRORS = 19
-"""Back-test errors from which on intervals need no distribution."""
+ORIGINS = 3
+"""Origins that must have predicted so far beyond their data before a back-test reaches there."""
 
 GROUPS = 12
 """Groups of runs that a back-test takes for budgets where runs share none."""
@@ -33,17 +34,32 @@ GROUPS = 12
 
 @dataclass(frozen=True, repr=False)
 class Score(Shown):
-    """Held-out rows: ``table`` (observed, prediction, low, high, error = prediction/observed - 1, covered),
-    mean signed and root-mean-square relative error, and the share that the interval for new runs covers."""
+    """Held-out rows, scored.
+
+    Attributes:
+        table: observed, prediction, error (prediction/observed - 1), ``beyond`` (the budget over the largest
+            fitted), ``low``, ``high`` and ``covered`` by the law's own interval for a new run, ``drift_low``,
+            ``drift_high`` and ``drift_covered`` by the interval that allows the law to be wrong.
+        signed, rms: mean and root mean square of the error.
+        coverage, drift_coverage: shares covered; None where the fit has no intervals.
+    """
 
     table: pd.DataFrame
     signed: float
     rms: float
     coverage: float | None
+    drift_coverage: float | None = None
 
     def blocks(self) -> Sequence[Block]:
-        cover = "" if self.coverage is None else f"; {self.coverage:.0%} covered by intervals for new runs"
-        return [f"{len(self.table)} rows held out: {self.signed:+.2%} mean error, {self.rms:.2%} rms{cover}"]
+        text = f"{len(self.table)} rows held out: {self.signed:+.2%} mean error, {self.rms:.2%} rms"
+        if self.coverage is not None:
+            text += f"; {self.coverage:.0%} covered by the law's own intervals for new runs"
+        if self.drift_coverage is not None:
+            far = float(self.table["beyond"].max())
+            text += (
+                f", {self.drift_coverage:.0%} by those that allow it to drift (up to {far:.3g} times beyond)"
+            )
+        return [text]
 
     def as_dict(self) -> dict[str, Any]:
         """The field ``holdout`` of ``crossover fit --holdout --json``."""
@@ -51,7 +67,7 @@ class Score(Shown):
             {"row": int(i), **r} for i, r in zip(self.table.index, self.table.to_dict("records"), strict=True)
         ]
         summary = {"n": len(self.table), "signed": self.signed, "rms": self.rms, "coverage": self.coverage}
-        return {**summary, "rows": rows}
+        return {**summary, "drift_coverage": self.drift_coverage, "rows": rows}
 
 
 def score(result: Fit, rows: pd.DataFrame | None = None) -> Score:
@@ -70,60 +86,91 @@ def score(result: Fit, rows: pd.DataFrame | None = None) -> Score:
         {"observed": observed, "prediction": predicted["prediction"].to_numpy()}, index=heldout.index
     )
     out["error"] = out["prediction"] / out["observed"] - 1.0
-    coverage = None
+    coverage = drift_coverage = None
     if known:
         out["low"], out["high"] = predicted["low"].to_numpy(), predicted["high"].to_numpy()
         out["covered"] = (out["low"] <= out["observed"]) & (out["observed"] <= out["high"])
         coverage = float(out["covered"].mean())
-    return Score(out, float(out["error"].mean()), float(np.sqrt(np.mean(out["error"] ** 2))), coverage)
+        if result.source is not None:
+            wide = drift_of(result).predict(heldout)
+            out["beyond"] = wide["beyond"].to_numpy()
+            out["drift_low"], out["drift_high"] = wide["low"].to_numpy(), wide["high"].to_numpy()
+            out["drift_covered"] = (out["drift_low"] <= observed) & (observed <= out["drift_high"])
+            drift_coverage = float(out["drift_covered"].mean())
+    rms = float(np.sqrt(np.mean(out["error"] ** 2)))
+    return Score(out, float(out["error"].mean()), rms, coverage, drift_coverage)
 
 
 @dataclass(frozen=True, repr=False)
-class Calibration(Shown):
-    """Back-test errors and the prediction intervals they justify.
+class BackTest(Shown):
+    """Fits up to each budget, and how far off they were at all later ones.
 
-    ``errors``: one row a prediction (origin, row, budget, error = log observed/predicted, scale, z =
-    error/scale). ``kind``: ``distribution-free`` (19 or more origins), ``parametric`` (t, with its degrees of
-    freedom) or ``unbounded``. ``factor`` multiplies the scale of a new prediction's error.
+    Attributes:
+        errors: one row a prediction: ``origin`` (the last budget fitted), ``row``, ``budget``, ``beyond``
+        (over the largest fitted), ``error`` (log observed/predicted), ``low`` and ``high`` (of the error, by
+            the drift that the rows up to the origin allow), ``covered``.
+        level: coverage that the intervals claim.
     """
 
     errors: pd.DataFrame
-    kind: str
-    factor: float
     level: float
-    horizon: int
-    assumption: str
+
+    @property
+    def origins(self) -> int:
+        """Fits that predicted later budgets."""
+        return int(self.errors["origin"].nunique())
+
+    @property
+    def reach(self) -> float:
+        """How many times beyond its data at least `ORIGINS` fits were tested; 1 if fewer fits were."""
+        far = self.errors.groupby("origin")["beyond"].max().sort_values(ascending=False)
+        return float(far.iloc[ORIGINS - 1]) if len(far) >= ORIGINS else 1.0
+
+    @property
+    def coverage(self) -> float:
+        """Share of predictions in their interval, each origin counting once."""
+        return float(self.errors.groupby("origin")["covered"].mean().mean()) if self.origins else math.nan
+
+    @property
+    def shift(self) -> float:
+        """Mean log observed/predicted at the farthest budget of each origin."""
+        if not self.origins:
+            return math.nan
+        last = self.errors.groupby("origin")["beyond"].transform("max") == self.errors["beyond"]
+        return float(self.errors[last].groupby("origin")["error"].mean().mean())
+
+    def is_calibrated(self, beyond: Array) -> Array:
+        """Whether predictions so many times beyond the data have been tested."""
+        return np.asarray(beyond <= max(self.reach, 1.0) * (1 + 1e-9))
 
     def predict(self, result: Fit, rows: Rows) -> pd.DataFrame:
-        """Calibrated intervals for new runs: prediction, low, high; infinite ends when unbounded."""
-        base = result.predict(rows, interval=False)
-        scale = _scales(result, rows)
-        centre = np.log(base["prediction"].to_numpy())
-        with np.errstate(over="ignore"):
-            base["low"], base["high"] = (
-                np.exp(centre - self.factor * scale),
-                np.exp(centre + self.factor * scale),
-            )
-        base.attrs.update(kind="run", method=f"rolling origin, {self.kind}", assumption=self.assumption)
-        return base
+        """The intervals of `analysis.questions.drift`, with ``calibrated``: whether back-tests reach
+        there."""
+        out = drift_of(result).predict(rows)
+        return out.assign(calibrated=self.is_calibrated(out["beyond"].to_numpy()))
 
     def blocks(self) -> Sequence[Block]:
+        if self.origins < ORIGINS:
+            return [
+                f"{self.origins} origins: predictions beyond the data are not calibrated ({ORIGINS} needed)"
+            ]
         return [
-            f"{self.errors['origin'].nunique()} origins, {len(self.errors)} back-test errors, "
-            f"{self.horizon} budget{'s' * (self.horizon > 1)} ahead: {self.kind}, "
-            f"mean z {self.errors['z'].mean() if len(self.errors) else math.nan:+.2f}; {self.assumption}"
+            f"{self.origins} origins, {len(self.errors)} predictions of later budgets: {self.coverage:.0%} in"
+            f" their {self.level:.0%} interval; {self.shift:+.2%} off on average at the farthest budget."
+            f" Calibrated up to {self.reach:.3g} times beyond the data, and not beyond that"
         ]
 
-
-def _scales(result: Fit, rows: Rows) -> Array:
-    """(m,) standard error of log prediction for a new run: the curve's and the residuals', in quadrature."""
-    known = result.diagnostics
-    quantile = float(t_distribution.ppf(0.5 + known.level / 2, known.degrees_of_freedom))
-    predicted = result.predict(rows, kind="run")
-    with np.errstate(all="ignore"):
-        width = np.log(predicted["high"].to_numpy() / predicted["low"].to_numpy()) / 2 / quantile
-    floor = float(known.residual_scale or 0.0)
-    return np.where(np.isfinite(width), width, 10.0 * floor + 1.0)
+    def as_dict(self) -> dict[str, Any]:
+        """The field ``back_test`` of ``crossover fit --check --json``."""
+        return {
+            "origins": self.origins,
+            "errors": len(self.errors),
+            "coverage": self.coverage,
+            "shift": self.shift,
+            "reach": self.reach,
+            "calibrated": self.origins >= ORIGINS,
+            "assumption": ASSUMPTION,
+        }
 
 
 def budgets(values: Array, tolerance: float = 0.1) -> Array:
@@ -154,16 +201,15 @@ def rolling_origin(
     law: str | Law = "chinchilla",
     *,
     by: str = "C",
-    horizon: int = 1,
     groups: int = GROUPS,
     level: float = 0.95,
     **options: Any,
-) -> Calibration:
-    """Back-test: fit to budgets up to k, predict budget k + ``horizon``, for every k that allows a fit.
+) -> BackTest:
+    """Back-test: fit to budgets up to k, predict all later ones, for every k that allows a fit.
 
     ``by`` is the column that orders budgets (C; any law variable). The other options are those of ``fit``.
-    Errors are scaled by the prediction's own standard error for a new run. Those of one origin share a fit
-    and are not independent: each origin counts once, however many runs it predicts.
+    Predictions of one origin share a fit and are not independent: each origin counts once, however many runs
+    it predicts.
     """
     chosen = law_of(law, table, options.get("columns"))
     keys = ("columns", "where", "drop_highest", "weights", "cluster")
@@ -174,11 +220,10 @@ def rolling_origin(
         **{k: v for k, v in options.items() if k in keys},
     )
     passed = {k: v for k, v in options.items() if k not in (*keys, "holdout", "holdout_table")}
-    errors = _errors(data, chosen, by, horizon, groups, passed)
-    return calibrate(errors, level, horizon)
+    return BackTest(_errors(data, chosen, by, groups, level, passed), level)
 
 
-def back_test(result: Fit, heldout: bool = True, **options: Any) -> Calibration:
+def back_test(result: Fit, heldout: bool = True, **options: Any) -> BackTest:
     """Roll the origin of a fit's own rows, with its law, estimand and frozen parameters.
 
     ``heldout``: whether the rows held out take part. ``options`` are those of `fit`, such as ``starts``.
@@ -190,11 +235,13 @@ def back_test(result: Fit, heldout: bool = True, **options: Any) -> Calibration:
     if heldout and data.heldout is not None:
         data = data.joined(data.heldout)
     passed = {"estimand": result.estimand, "fix": result.frozen, **options}
-    return calibrate(_errors(data, result.law, "C", 1, GROUPS, passed), result.diagnostics.level)
+    by = "C" if "C" in data.x else result.law.variables[0]
+    level = result.diagnostics.level
+    return BackTest(_errors(data, result.law, by, GROUPS, level, passed), level)
 
 
 def _errors(
-    data: Columns, law: Law, by: str, horizon: int, groups: int, options: Mapping[str, Any]
+    data: Columns, law: Law, by: str, groups: int, level: float, options: Mapping[str, Any]
 ) -> pd.DataFrame:
     """One row a prediction of a later budget; ``options`` are those of `fit`."""
     if by not in data.x:
@@ -204,53 +251,19 @@ def _errors(
     if data.clusters is not None:
         frame["_cluster"] = data.clusters
     cluster = "_cluster" if data.clusters is not None else None
-    errors: list[dict[str, Any]] = []
-    for origin in range(codes.max() + 1 - horizon):
-        past, future = frame[codes <= origin], frame[codes == origin + horizon]
+    parts = []
+    for origin in range(codes.max()):
+        past, future = frame[codes <= origin], frame[codes > origin]
         try:
-            result = fit(past, law, weights="_weight", cluster=cluster, **{"interval": "t", **options})
-            scales = _scales(result, future)
-            predicted = result.predict(future, interval=False)["prediction"].to_numpy()
-        except (ValueError, RuntimeError):
+            result = fit(past, law, weights="_weight", cluster=cluster, **{"interval": "none", **options})
+            ends = drift_of(result).predict(future, level)
+        except (ValueError, RuntimeError):  # too few budgets so far, or no optimum
             continue
-        error = np.log(future[target].to_numpy() / predicted)
-        errors.extend(
-            {"origin": origin, "row": row, "budget": c, "error": e, "scale": k, "z": e / k}
-            for row, c, e, k in zip(future.index, future[by], error, scales, strict=True)
-        )
-    return pd.DataFrame(errors, columns=["origin", "row", "budget", "error", "scale", "z"])
-
-
-def calibrate(errors: pd.DataFrame, level: float = 0.95, horizon: int = 1) -> Calibration:
-    """Prediction intervals that back-test errors justify: distribution-free from 19 origins on, parametric
-    from 3."""
-    z = np.abs(errors["z"].to_numpy(dtype=float))
-    share = (
-        1.0 / errors.groupby("origin")["z"].transform("size").to_numpy(dtype=float)
-        if len(errors)
-        else np.zeros(0)
-    )
-    m = int(errors["origin"].nunique())
-    if m >= FREE_ERRORS:
-        order = np.argsort(z)
-        reached = np.cumsum(share[order]) >= (m + 1) * level - 1e-9
-        factor = float(z[order][np.argmax(reached)]) if reached.any() else math.inf
-        text = f"the next error, scaled by its standard error, is exchangeable with those of {m} origins"
-        return Calibration(errors, "distribution-free", factor, level, horizon, text)
-    if m >= 3:
-        spread = float(np.sqrt(np.sum(share * z**2) / m))
-        factor = float(t_distribution.ppf(0.5 + level / 2, m)) * max(spread, 1.0)
-        text = (
-            f"parametric: scaled back-test errors normal about zero, t with {m} degrees of freedom "
-            f"(fewer than {FREE_ERRORS} origins)"
-        )
-        return Calibration(errors, "parametric", factor, level, horizon, text)
-    factor = math.inf
-    return Calibration(
-        errors,
-        "unbounded",
-        factor,
-        level,
-        horizon,
-        f"{m} origins are too few to say how far a prediction errs: at least 3 are needed",
-    )
+        with np.errstate(all="ignore"):
+            logs = {k: np.log(ends[k].to_numpy() / ends["prediction"].to_numpy()) for k in ("low", "high")}
+            error = np.log(future[target].to_numpy() / ends["prediction"].to_numpy())
+        inside = (ends["low"] <= future[target]) & (future[target] <= ends["high"])
+        place = {"origin": origin, "row": future.index, "budget": future[by], "beyond": ends["beyond"]}
+        parts.append(pd.DataFrame({**place, "error": error, **logs, "covered": inside}))
+    names = ["origin", "row", "budget", "beyond", "error", "low", "high", "covered"]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=names)

@@ -17,9 +17,9 @@ import numpy as np
 
 from analysis.fitting.problem import FitProblem
 from analysis.fitting.result import Fit
+from analysis.fitting.starts import problem_of
 from analysis.fitting.uncertainty.resampling import dispersion, mean_slope, residuals_and_slopes
 from analysis.laws.base import Array
-from analysis.questions.criticism import problem_of
 
 #: natural parameters (S, P) -> (S,) the quantity, as a logarithm where it is positive
 LogQuantity = Callable[[Array], Array]

@@ -12,11 +12,11 @@ from scipy.stats import f as f_distribution
 
 from analysis.fitting.result import Fit
 from analysis.fitting.solver.descent import DescentBatch, Pull, descend
+from analysis.fitting.starts import problem_of
 from analysis.fitting.uncertainty.intervals import Target, parameter_targets
 from analysis.fitting.uncertainty.profiles import profile, with_slopes
 from analysis.fitting.uncertainty.resampling import covariance, dispersion
 from analysis.laws.base import Array
-from analysis.questions.criticism import problem_of
 from analysis.tables.keywords import unknown
 from analysis.tables.shown import Block, Grid, Shown
 

@@ -42,12 +42,11 @@ class Allocation(Shown):
         return pd.DataFrame.from_dict({k: e.as_dict() for k, e in rows.items()}, orient="index")
 
     def blocks(self) -> Sequence[Block]:
-        note = (
-            ""
-            if self.extrapolates <= 1
-            else f" ({self.extrapolates:.3g} times the largest budget in the data)"
-        )
-        return [f"C = {self.C:.4g}{note}", Grid(self.table(), 5, index=True)]
+        head, far = f"C = {self.C:.4g}", self.extrapolates > 1
+        if far:
+            head += f" ({self.extrapolates:.3g} times the largest budget in the data)"
+        caution = ["! intervals assume that the law holds beyond the data, too"] if far else []
+        return [head, Grid(self.table(), 5, index=True), *caution]
 
     def as_dict(self) -> dict[str, Any]:
         """One entry of the field ``optimal`` of ``crossover fit --at --json``."""

@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     from orchestrator.store.store import Store
 
 
+FAR = 1.5
+"""Times beyond the largest budget from which on a prediction is back-tested."""
+STARTS = 64
+"""Starts of a back-test's refits, unless --starts says."""
+
+
 @click.command("fit", context_settings={"max_content_width": 110})
 @click.argument("source", required=False, metavar="TABLE")
 @click.argument("more", nargs=-1, metavar="")
@@ -105,7 +111,7 @@ def _answer(request: FitRequest, label: str, options: dict[str, Any]) -> Answer:
         _score(fit),
         _joint(request, fit) if options["joint"] else {},
         _compare(request, options["compare"]) if options["compare"] else {},
-        _predictions(fit, options["predict"]) if fit.converged else {},
+        _predictions(request, fit, options["predict"]) if fit.converged else {},
         _allocations(fit, options["budgets"]) if fit.converged else {},
         _check(request, fit) if options["check"] and fit.converged else {},
         _draw(fit, plot) if plot is not None and fit.converged else {},
@@ -155,7 +161,7 @@ def _compare(request: FitRequest, laws: tuple[str, ...]) -> dict[str, Any]:
     return {"compare": {"text": text, "json": comparison.as_dict()}}
 
 
-def _predictions(fit: Fit, predict: tuple[str, ...]) -> dict[str, Any]:
+def _predictions(request: FitRequest, fit: Fit, predict: tuple[str, ...]) -> dict[str, Any]:
     if not predict:
         return {}
     import pandas as pd
@@ -166,11 +172,19 @@ def _predictions(fit: Fit, predict: tuple[str, ...]) -> dict[str, Any]:
         raise click.UsageError(f"--predict: {fit.law.name} needs {', '.join(fit.law.variables)}")
     known = fit.diagnostics.interval != "none"
     out = rows[list(fit.law.variables)].join(fit.predict(rows, interval=known))
+    lines = [f"predictions of {fit.law.target} (low, high: of the law, if it is right)"]
+    warnings: list[str] = []
     if known:
-        new = fit.predict(rows, kind="run")
-        out["run_low"], out["run_high"] = new["low"], new["high"]
-    lines = [f"predictions of {fit.law.target} (low, high: of the law; run_low, run_high: of a new run)"]
+        new = fit.extrapolate(rows)
+        out["run_low"], out["run_high"], out["beyond"] = new["low"], new["high"], new["beyond"]
+        lines[0] = lines[0][:-1] + "; run_low, run_high: of a new run, allowing the law to drift)"
+        far = float(new["beyond"].max())
+        if far > FAR:
+            tested = fit.back_test(starts=request.given["starts"] or STARTS)
+            out["calibrated"] = tested.is_calibrated(new["beyond"].to_numpy())
+            warnings.append(f"{far:.3g} times beyond the largest budget; back-test: {tested}")
     lines.append(out.to_string(index=False, float_format=lambda v: f"{v:.5g}"))
+    lines += [f"! {w}" for w in warnings]
     return {"predictions": {"text": "\n".join(lines), "json": out.to_dict("records")}}
 
 

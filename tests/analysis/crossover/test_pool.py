@@ -209,12 +209,6 @@ def test_the_documented_worth_of_suggestions_is_the_measured_one():
     assert all(f"| {w:.2f} |".replace("0.", ".") in text for w in rivals["suggest_over_this"])
 
 
-def test_the_documented_calibration_is_the_measured_one():
-    text, measured = _measured("calibration")
-    assert measured["sims"].min() >= 200 and measured["kind"].isin(["t", "parametric"]).all()
-    assert all(f"{100 * c:.1f} %" in text for c in measured["coverage"])
-
-
 def test_an_axis_that_is_no_number_shifts_the_law_by_a_contrast():
     """Lower quality, of two: everything crosses e^.3 times later."""
     data = _places(np.random.default_rng(8), replicates=5, censored=False)

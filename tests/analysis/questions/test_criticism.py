@@ -11,7 +11,7 @@ from analysis.laws import get_law, law_names
 from analysis.questions.classic_routes import approaches, envelope, pareto
 from analysis.questions.criticism import compare, influence, lack_of_fit, nested_test
 from analysis.questions.design import parse_quantity, suggest
-from analysis.questions.holdout import budgets, calibrate, rolling_origin, score
+from analysis.questions.holdout import budgets, score
 from analysis.questions.isoflop_curves import isoflop
 from analysis.questions.likelihood_profiles import profile_curves
 from analysis.questions.optimum import allocation_exponents, best_size, log_size, optimal
@@ -173,32 +173,6 @@ def test_holdout_is_scored_with_sign_and_coverage() -> None:
 
 def test_budgets_gather_neighbours() -> None:
     assert budgets(np.array([1e18, 1.05e18, 1e19, 9.8e18, 3e18])).tolist() == [0, 0, 2, 2, 1]
-
-
-def test_rolling_origin_says_what_its_intervals_rest_on() -> None:
-    found = rolling_origin(_isoflops(0.003, budgets_=10, sizes=5), estimand="log_mse", horizon=2, starts=64)
-    assert found.kind == "parametric" and "degrees of freedom" in found.assumption and found.horizon == 2
-    result = fit(_isoflops(0.003), estimand="log_mse", interval="t")
-    ends = found.predict(result, {"N": [1e9], "D": [1e12]})
-    assert ends["low"][0] < ends["prediction"][0] < ends["high"][0]
-
-
-def test_calibration_is_free_from_nineteen_errors_on() -> None:
-    def errors(m: int) -> pd.DataFrame:
-        z = np.linspace(-2, 2, m) if m else np.zeros(0)
-        return pd.DataFrame(
-            {"origin": range(m), "row": range(m), "budget": 1.0, "error": z, "scale": 1.0, "z": z}
-        )
-
-    assert [calibrate(errors(m)).kind for m in (0, 2, 3, 18, 19, 60)] == [
-        "unbounded",
-        "unbounded",
-        "parametric",
-        "parametric",
-        "distribution-free",
-        "distribution-free",
-    ]
-    assert calibrate(errors(19)).factor == pytest.approx(2.0) and np.isinf(calibrate(errors(2)).factor)
 
 
 def test_suggest_narrows_the_named_quantity() -> None:

@@ -103,7 +103,9 @@ def test_holdout_comparison_prediction_allocation_and_checks_stand_beside_the_fi
         < found["predictions"][0]["run_high"]
     )
     assert found["optimal"][0]["N"]["low"] < found["optimal"][0]["N"]["value"]
-    assert found["check"]["trends"] and found["check"]["back_test"]["kind"] == "parametric"
+    assert found["predictions"][0]["beyond"] > 100 and "calibrated" in found["predictions"][0]
+    assert found["holdout"]["drift_coverage"] >= 0.85 > found["holdout"]["coverage"]
+    assert found["check"]["trends"] and found["check"]["back_test"]["calibrated"]
 
 
 def test_a_frozen_base_is_said_and_the_joint_fit_stands_beside_it(crossover: Cli) -> None:
