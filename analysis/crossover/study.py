@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from analysis.crossover.fronts.meeting import ComputeOptimal, compute_optimal
+from analysis.crossover.gaps.horizontal import HorizontalRatio, HorizontalRatios, horizontal_ratios
+from analysis.crossover.gaps.horizontal_fronts import compute_gaps
 from analysis.crossover.limits import not_shown
 from analysis.crossover.place import record
 from analysis.crossover.places.censored_law import CensoredLaw, crossing_law
@@ -40,7 +42,8 @@ class Crossovers(SameNCrossovers, Shown):
 
     ``print(crossovers)`` and a notebook show them. Same-N crossovers are in ``crossings``; the rest is
     computed when it is first read: ``fronts`` (compute-optimal), ``arm_laws`` (law against law), ``verdict``,
-    ``controls`` (the A/A control), ``ratios`` (data efficiency), ``losses`` and ``not_shown``.
+    ``controls`` (the A/A control), ``ratios`` (data efficiency), ``horizontal`` and ``compute_gaps``
+    (compute, tokens and time at equal loss), ``losses`` and ``not_shown``.
     """
 
     @cached_property
@@ -62,6 +65,16 @@ class Crossovers(SameNCrossovers, Shown):
     def ratios(self) -> list[EfficiencyRatio]:
         """How many times the unique data the first arm needs for the second's best value, cell by cell."""
         return data_efficiency(self)
+
+    @cached_property
+    def horizontal(self) -> tuple[HorizontalRatios, ...]:
+        """How many times the FLOPs, tokens or seconds the second arm needs to be as good, level by level."""
+        return horizontal_ratios(self)
+
+    @cached_property
+    def compute_gaps(self) -> tuple[HorizontalRatio, ...]:
+        """The same of FLOPs between the arms' Pareto fronts."""
+        return compute_gaps(self, self.fronts)
 
     @cached_property
     def losses(self) -> pd.DataFrame:
@@ -160,6 +173,10 @@ class Crossovers(SameNCrossovers, Shown):
                 "laws": [law.json() for law in self.laws.values() if law is not None],
                 "control": [c.json() for c in self.controls],
                 "data_efficiency": [record(r) for r in self.ratios],
+                "horizontal_ratios": [
+                    record(r) for r in (*(r for h in self.horizontal for r in h.ratios), *self.compute_gaps)
+                ],
+                "horizontal_trends": [record(t) for h in self.horizontal for t in h.trends],
                 "losses": [
                     {"definition": v, **row}
                     for v in (("best", "final") if len(self.losses) else ())

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from analysis.crossover.gaps.wording import ratio_tables
 from analysis.crossover.place import Place
 from analysis.crossover.same_n.outcome import DEFINITIONS as OUTCOME_DEFINITIONS
 from analysis.crossover.sentences import entry
@@ -58,6 +59,7 @@ def blocks(crossovers: Crossovers, unit: str) -> list[Block]:
         ratios = [[r.cell, place_text(r), "" if r.settled else "a lower bound"] for r in crossovers.ratios]
         out.append(f"\nunique data that {first} needs for {best}, times its own")
         out.append(_words(["cell", "ratio", ""], ratios))
+    out += _horizontal(crossovers)
     out += [f"\n{verdict.evidence}", verdict.control, *_assumptions(crossovers, unit)]
     return [*out, *_notes(crossovers)]
 
@@ -135,6 +137,18 @@ def _other_kinds(crossovers: Crossovers) -> list[Block]:
         if refused:
             reasons = sorted({r["reason"] for r in refused})
             out.append(f"\n{title}: none in {len(refused)} cells: {'; '.join(reasons)}")
+    return out
+
+
+def _horizontal(crossovers: Crossovers) -> list[Block]:
+    """Ratios at equal loss: a table a resource, levels across, and whether each ratio is one number."""
+    out: list[Block] = []
+    for table in ratio_tables(crossovers):
+        header = ["cell", *(f"{level:g}" for level in table.levels)]
+        rows = [
+            [cell, *("-" if r is None else place_text(r) for r in row)] for cell, row in table.rows.items()
+        ]
+        out += [f"\n{table.title}", _words(header, rows), *(f"  {trend}" for trend in table.trends)]
     return out
 
 
