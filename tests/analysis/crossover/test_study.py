@@ -20,7 +20,7 @@ def test_it_shows_itself_as_text_and_as_html(crossovers: Crossovers) -> None:
     assert text.startswith(crossovers.verdict.headline)
     assert "places in tokens, 95% intervals" in text and "places in epochs" in crossovers.text("epochs")
     assert "A/A control" in text and "compute-optimal (between fronts), in FLOPs: none" in text
-    assert page.count("<table") == 2 and "&gt; " in page and page.startswith("<div><p>MDM passes")
+    assert page.count("<table") == 3 and "&gt; " in page and page.startswith("<div><p>MDM passes")
     assert repr(crossovers) == text
 
 

@@ -12,6 +12,7 @@ from analysis.crossover import locate
 from analysis.crossover.gaps.reach import Reach, log_ratio, reach, round_levels
 from analysis.crossover.gaps.replicates import ReplicateValue, over_replicates, spread_of
 from analysis.reporting import write
+from tests.analysis.crossover.test_compute_optimal import SIZES, tables
 
 TOKENS = np.geomspace(1e4, 1e4 * 2**16, 65)
 GAP = 16.0
@@ -77,7 +78,7 @@ def test_flops_and_seconds_have_ratios_of_their_own():
 
 def test_a_level_that_one_arm_never_reaches_is_a_bound_on_that_side():
     (later,) = locate(*shifted()).horizontal
-    (earlier,) = locate(*shifted(gap=1 / GAP)).horizontal
+    (earlier,) = locate(*shifted(gap=1 / 64)).horizontal
     last = later.ratios[-1]
     assert last.censored == "right" and last.high is None
     reached = TOKENS[fall(TOKENS) <= last.level][0]
@@ -99,7 +100,7 @@ def test_reach_interpolates_and_says_which_end_is_open():
 
 def test_levels_are_round_and_few():
     assert round_levels(2.31, 3.29) == pytest.approx([3.2, 3.0, 2.8, 2.6, 2.4])
-    assert round_levels(0.013, 0.02) == pytest.approx([0.02, 0.019, 0.018, 0.017, 0.016, 0.015, 0.014])
+    assert round_levels(0.013, 0.02) == pytest.approx([0.02, 0.019, 0.018, 0.017, 0.016, 0.015, 0.014, 0.013])
     assert round_levels(1.0, 1.0) == [] and round_levels(math.nan, 1.0) == []
 
 
@@ -140,3 +141,24 @@ def test_text_page_and_json_show_the_ratios(tmp_path):
     assert "What equal loss costs" in page and "the ratio is constant" in page
     assert {r["resource"] for r in report.data["horizontal_ratios"]} == {"tokens"}
     assert report.data["horizontal_trends"][0]["verdict"] == "constant"
+
+
+def test_fronts_have_a_gap_too_and_an_unbracketed_best_size_makes_it_a_bound():
+    study = tables(sizes=SIZES[:4], steps=24, spread=0.005)
+    located = locate(*study)
+    gaps = located.compute_gaps
+    assert {g.kind for g in gaps} == {"compute_optimal"} and {g.resource for g in gaps} == {"flops"}
+    seen = [g for g in gaps if g.censored is None]
+    assert seen and all(g.low < g.value < g.high for g in seen)
+    group = located.fronts.groups[0]
+    for g in seen:  # both places read off the fronts by hand
+        front, places = np.full(2, 0.5), []
+        for f in group.fronts:
+            c = np.linspace(*np.log(f.reach), 4000)
+            places.append(c[np.flatnonzero(f.loss(front, c) <= g.level)[0]])
+            assert f.bracketed(front, np.array(places[-1:]))[0]
+        assert math.log(g.value) == pytest.approx(places[1] - places[0], abs=0.02)
+    few = locate(*tables(sizes=SIZES[1:4], steps=24, spread=0.005)).compute_gaps
+    assert any(g.censored for g in few) and all(
+        (g.low is None) or (g.high is None) for g in few if g.censored
+    )
