@@ -112,7 +112,11 @@ def test_to_precision_asks_for_the_draws_that_an_error_of_one_over_root_n_needs(
         config = EvaluationConfig(sequences=4, precise=precise)
         return to_precision(model, Alternating(), Texts(8, VOCAB), config, target).draws
 
-    assert drawn(15**-0.5) == 16, "an error that is the target is enough"
+    config = EvaluationConfig(sequences=4)
+    reached = evaluate(model, Alternating(), Texts(8, VOCAB), config, draws=16).b.mc_se
+    assert reached == pytest.approx(15**-0.5) and drawn(reached) == 16, (
+        "an error that is the target is enough"
+    )
     assert drawn(0.1) == math.ceil(16 * (15**-0.5 / 0.1) ** 2) == 107
     assert drawn(None, precise=0.1) == 107 and drawn(None, precise=0.2) == 27
 
