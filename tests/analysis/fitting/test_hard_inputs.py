@@ -168,6 +168,34 @@ def test_concave_and_edge_isoflop_groups_are_refused() -> None:
         found.size_at(1e23)
 
 
+def test_a_cubic_without_a_stationary_point_is_not_called_concave() -> None:
+    """Convex losses whose lowest is an interior one, through which the cubic of all six rises throughout."""
+    size = 1e7 * np.exp([0.0, 0.7, 1.4, 2.1, 2.8, 3.5])
+    table = pd.DataFrame(
+        {"N": size, "C": 1e19, "loss": 3 + np.array([0.0, -0.102, 0.168, 0.476, 1.011, 2.815])}
+    )
+    result = isoflop(table, method="cubic", log_loss=False, window=1e6)
+    assert not len(result.refused) and size[0] < result.minima["N"][0] < size[2]
+    cut = isoflop(table[table["N"] > size[0]], method="cubic", log_loss=False)
+    assert "not bracketed" in cut.refused["reason"][0] and "add smaller ones" in cut.refused["reason"][0]
+
+
+def test_the_window_is_the_widest_over_which_curves_do_not_bend_otherwise() -> None:
+    """Losses steeper than a parabola beyond a factor 8; noise of .001; sizes a factor 2.1 apart."""
+    rng, parts = np.random.default_rng(0), []
+    for c in np.geomspace(1e18, 1e21, 6):
+        x = np.linspace(-4.5, 4.5, 13)
+        y = 1 + 0.02 * x**2 + 0.02 * np.maximum(np.abs(x) - np.log(8), 0) ** 3 * (x > 0)
+        parts.append(
+            pd.DataFrame({"N": 1e8 * np.exp(x), "C": c, "loss": np.exp(y + rng.normal(0, 1e-3, 13))})
+        )
+    result = isoflop(pd.concat(parts, ignore_index=True))
+    assert 8 <= result.window <= 20 and len(result.left_out) and not len(result.refused)
+    assert result.minima["N"].to_numpy() == pytest.approx(1e8, rel=0.05)
+    wide = isoflop(pd.concat(parts, ignore_index=True), window=1e6)
+    assert (np.abs(np.log(wide.minima["N"] / 1e8)) > 0.1).all()
+
+
 def test_too_few_units_get_no_interval() -> None:
     frame = table(60).assign(run=np.repeat(np.arange(4), 15))
     found = fit(frame, cluster="run", interval="t")
