@@ -119,6 +119,42 @@ def test_cells_of_which_replicates_disagree_decide_no_order() -> None:
     assert moved(c, QUALITY)[0] == "not decided"
 
 
+@pytest.mark.parametrize(("small", "big"), [(12, 15), (15, 12)])
+@pytest.mark.parametrize(
+    ("change", "axes"),
+    [
+        ("less data", [{"data.unique_bytes": 1e4}, {"data.unique_bytes": 2e4}]),
+        ("larger model", [{"model.size": "d32", "N": 5e4}, {"model.size": "d64", "N": 2e5}]),
+    ],
+)
+def test_too_few_places_for_a_law_are_put_in_order(
+    change: str, axes: list[dict[str, object]], small, big
+) -> None:
+    c = locate(*study([passing(small)], [passing(big)], axes=axes))
+    later = (big > small) == (change == "larger model")
+    assert c.law("raw", "tokens") is None
+    assert moved(c, change) == (
+        "later" if later else "earlier",
+        "in 1 of 1 comparison of two cells, by their bounds and intervals of evaluation error alone",
+    )
+
+
+def test_comparisons_that_contradict_each_other_decide_nothing() -> None:
+    axes = [{"data.unique_bytes": u, "data.quality": v} for u in (1e4, 2e4) for v in ("clean", "noisy")]
+    c = locate(*study([passing(12)], [passing(60)], [passing(60)], [passing(12)], axes=axes))
+    assert moved(c, QUALITY) == ("not decided", "1 earlier and 1 later of 2 comparisons of two cells")
+
+
+def test_an_axis_has_one_line_a_level_but_the_first_up_to_six() -> None:
+    def changes(levels: int) -> list[str]:
+        axes = [{"quality": f"q{k}"} for k in range(levels)]
+        c = locate(*study(*([passing(12 + k / 9)] for k in range(levels)), axes=axes))
+        return [m.change for m in raw(c).moves][2:]
+
+    assert changes(6) == [f"quality q{k} against q0" for k in range(1, 6)]
+    assert changes(7) == ["quality"]
+
+
 def test_less_data_and_larger_model_stand_beside_the_other_axes_on_the_page(tmp_path) -> None:
     c = of(12, 15)
     assert moved(c, "less data")[0] == "earlier" and moved(c, "larger model") == ("not varied", "")

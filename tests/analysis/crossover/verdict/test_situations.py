@@ -275,3 +275,9 @@ def test_a_table_without_n_is_taken_on_trust_and_says_so() -> None:
     runs, curves = study([OVER, OVER])
     c = locate(runs.drop(columns="N"), curves)
     assert c.records[0]["kind"] == "same_n" and "taken on trust" in " ".join(c.notes)
+
+
+def test_the_range_of_a_study_is_told_as_one_value_where_it_is_one() -> None:
+    assert "Anything beyond its range: N = 100k, U = 10k to 20k tokens of the data of these runs." in (
+        locate(*study([OVER], [OVER])).not_shown
+    )
