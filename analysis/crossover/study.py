@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from analysis.crossover.fronts.meeting import ComputeOptimal, compute_optimal
+from analysis.crossover.gaps.benchmarks import Benchmarks, benchmarks
 from analysis.crossover.gaps.horizontal import HorizontalRatio, HorizontalRatios, horizontal_ratios
 from analysis.crossover.gaps.horizontal_fronts import compute_gaps
 from analysis.crossover.limits import not_shown
@@ -70,6 +71,11 @@ class Crossovers(SameNCrossovers, Shown):
     def horizontal(self) -> tuple[HorizontalRatios, ...]:
         """How many times the FLOPs, tokens or seconds the second arm needs to be as good, level by level."""
         return horizontal_ratios(self)
+
+    @cached_property
+    def benchmarks(self) -> Benchmarks:
+        """Crossings on every metric of the evaluation tasks, adjusted for their number."""
+        return benchmarks(self)
 
     @cached_property
     def compute_gaps(self) -> tuple[HorizontalRatio, ...]:
@@ -176,6 +182,7 @@ class Crossovers(SameNCrossovers, Shown):
                 "horizontal_ratios": [
                     record(r) for r in (*(r for h in self.horizontal for r in h.ratios), *self.compute_gaps)
                 ],
+                "benchmarks": [record(b) for b in self.benchmarks.crossings],
                 "horizontal_trends": [record(t) for h in self.horizontal for t in h.trends],
                 "losses": [
                     {"definition": v, **row}
@@ -228,6 +235,7 @@ def locate(
     axes: Iterable[str] | None = None,
     metric: str = "nll",
     better: Better | None = None,
+    chance: float | None = None,
     minima: Minima = "each",
     confidence: float = 0.95,
     columns: Mapping[str, str] | None = None,
@@ -250,6 +258,8 @@ def locate(
             ``continuation_accuracy``.
         better: whether ``lower`` or ``higher`` values of the metric are better. By default as the table of
             curves declares it, in ``curves.attrs["better"]``; of ``nll``, lower.
+        chance: what guessing scores on the metric: crossings count once both arms are better by three
+            standard errors. By default one over the choices of the items, for an accuracy.
         minima: the arms whose best value must be bracketed before a crossing of best values counts: ``each``,
             or only the one that is ``passed``.
         confidence: coverage of the intervals.
@@ -271,6 +281,7 @@ def locate(
         axes=axes,
         metric=metric,
         better=better,
+        chance=chance,
         minima=minima,
         confidence=confidence,
         columns=columns,

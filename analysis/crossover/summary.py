@@ -13,6 +13,7 @@ from analysis.crossover.place import Place
 from analysis.crossover.same_n.outcome import DEFINITIONS as OUTCOME_DEFINITIONS
 from analysis.crossover.sentences import entry
 from analysis.crossover.situations import CROSSES, CellSituation, Situation, cell_situations
+from analysis.fitting.estimate import Estimate
 from analysis.tables.shown import Block, Grid
 from analysis.tables.wording import human
 
@@ -60,6 +61,18 @@ def blocks(crossovers: Crossovers, unit: str) -> list[Block]:
         out.append(f"\nunique data that {first} needs for {best}, times its own")
         out.append(_words(["cell", "ratio", ""], ratios))
     out += _horizontal(crossovers)
+    if shown := crossovers.benchmarks.crossings:
+        over = ["-" if b.over_loss.value is None else number(b.over_loss) for b in shown]
+        out.append(f"\nbenchmarks, places in tokens. {crossovers.benchmarks.sentence}")
+        out.append(
+            _words(
+                ["benchmark", "cell", "place", "over the loss's", "p, adjusted"],
+                [
+                    [b.benchmark, b.cell, place_text(b), o, f"{b.adjusted:.2g}"]
+                    for b, o in zip(shown, over, strict=True)
+                ],
+            )
+        )
     out += [f"\n{verdict.evidence}", verdict.control, *_assumptions(crossovers, unit)]
     return [*out, *_notes(crossovers)]
 
@@ -138,6 +151,11 @@ def _other_kinds(crossovers: Crossovers) -> list[Block]:
             reasons = sorted({r["reason"] for r in refused})
             out.append(f"\n{title}: none in {len(refused)} cells: {'; '.join(reasons)}")
     return out
+
+
+def number(estimate: Estimate) -> str:
+    """An estimate as a place is written: ``1.3 [1.1, 1.6]``, or its bound."""
+    return place_text(Place(estimate=estimate))
 
 
 def _horizontal(crossovers: Crossovers) -> list[Block]:

@@ -16,6 +16,7 @@ import yaml
 from scipy import stats
 
 from analysis.crossover.gaps.wording import ratio_tables
+from analysis.crossover.place import Place
 from analysis.crossover.same_n.decoding import MARGIN, DecoderComparison
 from analysis.crossover.study import Crossovers, cell_titles
 from analysis.crossover.verdict import DEFINITION_WORDS
@@ -87,6 +88,7 @@ def _environment() -> jinja2.Environment:
     )
     environment.filters |= {
         "bound": bound_words,
+        "estimate": lambda estimate: place_words(Place(estimate=estimate)),
         "mark": MARKS.__getitem__,
         "number": human,
         "place": place_words,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -44,7 +45,7 @@ class ValidationHalf:
 @dataclass(frozen=True)
 class Arm:
     """A run's evaluations in order of ``step`` [S], with ``x``: unit -> [S] and the halves ``a`` (select) and
-    ``b`` (report)."""
+    ``b`` (report). ``chance``: the value of guessing, NaN where it is not known."""
 
     run: str
     likelihood: str
@@ -52,6 +53,7 @@ class Arm:
     x: Mapping[str, Array]
     a: ValidationHalf
     b: ValidationHalf
+    chance: float = math.nan
 
     def __len__(self) -> int:
         return len(self.step)
@@ -111,11 +113,14 @@ def _kinds(runs: pd.DataFrame) -> dict[str, str]:
     return kinds
 
 
-def arms(tables: Tables, metric: str = NLL, better: Better = "lower") -> dict[str, Arm]:
+def arms(
+    tables: Tables, metric: str = NLL, better: Better = "lower", chance: float = math.nan
+) -> dict[str, Arm]:
     """Run -> its arm, of which less is better.
 
     A metric other than ``nll`` is read from the columns ``<metric>_a`` and ``<metric>_b`` of curves, its
     errors from ``<metric>_se_a`` and ``<metric>_se_b``, and its values by item from those of its task.
+    ``chance``: what guessing scores.
     """
     sign = -1.0 if better == "higher" else 1.0
     kinds = _kinds(tables.runs)
@@ -137,7 +142,15 @@ def arms(tables: Tables, metric: str = NLL, better: Better = "lower") -> dict[st
                 mc = np.where(np.isfinite(mc), mc, 0.0)
             halves[half] = _scored(ValidationHalf(value, se, mc), scores.get(str(run)), half, steps)
         units = {u: curve[u].to_numpy(float) for u in UNITS}
-        out[str(run)] = Arm(run=str(run), likelihood=kind, step=steps, x=units, a=halves["a"], b=halves["b"])
+        out[str(run)] = Arm(
+            run=str(run),
+            likelihood=kind,
+            step=steps,
+            x=units,
+            a=halves["a"],
+            b=halves["b"],
+            chance=sign * chance,
+        )
     return out
 
 

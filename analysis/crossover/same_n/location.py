@@ -13,7 +13,7 @@ import pandas as pd
 from analysis.crossover.place import record
 from analysis.crossover.same_n.arm import Arm, arms
 from analysis.crossover.same_n.cell_places import CellCrossover, CellOutcome, cell_crossovers
-from analysis.crossover.same_n.metrics import NLL, Better, direction
+from analysis.crossover.same_n.metrics import NLL, Better, chance_level, direction
 from analysis.crossover.same_n.outcome import DEFINITIONS, CrossingOutcome, Definition, Minima, outcomes
 from analysis.crossover.same_n.pairs import (
     AGREEMENT_WORDS,
@@ -117,6 +117,7 @@ def locate_same_n(
     axes: Iterable[str] | None = None,
     metric: str = NLL,
     better: Better | None = None,
+    chance: float | None = None,
     minima: Minima = "each",
     confidence: float = 0.95,
     columns: Mapping[str, str] | None = None,
@@ -130,6 +131,11 @@ def locate_same_n(
     else:
         tables = load(runs, curves, scores, items, columns=columns, axes=axes)
     better = direction(tables, metric, better)
+    if metric == NLL and chance is not None:
+        raise TableError(
+            f"chance: {chance!r}, but nll is no score: its plateau is that of the unigram entropy"
+        )
+    guess = chance_level(tables, metric) if chance is None else chance
     if minima not in get_args(Minima):
         raise TableError(f"minima: {unknown('rule', minima, get_args(Minima))}")
     if not 0 < confidence < 1:
@@ -139,7 +145,7 @@ def locate_same_n(
             raise TableError(f"pair: {unknown('objective', objective, known)}")
     pair = pair or _pair_of(tables.runs)
     names = short_names(tables.runs, pair)
-    every = arms(tables, metric, better)
+    every = arms(tables, metric, better, guess)
     rows, excluded = usable(tables)
     rows = rows.assign(best_a=[_best(every, r) for _, r in rows.iterrows()])
     pairs, lonely = find_pairs(rows, tables.axes, *pair, pair_over)
@@ -158,7 +164,7 @@ def locate_same_n(
         tables=tables,
         confidence=confidence,
         excluded=[*tables.excluded, *excluded, *lonely, *_others(rows, pair)],
-        notes=_notes(tables, cells, metric),
+        notes=_notes(tables, cells, metric, guess),
         arms=every,
         minima=minima,
         better=better,
@@ -269,9 +275,14 @@ def _outcomes(a: Arm, b: Arm, seed: Any, entropy: float, minima: Minima) -> dict
     return out
 
 
-def _notes(tables: Tables, cells: list[CellOutcome], metric: str) -> tuple[str, ...]:
+def _notes(tables: Tables, cells: list[CellOutcome], metric: str, chance: float) -> tuple[str, ...]:
     notes = list(tables.notes)
-    if metric != NLL:
+    if metric != NLL and math.isfinite(chance):
+        notes.append(
+            f"{metric.replace('_', ' ')}: crossings count once both arms are better than chance "
+            f"({chance:.3g}) by three standard errors"
+        )
+    elif metric != NLL:
         notes.append(
             f"{metric.replace('_', ' ')}: no start-up plateau is known of it (that of the NLL ends .15 nats "
             "below the unigram entropy), so its crossings count from the first evaluation on"

@@ -22,6 +22,9 @@ Array = NDArray[np.float64]
 PLATEAU = 0.15
 """Nats below the validation unigram entropy that an arm must reach before its curve counts."""
 
+ABOVE_CHANCE = 3.0
+"""Standard errors by which an arm must be better than guessing before its curve counts."""
+
 SHARED_DRAWS = 8
 """Draws from which on the Monte-Carlo covariance over steps is estimated from the draws themselves."""
 
@@ -59,7 +62,8 @@ def difference(
     """The twins' difference on half B, at equal ``axis`` (tokens, or FLOPs where their costs differ).
 
     ``best``: of the best values so far, each selected on half A. ``entropy``: the validation unigram entropy
-    for the plateau rule; NaN leaves the rule out. The plateau is one of the start: an arm that has once been
+    for the plateau rule; NaN leaves the rule out. Where an arm knows its value at chance, its plateau is
+    that, left by three standard errors. The plateau is one of the start: an arm that has once been
     below the threshold has left it, also if it over-fits beyond it later.
     """
     i, j, second = _align(first, second, axis)
@@ -88,11 +92,14 @@ def difference(
         first=a.value,
         second=b.value,
         paired=parts is not None,
-        threshold=entropy - PLATEAU,
+        threshold=first.chance if np.isfinite(first.chance) else entropy - PLATEAU,
     )
 
 
 def _left_plateau(arm: Arm, entropy: float) -> NDArray[np.bool_]:
+    if np.isfinite(arm.chance):
+        error = np.where(np.isfinite(arm.b.se), arm.b.se, 0.0)
+        return np.maximum.accumulate(arm.b.value < arm.chance - ABOVE_CHANCE * error)
     if not np.isfinite(entropy):
         return np.ones(len(arm), dtype=bool)
     return np.maximum.accumulate(arm.b.value <= entropy - PLATEAU)
@@ -132,6 +139,7 @@ def _resampled(arm: Arm, axis: str, x: Array) -> Arm:
         {u: mix(v) for u, v in arm.x.items()},
         half(arm.a),
         half(arm.b),
+        arm.chance,
     )
 
 
