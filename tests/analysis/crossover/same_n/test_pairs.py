@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from analysis.crossover import locate, wanted_precision
+from analysis.crossover.same_n.pairs import text
 from analysis.crossover.sentences import headline
 from analysis.tables.tables import TableError
 from tests.analysis.synthetic import one
@@ -89,3 +90,8 @@ def test_a_wsd_run_is_read_from_its_trunk():
 def test_likelihood_kinds_say_what_may_be_concluded(located):
     words = located[0].records[0]["allows"]
     assert words.startswith("where MDM's upper bound lies below AR's exact loss, MDM is the better model")
+
+
+def test_values_of_an_axis_are_written_as_people_write_them() -> None:
+    values = (5000.0, 0.25, 123456.0, 1234567.0, "d64", 18_000)
+    assert [text(v) for v in values] == ["5000", "0.25", "123456", "1.235e+06", "d64", "18000"]
