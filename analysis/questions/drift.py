@@ -22,10 +22,12 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import brentq
 from scipy.stats import norm
+from scipy.stats import t as student
 
 from analysis.fitting.problem import FitProblem
 from analysis.fitting.result import Fit, Rows
 from analysis.fitting.starts import problem_of
+from analysis.fitting.uncertainty.resampling import covariance as sandwich
 from analysis.fitting.uncertainty.resampling import residuals_and_slopes
 from analysis.laws.base import Array
 from analysis.tables.frame import FitError
@@ -92,14 +94,18 @@ class Drift:
 
     def predict(self, rows: Rows, level: float | None = None) -> pd.DataFrame:
         """Prediction of the law, ``low`` and ``high`` for a new run, ``shift`` (the centre of the interval
-        over the prediction, less 1) and ``beyond`` (the budget over the largest in the data). Ends are
-        infinite where the data do not identify the law.
+        over the prediction, less 1) and ``beyond`` (the budget over the largest in the data). The interval
+        holds the law's own, which is right if the law is. Ends are infinite where the data do not identify
+        the law.
         """
         frame = framed(self.fit, rows)
         tail = (1 - (self.fit.diagnostics.level if level is None else level)) / 2
         value = self.fit.predict(frame, interval=False)["prediction"].to_numpy()
-        mean, spread = self._moments(frame)
+        slopes = self._slopes(frame)
+        mean, spread = self._moments(frame, slopes)
         ends = [self._quantiles(mean, spread, share) for share in (tail, 0.5, 1 - tail)]
+        own = self._own(slopes, tail)
+        ends[0], ends[2] = np.minimum(ends[0], -own), np.maximum(ends[2], own)
         with np.errstate(over="ignore"):
             if self.fit.estimand.log:
                 low, middle, high = (value * np.exp(e) for e in ends)
@@ -111,15 +117,31 @@ class Drift:
         out.attrs.update(kind="run", method="drift", assumption=ASSUMPTION)
         return out
 
-    def _moments(self, frame: pd.DataFrame) -> tuple[Array, Array]:
-        """(K, m) mean and standard deviation of a new run over its prediction, in logs, at what was tried."""
-        known, (problem, phi) = self.evidence, problem_of(self.fit)
+    def _slopes(self, frame: pd.DataFrame) -> Array:
+        """(m, F) derivatives of the log prediction, or of the prediction in units of the losses."""
+        problem, phi = problem_of(self.fit)
         x = problem.law.inputs(
             {v: frame[v].to_numpy(dtype=float) for v in problem.law.variables}, problem.log_units
         )
         value, jac = problem.law.evaluate(problem.theta(phi[None]), x, jac=True)
         slopes = jac[0][problem.free].T  # type: ignore[index]
-        slopes = slopes / (value[0][:, None] if self.fit.estimand.log else known.unit)
+        return slopes / (value[0][:, None] if self.fit.estimand.log else self.evidence.unit)
+
+    def _own(self, slopes: Array, tail: float) -> Array:
+        """(m,) half width of the law's own interval for a new run: it holds if the law is right, and it may
+        be."""
+        problem, phi = problem_of(self.fit)
+        cov = sandwich(problem, phi, None if self.fit.source is None else self.fit.source.clusters)
+        known = self.fit.diagnostics
+        variance = (
+            np.sum((slopes @ cov) * slopes, axis=1)
+            + (float(known.residual_scale or 0) / self.evidence.unit) ** 2
+        )
+        return float(student.ppf(1 - tail, known.degrees_of_freedom)) * np.sqrt(variance)
+
+    def _moments(self, frame: pd.DataFrame, slopes: Array) -> tuple[Array, Array]:
+        """(K, m) mean and standard deviation of a new run over its prediction, in logs, at what was tried."""
+        known = self.evidence
         ahead = {name: values for name, values in places_of(self.fit, frame).items() if name in known.places}
         origin = {name: float(values.min()) for name, values in known.places.items()}
         cross = covariance(ahead, known.places, origin) / known.noise

@@ -127,7 +127,8 @@ def test_predictions_beyond_the_data_are_covered_at_a_width_that_is_worth_having
     tables = pd.read_csv(PUBLISHED)
     tables = tables[tables["interval"] == "drift"]
     large = tables[~tables["table"].str.startswith("Gadre")]
-    assert large["coverage"].between(0.85, 0.99).all() and (large["width"] <= 2 * large["centred"]).all()
+    assert (large["coverage"] >= 0.85).all() and (large["width"] <= 2 * large["centred"]).all()
+    assert tables["coverage"].min() == pytest.approx(0.744, abs=0.001)  # as the page says
 
 
 def test_numbers_are_compared_not_only_words() -> None:

@@ -37,7 +37,7 @@ def test_intervals_grow_with_the_distance_and_are_never_shorter_than_noise(
     own = result.predict(later, kind="run")
     width = np.log(ends["high"] / ends["low"]).to_numpy()
     assert ends["beyond"].to_numpy() == pytest.approx(BEYOND)
-    assert (np.diff(width) > 0).all() and (width > 0.9 * np.log(own["high"] / own["low"]).to_numpy()).all()
+    assert (np.diff(width) > 0).all() and (width >= np.log(own["high"] / own["low"]).to_numpy() - 1e-9).all()
     far = result.extrapolate({"N": later["N"] * 30, "D": later["D"] * 30})
     assert (np.log(far["high"] / far["low"]) > 2 * width).all()
 
@@ -57,7 +57,7 @@ def test_moments_are_those_of_universal_kriging(right: tuple[Fit, pd.DataFrame])
     """Against the textbook's formulas with whole matrices (Cressie 1993, section 3.4)."""
     result, later = right
     known = drift_of(result)
-    mean, spread = known._moments(later)
+    mean, spread = known._moments(later, known._slopes(later))
     (problem, phi), places = problem_of(result), places_of(result, result.data)
     r, jac = residuals_and_slopes(problem, phi)
     x = problem.law.inputs({v: later[v].to_numpy() for v in "ND"}, problem.log_units)
@@ -101,7 +101,7 @@ def test_drift_knows_every_estimand_and_clusters(estimand: str) -> None:
     ends = drift_of(result).predict(later)
     assert ((ends["low"] < later["loss"]) & (later["loss"] < ends["high"])).all()
     if estimand != "mse":
-        assert (np.log(ends["high"] / ends["low"]) < 0.1).all()
+        assert (np.log(ends["high"] / ends["low"]) < 0.15).all()
     clustered = fit(runs, estimand=estimand, interval="none", starts=16, cluster="run")
     assert len(drift_of(clustered).evidence.residuals) == 15
 
