@@ -14,6 +14,7 @@ from analysis.crossover.fronts.meeting import ComputeOptimal, compute_optimal
 from analysis.crossover.gaps.benchmarks import Benchmarks, benchmarks
 from analysis.crossover.gaps.horizontal import HorizontalRatio, HorizontalRatios, horizontal_ratios
 from analysis.crossover.gaps.horizontal_fronts import compute_gaps
+from analysis.crossover.gaps.interaction import Interaction, interactions
 from analysis.crossover.limits import not_shown
 from analysis.crossover.place import record
 from analysis.crossover.places.censored_law import CensoredLaw, crossing_law
@@ -76,6 +77,12 @@ class Crossovers(SameNCrossovers, Shown):
     def benchmarks(self) -> Benchmarks:
         """Crossings on every metric of the evaluation tasks, adjusted for their number."""
         return benchmarks(self)
+
+    @cached_property
+    def interactions(self) -> tuple[Interaction, ...]:
+        """How quality, noise and architecture move each arm's best value, and what share of the gap they
+        close."""
+        return interactions(self)
 
     @cached_property
     def compute_gaps(self) -> tuple[HorizontalRatio, ...]:
@@ -182,6 +189,7 @@ class Crossovers(SameNCrossovers, Shown):
                 "horizontal_ratios": [
                     record(r) for r in (*(r for h in self.horizontal for r in h.ratios), *self.compute_gaps)
                 ],
+                "interactions": [i.json(self.names) for i in self.interactions],
                 "benchmarks": [record(b) for b in self.benchmarks.crossings],
                 "horizontal_trends": [record(t) for h in self.horizontal for t in h.trends],
                 "losses": [

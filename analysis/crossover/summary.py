@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from analysis.crossover.gaps.wording import ratio_tables
+from analysis.crossover.gaps.wording import interaction_rows, ratio_tables
 from analysis.crossover.place import Place
 from analysis.crossover.same_n.outcome import DEFINITIONS as OUTCOME_DEFINITIONS
 from analysis.crossover.sentences import entry
@@ -61,6 +61,17 @@ def blocks(crossovers: Crossovers, unit: str) -> list[Block]:
         out.append(f"\nunique data that {first} needs for {best}, times its own")
         out.append(_words(["cell", "ratio", ""], ratios))
     out += _horizontal(crossovers)
+    if moved := interaction_rows(crossovers):
+        first, second = crossovers.names
+        out.append(
+            f"\nhow axes move each arm's best {crossovers.value_name}, and the share of the gap closed"
+        )
+        out.append(
+            _words(
+                ["axis", "cell", first, second, "difference", "more sensitive?", f"{first} closes"],
+                [list(astuple(row)) for row in moved],
+            )
+        )
     if shown := crossovers.benchmarks.crossings:
         over = ["-" if b.over_loss.value is None else number(b.over_loss) for b in shown]
         out.append(f"\nbenchmarks, places in tokens. {crossovers.benchmarks.sentence}")

@@ -15,7 +15,7 @@ import pandas as pd
 import yaml
 from scipy import stats
 
-from analysis.crossover.gaps.wording import ratio_tables
+from analysis.crossover.gaps.wording import interaction_rows, ratio_tables
 from analysis.crossover.place import Place
 from analysis.crossover.same_n.decoding import MARGIN, DecoderComparison
 from analysis.crossover.study import Crossovers, cell_titles
@@ -63,6 +63,7 @@ def render(
             front_assumptions=sorted({c.assumption for c in crossovers.fronts.crossings}),
             meeting_assumptions=sorted({m.assumption for m in crossovers.arm_laws.meetings}),
             fits=list(zip(crossovers.names, crossovers.arm_laws.fits or (), strict=False)),
+            interactions=interaction_rows(crossovers),
             gaps=ratio_tables(crossovers),
             gap_assumptions=sorted(
                 {r.assumption for t in ratio_tables(crossovers) for row in t.rows.values() for r in row if r}

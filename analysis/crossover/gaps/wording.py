@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from analysis.crossover.gaps.horizontal import RESOURCES, HorizontalRatio, Trend
-from analysis.tables.wording import human
+from analysis.fitting.estimate import Estimate
+from analysis.tables.wording import human, words
 
 if TYPE_CHECKING:
     from analysis.crossover.study import Crossovers
@@ -49,6 +50,45 @@ def _table(title: str, ratios: Sequence[HorizontalRatio], trends: tuple[str, ...
     at = {(r.cell, r.level): r for r in ratios}
     cells = dict.fromkeys(r.cell for r in ratios)
     return RatioTable(title, levels, {c: [at.get((c, level)) for level in levels] for c in cells}, trends)
+
+
+@dataclass(frozen=True)
+class InteractionRow:
+    """An interaction in words: what changes and where, both arms' changes and their difference, the verdict,
+    and the share of the gap that the first arm's change closes."""
+
+    change: str
+    context: str
+    first: str
+    second: str
+    difference: str
+    verdict: str
+    share: str
+
+
+def interaction_rows(crossovers: Crossovers) -> list[InteractionRow]:
+    """All interactions of a study in words."""
+    return [
+        InteractionRow(
+            f"{i.axis} {i.base} to {i.level}",
+            words(i.context),
+            *(_signed(e) for e in (i.first, i.second, i.difference)),
+            i.verdict(crossovers.names),
+            _signed(i.share, percent=True),
+        )
+        for i in crossovers.interactions
+    ]
+
+
+def _signed(estimate: Estimate, percent: bool = False) -> str:
+    """``+0.3 [+0.2, +0.4]``, or percentages; the value alone where there is no interval."""
+
+    def end(value: float | None) -> str:
+        return "-" if value is None else f"{value:.0%}" if percent else f"{value:+.3g}"
+
+    if estimate.low is None and estimate.high is None:
+        return f"{end(estimate.value)}, no interval"
+    return f"{end(estimate.value)} [{end(estimate.low)}, {end(estimate.high)}]"
 
 
 def trend_words(trend: Trend) -> str:
