@@ -70,11 +70,13 @@ def interaction_rows(crossovers: Crossovers) -> list[InteractionRow]:
     """All interactions of a study in words."""
     return [
         InteractionRow(
-            f"{i.axis} {i.base} to {i.level}",
-            words(i.context),
-            *(_signed(e) for e in (i.first, i.second, i.difference)),
-            i.verdict(crossovers.names),
-            _signed(i.share, percent=True),
+            change=f"{i.axis} {i.base} to {i.level}",
+            context=words(i.context),
+            first=_signed(i.first),
+            second=_signed(i.second),
+            difference=_signed(i.difference),
+            verdict=i.verdict(crossovers.names),
+            share=_signed(i.share, percent=True),
         )
         for i in crossovers.interactions
     ]
