@@ -65,6 +65,8 @@ def write(
     Raises:
         TableError: a table cannot be used; the message says which, and why.
     """
+    from analysis.crossover.gaps.bands import crossing_bands
+    from analysis.crossover.place import record
     from analysis.crossover.same_n.decoding import beaten
     from analysis.plots import draw
     from analysis.reporting.page import render
@@ -75,12 +77,14 @@ def write(
     plots = [drawing.write(folder / "figures" / figure) for figure, drawing in draw(crossovers).items()]
     facts = dict(provenance or {})
     comparisons = beaten(crossovers, decoding)
+    bands = crossing_bands(crossovers, decoding)
     head = spec if isinstance(spec, Mapping) else {}
     name = title or str(head.get("name") or "Crossover report")
     data = {
         **crossovers.json(),
         "title": name,
         "decoding": [vars(c) for c in comparisons],
+        "bands": [record(b) for b in bands],
         "provenance": json.loads(json.dumps(facts, default=str)),
         "command": command,
         "figures": [
@@ -100,6 +104,7 @@ def write(
         plots=plots,
         folder=folder,
         comparisons=comparisons,
+        bands=bands,
         spec=spec or {},
         facts=facts,
         command=command,

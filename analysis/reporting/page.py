@@ -15,6 +15,7 @@ import pandas as pd
 import yaml
 from scipy import stats
 
+from analysis.crossover.gaps.bands import CrossingBand
 from analysis.crossover.gaps.wording import interaction_rows, ratio_tables
 from analysis.crossover.place import Place
 from analysis.crossover.same_n.decoding import MARGIN, DecoderComparison
@@ -35,6 +36,7 @@ def render(
     plots: Sequence[Plot],
     folder: Path,
     comparisons: Sequence[DecoderComparison] = (),
+    bands: Sequence[CrossingBand] = (),
     spec: Mapping[str, Any] | str = "",
     facts: Mapping[str, Any] | None = None,
     command: str = "",
@@ -60,6 +62,7 @@ def render(
             slopes=[(law, slope) for law in laws for slope in law.coefficients()],
             figures=[Figure.of(p, folder) for p in plots],
             decoding=_decoding(comparisons, crossovers) if comparisons else None,
+            bands=bands,
             front_assumptions=sorted({c.assumption for c in crossovers.fronts.crossings}),
             meeting_assumptions=sorted({m.assumption for m in crossovers.arm_laws.meetings}),
             fits=list(zip(crossovers.names, crossovers.arm_laws.fits or (), strict=False)),
