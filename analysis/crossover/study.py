@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from analysis.crossover.fronts.meeting import ComputeOptimal, compute_optimal
-from analysis.crossover.gaps.benchmarks import Benchmarks, benchmarks
+from analysis.crossover.gaps.benchmark_scores import Benchmarks, benchmarks
 from analysis.crossover.gaps.horizontal import HorizontalRatio, HorizontalRatios, horizontal_ratios
 from analysis.crossover.gaps.horizontal_fronts import compute_gaps
 from analysis.crossover.gaps.interaction import Interaction, interactions

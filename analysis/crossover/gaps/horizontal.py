@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.crossover.gaps.reach import arm_reach, log_ratio, round_levels, span
+from analysis.crossover.gaps.level_places import arm_reach, log_ratio, round_levels, span
 from analysis.crossover.gaps.replicates import ReplicateValue, over_replicates, spread_of
 from analysis.crossover.place import Place, natural
 from analysis.crossover.same_n.cell_places import CellOutcome

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from analysis.crossover.fronts.frontier import Front
 from analysis.crossover.fronts.meeting import DRAWS, ComputeOptimal, FrontPair
 from analysis.crossover.gaps.horizontal import HorizontalRatio
-from analysis.crossover.gaps.reach import Reach, log_ratio, reach, round_levels
+from analysis.crossover.gaps.level_places import Reach, log_ratio, reach, round_levels
 from analysis.crossover.gaps.replicates import ReplicateValue
 from analysis.crossover.place import natural
 from analysis.crossover.pooling import Spread, Variance, dirichlet, pool_draws, t_interval

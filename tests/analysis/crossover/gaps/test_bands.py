@@ -17,7 +17,7 @@ SHIFT = 0.1
 
 @pytest.fixture(scope="module")
 def located():
-    return locate(*one(sequences=12, draws=1, jitter=0.0)[0])
+    return locate(*one(sequences=12, draws=2, jitter=0.0)[0])
 
 
 def tighter(located, shift=SHIFT, keep=slice(None)):

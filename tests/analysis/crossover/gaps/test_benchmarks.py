@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from analysis.crossover import locate
-from analysis.crossover.gaps.benchmarks import crossing_p, holm
+from analysis.crossover.gaps.benchmark_scores import crossing_p, holm
 from analysis.crossover.same_n.metrics import pass_at_k
 from analysis.crossover.same_n.paired_difference import Difference
 from analysis.reporting import write

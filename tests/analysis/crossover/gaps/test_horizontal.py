@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from analysis.crossover import locate
-from analysis.crossover.gaps.reach import Reach, log_ratio, reach, round_levels
+from analysis.crossover.gaps.level_places import Reach, log_ratio, reach, round_levels
 from analysis.crossover.gaps.replicates import ReplicateValue, over_replicates, spread_of
 from analysis.reporting import write
 from tests.analysis.crossover.test_compute_optimal import SIZES, tables
