@@ -80,8 +80,8 @@ def _scatter(raw: Sequence[CellCrossover]) -> list[str]:
     pooled = [c for c in raw if c.pooled_over > 1]
     if pooled:
         return [
-            f"How replicates scatter in each cell: {len(pooled)} intervals rest on one variance for "
-            f"{pooled[0].pooled_over} cells."
+            f"How replicates scatter in each cell: {len(pooled)} intervals rest on the variances of "
+            f"{pooled[0].pooled_over} cells together."
         ]
     if all(c.replicates == 1 for c in raw):
         alone = ": an interval is of evaluation error alone" if any(c.df for c in raw) else ""

@@ -169,7 +169,8 @@ def compute_optimal(
     )
     spread = pool_draws(sampled, [p.replicates for p in prepared])
     compared = tuple(
-        _pair(p, c, crossovers, d, spread) for p, c, d in zip(prepared, crossed, sampled, strict=True)
+        _pair(p, c, crossovers, d, spread, group)
+        for group, (p, c, d) in enumerate(zip(prepared, crossed, sampled, strict=True))
     )
     return ComputeOptimal(crossovers.pair, compared, tuple(refused))
 
@@ -179,7 +180,12 @@ def _name(axes: dict[str, Any]) -> str:
 
 
 def _pair(
-    p: FrontEntries, c: SharedRange, crossovers: SameNCrossovers, sampled: Array, spread: Spread | None
+    p: FrontEntries,
+    c: SharedRange,
+    crossovers: SameNCrossovers,
+    sampled: Array,
+    spread: Spread | None,
+    group: int,
 ) -> FrontPair:
     names, pair = crossovers.names, crossovers.pair
     value, bound, reason = place_or_bound(c, names)
@@ -192,7 +198,7 @@ def _pair(
     place = Estimate(value, bound=bound, level=crossovers.confidence)
     if value is not None and bound is None and reason is None:
         text = Variance(_text_variance(p, c), 30.0)
-        place = _interval(value, sampled, p.replicates, spread, text, crossovers.confidence)
+        place = _interval(value, sampled, p.replicates, spread, text, crossovers.confidence, group)
         words.append(place.assumption)
     elif bound is not None:
         side = "last" if bound == "lower" else "first"
@@ -221,7 +227,13 @@ def _pair(
 
 
 def _interval(
-    value: float, sampled: Array, replicates: int, spread: Spread | None, text: Variance, confidence: float
+    value: float,
+    sampled: Array,
+    replicates: int,
+    spread: Spread | None,
+    text: Variance,
+    confidence: float,
+    group: int | None = None,
 ) -> Estimate:
     """The interval of one group's log C: ``sampled`` [B] its draws (infinite where there was no crossing),
     ``text`` the variance that evaluation adds."""
@@ -232,10 +244,9 @@ def _interval(
             return Estimate(value, assumption=words, level=confidence)
         words = "one replicate: evaluation error alone, conditional on this data subset and seed"
         return replace(t_interval(value, none, text, confidence), assumption=words)
-    estimate = t_interval(value, spread.of_mean(replicates), text, confidence)
+    estimate = t_interval(value, spread.of_mean(replicates, group), text, confidence)
     words = (
-        f"bootstrap over {replicates} replicates, twins together, one variance for {spread.groups} "
-        f"group{'s' if spread.groups > 1 else ''} (df {estimate.df:.1f}), Student's t; validation text and "
+        f"bootstrap over {replicates} replicates, twins together, {spread}, Student's t; validation text and "
         f"mask draws included ({math.sqrt(text.value):.1%} of the place)"
     )
     tail = (1 - confidence) / 2

@@ -10,15 +10,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from analysis.crossover.place import Place, natural
-from analysis.crossover.pooling import Spread, Variance, pool_places, t_interval
+from analysis.crossover.pooling import Mixture, Spread, Variance, pool_places, t_interval
 from analysis.crossover.same_n.arm import UNITS, Arm
 from analysis.crossover.same_n.outcome import DEFINITIONS, CrossingOutcome, Definition
 from analysis.crossover.same_n.pairs import Agreement, Pair
 from analysis.fitting.estimate import Bound, Estimate
 from analysis.tables.json_values import plain
-
-OWN_VARIANCE = 8
-"""Replicates from which on a cell's interval uses its own variance, not the pooled one."""
 
 NONE = Variance(0.0, math.inf)
 
@@ -127,12 +124,11 @@ def cell_crossovers(
     for definition in DEFINITIONS:
         for unit in UNITS:
             spread = pool_places([places(c.outcomes[definition], unit) for c in cells])
-            for cell in cells:
-                place = cell_place(cell.outcomes[definition], unit, spread, confidence)
+            for group, cell in enumerate(cells):
+                place = cell_place(cell.outcomes[definition], unit, spread, confidence, group)
                 crossing = _crossover(cell, definition, unit, place, names, metric)
-                out.append(
-                    replace(crossing, pooled_over=_pooled(cell.outcomes[definition], unit, place, spread))
-                )
+                pooled = 0 if place.df is None or spread is None else spread.groups
+                out.append(replace(crossing, pooled_over=pooled))
     return tuple(out)
 
 
@@ -141,17 +137,16 @@ def places(outcomes: Sequence[CrossingOutcome], unit: str) -> dict[str, float]:
     return {str(o.seed): math.log(o.x[unit]) for o in outcomes if o.censored is None and o.x[unit] > 0}
 
 
-def _pooled(outcomes: Sequence[CrossingOutcome], unit: str, place: Estimate, spread: Spread | None) -> int:
-    if place.df is None or spread is None:
-        return 0
-    return 1 if len(places(outcomes, unit)) >= OWN_VARIANCE else spread.groups
-
-
 def cell_place(
-    outcomes: Sequence[CrossingOutcome], unit: str, spread: Spread | None, confidence: float = 0.95
+    outcomes: Sequence[CrossingOutcome],
+    unit: str,
+    spread: Spread | None,
+    confidence: float = 0.95,
+    group: int | None = None,
 ) -> Estimate:
-    """The logarithm of the cell's place: the mean over replicates. A censored replicate enters as its bound,
-    so that the value is a bound too, and the side it leaves open has no limit."""
+    """The logarithm of the cell's place: the mean over replicates, with the variance of its ``group`` in
+    ``spread``. A censored replicate enters as its bound, so that the value is a bound too, and the side that
+    it leaves open has no limit."""
     none = Estimate(level=confidence)
     sides = {o.censored for o in outcomes}
     bound: Bound | None = "lower" if "right" in sides else "upper" if "left" in sides else None
@@ -172,21 +167,14 @@ def cell_place(
     value = float(logs.mean())
     shared = _evaluation_variance([o for o in outcomes if o.crossing is not None], len(outcomes))
     n = len(logs)
-    own = np.array(list(places(outcomes, unit).values()))
-    if len(own) >= OWN_VARIANCE:
-        between = Variance(float(own.var(ddof=1)) / n, float(len(own) - 1))
-        words = f"log-normal places, this cell's own variance (df {len(own) - 1})"
-    elif spread is not None:
-        between = spread.of_mean(n)
-        words = (
-            f"log-normal places with one variance for all cells, pooled over {spread.groups} "
-            f"(df {spread.df:.1f}, correlation of cells within a replicate {spread.rho:.2f})"
-        )
+    between: Variance | Mixture = NONE
+    if spread is not None:
+        between = spread.of_mean(n, group)
+        words = f"log-normal places, {spread}"
     elif shared.value == 0:
         words = "no interval: one replicate, and no errors of its losses"
         return replace(none, value=value, bound=bound, assumption=words)
     else:
-        between = NONE
         words = "one replicate: evaluation error alone, conditional on this data subset and seed"
     estimate = t_interval(value, between, shared, confidence)
     error = math.sqrt(shared.value)

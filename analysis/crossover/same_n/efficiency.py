@@ -14,7 +14,6 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
 
 from analysis.crossover.axes import follows
 from analysis.crossover.place import Place, Side, natural
@@ -66,29 +65,28 @@ def _losses(crossovers: SameNCrossovers) -> pd.DataFrame:
 
 
 def by_cell(table: pd.DataFrame, value: str, confidence: float = 0.95) -> pd.DataFrame:
-    """Mean of ``value`` over replicates a cell and objective with a t interval whose variance is pooled over
-    the objective's cells; ``low`` and ``high`` are NaN where no cell has two replicates."""
+    """Mean of ``value`` over replicates a cell and objective with a t interval, its variance from the
+    objective's cells; ``low`` and ``high`` are NaN where no cell has two replicates."""
     out = []
     for objective, part in table.groupby("objective", sort=False):
-        groups = part.groupby("cell", sort=False)
-        df = int((groups[value].count() - 1).sum())
-        squares = float(((part[value] - groups[value].transform("mean")) ** 2).sum())
-        sd = math.sqrt(squares / df) if df else math.nan
-        t = float(stats.t.ppf(0.5 + confidence / 2, df)) if df else math.nan
-        for cell, g in groups:
-            half = t * sd / math.sqrt(len(g)) if df else math.nan
-            mean = float(g[value].mean())
+        groups = list(part.groupby("cell", sort=False))
+        spread = pool_places([dict(zip(g["seed"].astype(str), g[value], strict=True)) for _, g in groups])
+        for group, (cell, g) in enumerate(groups):
+            mean = Estimate(float(g[value].mean()))
+            if spread is not None:
+                between = spread.of_mean(len(g), group)
+                mean = t_interval(float(g[value].mean()), between, Variance(0.0, math.inf), confidence)
             out.append(
                 {
                     "cell": cell,
                     "objective": objective,
                     "U": float(np.exp(np.log(g["U"]).mean())),
                     "N": float(g["N"].iloc[0]),
-                    "mean": mean,
-                    "low": mean - half,
-                    "high": mean + half,
+                    "mean": mean.value,
+                    "low": math.nan if mean.low is None else mean.low,
+                    "high": math.nan if mean.high is None else mean.high,
                     "replicates": len(g),
-                    "df": df,
+                    "df": 0.0 if mean.df is None else mean.df,
                     "bracketed": bool(g["bracketed"].all()),
                     "likelihood": g["likelihood"].iloc[0],
                 }
@@ -189,7 +187,7 @@ def _ratios(crossovers: SameNCrossovers, cells: dict[str, list[_Ratio]]) -> list
     axes = {c.pair.name: c.pair.axes for c in crossovers.cells}
     return [
         EfficiencyRatio(
-            estimate=natural(_mean(rows, spread, crossovers.confidence), digits=None),
+            estimate=natural(_mean(rows, spread, crossovers.confidence, group), digits=None),
             cell=cell,
             axes=plain(axes[cell]),
             U=rows[0].U,
@@ -197,11 +195,11 @@ def _ratios(crossovers: SameNCrossovers, cells: dict[str, list[_Ratio]]) -> list
             settled=all(r.settled for r in rows),
             replicates=len(rows),
         )
-        for cell, rows in cells.items()
+        for group, (cell, rows) in enumerate(cells.items())
     ]
 
 
-def _mean(rows: list[_Ratio], spread: Spread | None, confidence: float) -> Estimate:
+def _mean(rows: list[_Ratio], spread: Spread | None, confidence: float, group: int) -> Estimate:
     """The geometric mean's logarithm with a t interval: the variance between replicates pooled over cells,
     and the validation text's share, which replicates have in common, added."""
     sides = {r.side for r in rows}
@@ -218,8 +216,8 @@ def _mean(rows: list[_Ratio], spread: Spread | None, confidence: float) -> Estim
     if spread is None:
         words = "one replicate: the validation text's error alone, conditional on this subset and seed"
         return replace(t_interval(value, Variance(0.0, math.inf), text, confidence), assumption=words)
-    estimate = t_interval(value, spread.of_mean(len(rows)), text, confidence)
-    words = f"log-normal ratios, one variance for all cells (df {estimate.df:.1f}), Student's t; " + (
+    estimate = t_interval(value, spread.of_mean(len(rows), group), text, confidence)
+    words = f"log-normal ratios, {spread}, Student's t; " + (
         f"validation text included ({math.sqrt(shared):.1%})"
         if shared
         else "the validation text's error left out, for there are no scores"

@@ -13,7 +13,7 @@ from analysis.crossover import locate
 from analysis.crossover.places.censored_law import fit_places
 from analysis.crossover.pooling import pool_places
 from analysis.crossover.same_n.cell_places import cell_place
-from analysis.crossover.same_n.efficiency import data_efficiency
+from analysis.crossover.same_n.efficiency import by_cell, data_efficiency
 from tests.analysis.synthetic import study
 from tests.paths import ROOT
 
@@ -48,6 +48,83 @@ def test_correlated_cells_leave_fewer_degrees_of_freedom():
     apart = pool_places([{"0": -0.1, "1": 0.1}, {"0": 0.1, "1": -0.1}, {"0": 0.1, "1": -0.1}])
     assert (together.df, together.rho) == pytest.approx((1.0, 1.0))
     assert apart.df == pytest.approx(3.0)
+
+
+def _cover(sds, replicates, sims=300):
+    """[cells] shares of studies whose intervals hold the truth; medians of the widths."""
+    hits, widths = np.zeros(len(sds)), np.zeros((sims, len(sds)))
+    for sim in range(sims):
+        rng = np.random.default_rng([17, sim])
+        y = rng.normal(0, 1, (len(sds), replicates)) * np.array(sds)[:, None]
+        spread = pool_places([{str(r): v for r, v in enumerate(row)} for row in y])
+        for k, row in enumerate(y):
+            place = cell_place(_replicates(row), "tokens", spread, group=k)
+            hits[k] += place.low <= 0 <= place.high
+            widths[sim, k] = place.high - place.low
+    return hits / sims, np.median(widths, axis=0)
+
+
+def test_unequal_variances_are_told_and_not_pooled():
+    """Pooled alone, the third cell is covered in 74 of 100 studies."""
+    covered, widths = _cover((0.02, 0.05, 0.15), 5)
+    assert covered.min() > 0.89 and covered[0] < 0.995
+    assert widths[0] < 0.3 * widths[2]
+    _, alone = _cover((0.05, 0.05, 0.05), 5)
+    t, pooled = 2.776, 2.179  # t of 4 and of 12 degrees of freedom
+    assert alone.mean() < 1.1 * pooled / t * 2 * t * 0.05 / math.sqrt(5)
+
+
+def test_the_probability_of_unequal_variances_follows_the_evidence():
+    def unequal(sds):
+        y = np.random.default_rng(3).normal(0, 1, (6, 5)) * np.array(sds)[:, None]
+        return pool_places([{str(r): v for r, v in enumerate(row)} for row in y]).unequal
+
+    assert unequal([0.05] * 6) < 0.3 < 0.99 < unequal([0.02, 0.02, 0.05, 0.05, 0.15, 0.15])
+    flat = pool_places([{"0": 0.1, "1": 0.1}, {"0": 0.3, "1": 0.3}])
+    assert (flat.variance, flat.unequal) == (0.0, 0.0)
+
+
+def test_a_cell_without_two_places_takes_the_variance_of_the_others():
+    spread = pool_places([{"0": 0.0}, {"0": -0.1, "1": 0.1}, {"0": 0.4, "1": 0.41}])
+    (value,), (weight,) = spread.of_mean(1, 0).value, spread.of_mean(1, 0).weight
+    assert (value, weight) == (spread.variance, 1.0)
+    assert len(spread.of_mean(2, 1).value) > 1
+
+
+def test_text_error_does_not_average_out_over_replicates():
+    """Every replicate is read on the same validation text: four of them leave its error as it was."""
+    halves = []
+    for replicates in (2, 8):
+        tables, _ = study(
+            sizes=(190_000,),
+            budgets=(10_000, 10_500, 11_000),
+            spread=0.0,
+            jitter=0.0,
+            replicates=replicates,
+            sequences=12,
+            text=1.5,
+        )
+        (raw, *_) = locate(*tables).select("raw", "tokens")
+        halves.append(math.log(raw.high / raw.low) / 2)
+    error = [o.crossing.se_log for o in raw.outcomes]
+    assert halves[1] == pytest.approx(halves[0], rel=0.25) and halves[1] > 1.9 * min(error)
+
+
+def test_intervals_of_losses_know_that_subsets_are_nested():
+    """Cells whose replicates move together have no more degrees of freedom than one of them."""
+    rows = [
+        {"cell": c, "objective": "a", "seed": r, "U": 1e4, "N": 1e6, "bracketed": True, "likelihood": "exact"}
+        | {"best": 2.0 + 0.1 * r + 0.5 * c}
+        for c in range(3)
+        for r in range(2)
+    ]
+    together = by_cell(pd.DataFrame(rows), "best")
+    assert (together["df"] < 1.3).all()
+    rows[2]["best"], rows[3]["best"] = rows[3]["best"], rows[2]["best"]
+    apart = by_cell(pd.DataFrame(rows), "best")
+    assert (apart["df"] > together["df"]).all()
+    lonely = by_cell(pd.DataFrame(rows[::2]), "best")
+    assert lonely["low"].isna().all() and lonely["mean"].notna().all()
 
 
 def _places(rng, budgets=4, replicates=3, censored=True):
