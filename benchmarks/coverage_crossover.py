@@ -1,12 +1,10 @@
 """Coverage of crossover intervals by simulation: `python -m benchmarks.coverage_crossover`.
 
-Simulated log-places, as studies give them: 8 cells (4 budgets of unique data, 2 sizes), places that scatter
-between cells and between replicates' blocks and within, and runs that end before a third of the cells have
-crossed. Counted is how often 95 % intervals hold the truth: of one cell's place (`pool.interval`, without
-bounds, and in studies with), of one group's place by the bootstrap of fronts (`replicates.pool`, and
-`compute_optimal` on whole curves), of where two fitted laws meet, of the law of the crossing's slopes on U
-and N (`law.fit_law`, with the bounds), and of its cure fraction. Resumable: rows that the file holds are not
-run again. Seeds are fixed beforehand.
+Whole studies of the shapes that studies have (``benchmarks.study_shapes``) go through `locate`: counted is
+how often 95 % intervals hold the truth, of each cell's place and of the law's slopes, and how often two runs
+of one law cross robustly. Beside them: one group's place by the bootstrap of fronts (and `compute_optimal` on
+whole curves), where two fitted laws meet, and the cure fraction. Resumable: a row goes on from the studies
+that it has. Seeds are fixed beforehand.
 """
 
 from __future__ import annotations
@@ -14,9 +12,10 @@ from __future__ import annotations
 import argparse
 import math
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,19 +23,20 @@ import pandas as pd
 from analysis.crossover import locate
 from analysis.crossover.fronts.meeting import DRAWS, compute_optimal
 from analysis.crossover.places.censored_law import fit_places
-from analysis.crossover.pooling import Variance, dirichlet, pool_draws, pool_places, t_interval
-from analysis.crossover.same_n.cell_places import cell_place
+from analysis.crossover.pooling import Variance, dirichlet, pool_draws, t_interval
+from analysis.crossover.same_n.arm import Arm, ValidationHalf
 from analysis.crossover.same_n.location import PAIR
-from analysis.crossover.same_n.outcome import CrossingOutcome
+from analysis.crossover.same_n.outcome import outcomes
 from analysis.crossover.surfaces.law_against_law import meet
 from analysis.fitting.estimate import Estimate
 from analysis.fitting.fitting import fit
+from benchmarks.study_shapes import SHAPES, SLOPES, noise, simulate
 
+GROUP = "coverage"
 RESULTS = Path(__file__).parent / "results" / "coverage_crossover.csv"
-COLUMNS = ["interval", "quantity", "replicates", "cell_sd", "sims", "coverage", "median_width", "cpu_s"]
+COLUMNS = ["shape", "quantity", "replicates", "studies", "intervals", "coverage", "error_pp", "median_width"]
 BLOCK, NOISE = 0.05, 0.08
-SLOPES = {"U": 0.6, "N": -0.4}
-SIMS = {"law": 1000, "cell": 1500, "front": 1500, "curves": 250, "meeting": 600, "cure": 60}
+SIMS = {"study": 1000, "front": 1500, "curves": 250, "meeting": 600, "cure": 60}
 
 
 def middles(budgets: int = 4) -> dict[tuple[float, float], float]:
@@ -70,59 +70,57 @@ def places(
     return table
 
 
-def law_coverage(replicates: int, cell_sd: float, sims: int) -> list[dict[str, Any]]:
-    """Slopes of the law of the crossing, a third of the cells censored."""
-    hits: dict[str, list[bool]] = {k: [] for k in SLOPES}
-    widths: dict[str, list[float]] = {k: [] for k in SLOPES}
-    for sim in range(sims):
-        law = fit_places(
-            places(np.random.default_rng([2026, replicates, round(100 * cell_sd), sim]), replicates, cell_sd)
+def study_coverage(name: str, replicates: int, first: int, sims: int) -> list[dict[str, Any]]:
+    """Studies ``first`` to ``first + sims`` of a shape through ``locate``: the place of each cell that
+    crossed in every replicate, by scatter where cells differ, and the law's slopes."""
+    shape = SHAPES[name]
+    hits: dict[str, list[bool]] = {}
+    widths: dict[str, list[float]] = {}
+
+    def count(quantity: str, low: float | None, high: float | None, truth: float) -> None:
+        low, high = -math.inf if low is None else low, math.inf if high is None else high
+        hits.setdefault(quantity, []).append(low <= truth <= high)
+        widths.setdefault(quantity, []).append(high - low)
+
+    for sim in range(first, first + sims):
+        runs, curves, truth = simulate(shape, np.random.default_rng([2033, replicates, sim]), replicates)
+        crossovers = locate(runs, curves)
+        places = {cell: float(t) for cell, t in zip(shape.cells, truth, strict=True)}
+        for c in crossovers.select("raw", "tokens"):
+            if c.censored is None and c.low and c.high and c.U and c.N:
+                at = min(
+                    shape.cells, key=lambda cell: abs(math.log(cell[0] / c.U)) + abs(math.log(cell[1] / c.N))
+                )
+                ends = math.log(c.low), math.log(c.high), places[at]
+                count("place", *ends)
+                if len(shape.within) > 1:
+                    count(f"place, scatter {shape.scatter(shape.cells.index(at)):g}", *ends)
+        law = crossovers.law("raw", "tokens") if len(shape.within) == 1 and len(shape.cells) > 1 else None
+        for slope in law.coefficients() if law is not None else ():
+            if slope.name in SLOPES:
+                count(f"slope on {slope.name}", slope.low, slope.high, SLOPES[slope.name])
+    return [_row(name, q, replicates, hits[q], widths[q], sims) for q in hits]
+
+
+def control_rate(correlation: float, sd: float, first: int, sims: int) -> list[dict[str, Any]]:
+    """How often two runs of one law cross robustly, 34 evaluations 1.1 apart, the paired text error .004."""
+    x = np.log(1e5) + np.arange(34) * math.log(1.1)
+    units = dict.fromkeys(("tokens", "epochs", "flops"), np.exp(x))
+    hits = []
+    for sim in range(first, first + sims):
+        rng = np.random.default_rng([2034, round(1000 * sd), round(10 * correlation), sim])
+        text = rng.normal(0, 0.004 / math.sqrt(2), 2)
+        loss = 2.5 + noise(rng, sd, correlation, (2, len(x))) + text[:, None]
+        one, two = (
+            Arm(str(i), "exact", np.arange(len(x)) * 1.0, units, half, half)
+            for i, half in enumerate(
+                ValidationHalf(row, np.full(len(x), 0.004 / math.sqrt(2)), np.zeros(len(x))) for row in loss
+            )
         )
-        for name, truth in SLOPES.items():
-            c = law.coefficient(name)
-            if c is not None:
-                hits[name].append(c.low <= truth <= c.high)
-                widths[name].append(c.high - c.low)
-    return [
-        _row("law of the crossing", f"slope on {k}", replicates, cell_sd, hits[k], widths[k]) for k in SLOPES
-    ]
-
-
-def cell_coverage(replicates: int, sims: int) -> list[dict[str, Any]]:
-    """One cell's place, the variance pooled over 8 cells whose replicates correlate."""
-    hits, widths = [], []
-    for sim in range(sims):
-        rng = np.random.default_rng([2027, replicates, sim])
-        y = rng.normal(0, BLOCK, replicates) + rng.normal(0, NOISE, (8, replicates))
-        spread = pool_places([{str(r): v for r, v in enumerate(row)} for row in y])
-        low, high = _ends(cell_place(_outcomes(y[0]), "tokens", spread))
-        hits.append(low <= 0 <= high)
-        widths.append(high - low)
-    return [_row("same-N, one cell", "place", replicates, math.nan, hits, widths)]
-
-
-def censored_cell_coverage(replicates: int, sims: int) -> list[dict[str, Any]]:
-    """The places of cells in studies where a third has not crossed: two-sided intervals of those that have in
-    every replicate, and one-sided ones of those that have in some."""
-    hits: dict[str, list[bool]] = {"place": [], "bound where some crossed": []}
-    widths: dict[str, list[float]] = {k: [] for k in hits}
-    for sim in range(sims):
-        rng = np.random.default_rng([2031, replicates, sim])
-        table, truth = places(rng, replicates, 0.06), list(middles().values())
-        cells = [part for _, part in table.groupby("cell")]
-        seen = [part[part["side"] == 0] for part in cells]
-        spread = pool_places([{str(r): y for r, y in zip(p["seed"], p["y"], strict=True)} for p in seen])
-        for part, middle, scatter in zip(cells, truth, table.attrs["scatter"], strict=True):
-            late = int((part["side"] > 0).sum())
-            if late == replicates or spread is None:
-                continue
-            place = cell_place(_outcomes(part["y"].to_numpy(), part["side"].to_numpy()), "tokens", spread)
-            kind = "bound where some crossed" if late else "place"
-            low, high = _ends(place)
-            hits[kind].append(low <= middle + scatter <= high)
-            widths[kind].append(math.nan if late else high - low)
-    name = "same-N, a third of the cells censored"
-    return [_row(name, kind, replicates, 0.06, hits[kind], widths[kind]) for kind in hits]
+        outcome = outcomes(one, two, 0)["raw"]
+        hits.append(outcome.robust or any(c.robust for c in outcome.others))
+    name = f"A/A, training noise {sd:g}, lag-one {correlation:g}"
+    return [_row(name, "robust crossings", 1, hits, [math.nan] * len(hits), sims)]
 
 
 def front_coverage(replicates: int, sims: int) -> list[dict[str, Any]]:
@@ -138,7 +136,7 @@ def front_coverage(replicates: int, sims: int) -> list[dict[str, Any]]:
             low, high = _ends(place)
             hits.append(low <= 0 <= high)
             widths.append(high - low)
-    return [_row("compute-optimal, one group", "place", replicates, math.nan, hits, widths)]
+    return [_row("compute-optimal, one group", "place", replicates, hits, widths, sims)]
 
 
 def best_losses(flops: np.ndarray, size: np.ndarray, arm: int) -> np.ndarray:
@@ -179,7 +177,7 @@ def whole_front_coverage(replicates: int, sims: int) -> list[dict[str, Any]]:
         high = math.log(record["high"]) if record["high"] else math.inf
         hits.append(low <= truth <= high)
         widths.append(high - low)
-    return [_row("compute-optimal, whole curves", "place", replicates, math.nan, hits, widths)]
+    return [_row("compute-optimal, whole curves", "place", replicates, hits, widths, sims)]
 
 
 def cure_coverage(fraction: float, sims: int) -> list[dict[str, Any]]:
@@ -200,8 +198,8 @@ def cure_coverage(fraction: float, sims: int) -> list[dict[str, Any]]:
             called.append(found.called_for)
     name = f"cure fraction {fraction:g}"
     return [
-        _row(name, "fraction", 3, 0.06, hits, widths),
-        _row(name, "called for (share)", 3, 0.06, called, widths),
+        _row(name, "fraction", 3, hits, widths, sims),
+        _row(name, "called for (share)", 3, called, widths, sims),
     ]
 
 
@@ -225,7 +223,7 @@ def meeting_coverage(rows: int, sims: int) -> list[dict[str, Any]]:
         hits.append(low <= truth <= high)
         if found.low and found.high:
             widths.append(math.log(found.high / found.low))
-    return [_row(f"law against law, {rows} rows a fit", "place", 1, math.nan, hits, widths)]
+    return [_row(f"law against law, {rows} rows a fit", "place", 1, hits, widths, sims)]
 
 
 def _ends(place: Estimate) -> tuple[float, float]:
@@ -234,72 +232,148 @@ def _ends(place: Estimate) -> tuple[float, float]:
     return -math.inf if low is None else low, math.inf if high is None else high
 
 
-def _outcomes(values: np.ndarray, sides: np.ndarray | None = None) -> list[CrossingOutcome]:
-    """Replicates of which nothing but the place (or the bound, where ``sides`` is not 0) is known."""
-    return [
-        cast(
-            CrossingOutcome,
-            SimpleNamespace(
-                x={"tokens": math.exp(v)},
-                censored="right" if sides is not None and sides[i] else None,
-                seed=i,
-                crossing=None,
-                curve=SimpleNamespace(parts=1),
-            ),
-        )
-        for i, v in enumerate(values)
-    ]
-
-
 def _row(
-    interval_name: str, quantity: str, replicates: int, cell_sd: float, hits: list[bool], widths: list[float]
+    shape: str, quantity: str, replicates: int, hits: list[bool], widths: list[float], studies: int
 ) -> dict[str, Any]:
+    finite = [w for w in widths if math.isfinite(w)]
     return {
-        "interval": interval_name,
+        "shape": shape,
         "quantity": quantity,
         "replicates": replicates,
-        "cell_sd": cell_sd,
-        "sims": len(hits),
-        "coverage": round(float(np.mean(hits)), 4),
-        "median_width": round(float(np.median(widths)), 4),
+        "studies": studies,
+        "intervals": len(hits),
+        "coverage": float(np.mean(hits)),
+        "median_width": float(np.median(finite)) if finite else math.nan,
+    }
+
+
+def add(table: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """The table with more studies: shares by number of intervals, widths by the weighted mean of medians. The
+    Monte-Carlo error takes the studies as the units, for cells of a study share their text and blocks."""
+    keys = ["shape", "quantity", "replicates"]
+    both = pd.concat([table[COLUMNS], rows[COLUMNS]], ignore_index=True) if len(table) else rows
+    out = []
+    for key, part in both.groupby(keys, sort=False):
+        n = part["intervals"].to_numpy(float)
+        share = float(np.average(part["coverage"], weights=n))
+        studies = int(part["studies"].sum())
+        error = 100 * math.sqrt(max(share * (1 - share), 0.25 / studies) / studies)
+        widths = part["median_width"].to_numpy(float)
+        width = float(np.average(widths, weights=n)) if np.isfinite(widths).all() else math.nan
+        values = {"studies": studies, "intervals": int(n.sum()), "coverage": share, "error_pp": error}
+        out.append(dict(zip(keys, key, strict=True)) | values | {"median_width": width})
+    return pd.DataFrame(out)[COLUMNS]
+
+
+def jobs() -> list[tuple[str, int, int, Callable[[int, int], list[dict[str, Any]]]]]:
+    """(name, replicates, studies in the end, run studies from .. so many) of every row."""
+    out: list[tuple[str, int, int, Callable[[int, int], list[dict[str, Any]]]]] = []
+    for correlation in (0.0, 0.5, 0.9):
+        for sd in (0.02, 0.05):
+            name = f"A/A, training noise {sd:g}, lag-one {correlation:g}"
+            out.append((name, 1, SIMS["study"], partial(control_rate, correlation, sd)))
+    for r in (2, 3, 5):
+        out += [(name, r, SIMS["study"], partial(study_coverage, name, r)) for name in SHAPES]
+        whole: tuple[tuple[str, int, Any], ...] = (
+            ("compute-optimal, one group", SIMS["front"], front_coverage),
+            ("compute-optimal, whole curves", SIMS["curves"], whole_front_coverage),
+        )
+        out += [(name, r, n, lambda first, sims, job=job, r=r: job(r, sims)) for name, n, job in whole]
+    for n in (24, 48):
+        name = f"law against law, {n} rows a fit"
+        out.append((name, 1, SIMS["meeting"], lambda first, sims, n=n: meeting_coverage(n, sims)))
+    for f in (0.0, 0.2):
+        name = f"cure fraction {f:g}"
+        out.append((name, 3, SIMS["cure"], lambda first, sims, f=f: cure_coverage(f, sims)))
+    return out
+
+
+BATCHED = ("A/A", *SHAPES)
+
+
+def run(minutes: float, batch: int, only: str = "") -> None:
+    """Add a batch of studies to each row that lacks some, the least studied first, until ``minutes`` of CPU
+    time are over. Rows that are not made in batches run whole."""
+    begin = time.process_time()
+    while time.process_time() - begin < 60 * minutes:
+        table = pd.read_csv(RESULTS) if RESULTS.exists() else pd.DataFrame(columns=COLUMNS)
+        lacking = []
+        for name, r, total, job in jobs():
+            mine = table[(table["shape"] == name) & (table["replicates"] == r)]
+            done = int(mine["studies"].max()) if len(mine) else 0
+            whole = len(mine) and not name.startswith(BATCHED)
+            if done < total and not whole and name.startswith(only):
+                lacking.append((done, name, r, total, job))
+        if not lacking:
+            return
+        done, name, r, total, job = min(lacking, key=lambda row: row[0])
+        more = min(batch, total - done) if name.startswith(BATCHED) else total
+        rows = pd.DataFrame(job(done, more)).assign(error_pp=math.nan)
+        table = add(table, rows)
+        RESULTS.parent.mkdir(exist_ok=True)
+        table.round(4).to_csv(RESULTS, index=False)
+        print(name, r, done + more, flush=True)
+
+
+def table() -> str:
+    """What was measured, as Markdown: a row a shape and quantity, a column a number of replicates. A share is
+    in percent, with the studies it was counted in and its Monte-Carlo error."""
+    measured = pd.read_csv(RESULTS)
+    lines = ["| study | quantity | 2 replicates | 3 replicates | 5 replicates |", "|---|---|---|---|---|"]
+    several = measured[
+        measured["shape"].isin([*SHAPES]) | measured["shape"].str.startswith("compute-optimal")
+    ]
+    for (shape, quantity), part in several.groupby(["shape", "quantity"], sort=False):
+        cells = [_share(part[part["replicates"] == r]) for r in (2, 3, 5)]
+        lines.append("| " + " | ".join((str(shape), str(quantity), *cells)) + " |")
+    lines += ["", "| other | quantity | share |", "|---|---|---|"]
+    for row in measured.drop(several.index).itertuples():
+        lines.append(f"| {row.shape} | {row.quantity} | {_share(measured.loc[[row.Index]])} |")
+    return "\n".join(lines)
+
+
+def _share(rows: pd.DataFrame) -> str:
+    if rows.empty:
+        return ""
+    row = rows.iloc[0]
+    return f"{100 * row['coverage']:.1f} ± {row['error_pp']:.1f} ({int(row['studies'])})"
+
+
+def measure() -> dict[str, dict[str, object]]:
+    """What the table holds, for the bench: the rows of whole studies outside their limits, the most false
+    crossings."""
+    run(minutes=20, batch=50)
+    table = pd.read_csv(RESULTS)
+    places = table[(table["quantity"] == "place") & table["shape"].isin(SHAPES)]
+    slack = 2 * places["error_pp"] / 100
+    low = np.where(places["replicates"] >= 5, 0.93, 0.90) - slack
+    high = np.where(places["replicates"] >= 5, 0.97, 0.98) + slack
+    outside = int(((places["coverage"] < low) | (places["coverage"] > high)).sum())
+    false = table[table["quantity"] == "robust crossings"]
+    worst = float((false["coverage"] - 2 * false["error_pp"] / 100).max())
+    return {
+        "coverage.rows_outside": {"value": outside, "unit": "rows", "target": "0", "ok": outside == 0},
+        "coverage.false_crossings": {
+            "value": float(false["coverage"].max()),
+            "unit": "share",
+            "target": "5 % at most",
+            "ok": worst <= 0.05,
+        },
     }
 
 
 def main() -> None:
-    """Run what the table lacks, a configuration at a time."""
+    """Run what the table lacks."""
     parser = argparse.ArgumentParser(description="Coverage of crossover intervals.")
-    parser.add_argument("--sims", type=int, help="simulations of each law configuration")
+    parser.add_argument("--minutes", type=float, default=20.0, help="CPU time after which to stop")
+    parser.add_argument("--batch", type=int, default=50, help="studies at a time")
+    parser.add_argument("--only", default="", help="rows whose shape begins so")
+    parser.add_argument("--table", action="store_true", help="print what was measured, as Markdown")
     options = parser.parse_args()
-    table = pd.read_csv(RESULTS) if RESULTS.exists() else pd.DataFrame(columns=COLUMNS)
-    sims = options.sims or SIMS["law"]
-    jobs: list[tuple[str, int, float, Any]] = []
-    for r in (2, 3, 5):
-        jobs.append(("same-N, one cell", r, math.nan, lambda r=r: cell_coverage(r, SIMS["cell"])))
-        name = "same-N, a third of the cells censored"
-        jobs.append((name, r, 0.06, lambda r=r: censored_cell_coverage(r, SIMS["cell"])))
-        jobs.append(("compute-optimal, one group", r, math.nan, lambda r=r: front_coverage(r, SIMS["front"])))
-        name = "compute-optimal, whole curves"
-        jobs.append((name, r, math.nan, lambda r=r: whole_front_coverage(r, SIMS["curves"])))
-    for n in (24, 48):
-        name = f"law against law, {n} rows a fit"
-        jobs.append((name, 1, math.nan, lambda n=n: meeting_coverage(n, SIMS["meeting"])))
-    for f in (0.0, 0.2):
-        jobs.append((f"cure fraction {f:g}", 3, 0.06, lambda f=f: cure_coverage(f, SIMS["cure"])))
-    for r in (5, 3, 2):
-        for sd in (0.06, 0.15):
-            jobs.append(("law of the crossing", r, sd, lambda r=r, sd=sd: law_coverage(r, sd, sims)))
-    for name, r, sd, job in jobs:
-        done = (table["interval"] == name) & (table["replicates"] == r)
-        done &= table["cell_sd"].isna() if math.isnan(sd) else table["cell_sd"] == sd
-        if done.any():
-            continue
-        start = time.process_time()
-        rows = pd.DataFrame(job())
-        rows["cpu_s"] = round((time.process_time() - start) / len(rows), 2)
-        table = pd.concat([table, rows], ignore_index=True) if len(table) else rows
-        RESULTS.parent.mkdir(exist_ok=True)
-        table[COLUMNS].to_csv(RESULTS, index=False)
-        print(rows.to_string(index=False, header=False), flush=True)
+    if options.table:
+        print(table())
+        return
+    run(options.minutes, options.batch, options.only)
 
 
 if __name__ == "__main__":

@@ -163,8 +163,8 @@ def pool_draws(sampled: Array, replicates: Sequence[int]) -> Spread | None:
 
 
 def _spread(use: Sequence[int], variances: Array, contrasts: Array, deviation: Array) -> Spread:
-    """``variances`` [G] with ``contrasts`` [G] degrees of freedom; ``deviation`` [G, replicates or draws] from
-    each group's mean, zero where it has none."""
+    """``variances`` [G] with ``contrasts`` [G] degrees of freedom; ``deviation`` [G, replicates or
+    draws] from each group's mean, zero where it has none."""
     groups = len(deviation)
     total = deviation.sum(axis=0)
     products = float((total**2).sum() - (deviation**2).sum())

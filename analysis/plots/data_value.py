@@ -99,8 +99,8 @@ def loss_against_unique(crossovers: SameNCrossovers) -> Drawing | None:
         legend_above(figure, handles, most=3)
     caption = (
         f"{crossovers.title_name} on half B against unique data: where early stopping on half A would have "
-        "kept it, and where the run ends. Bars: intervals over replicates, their variance from all "
-        "cells of an objective. Hollow: a minimum that is not bracketed, so that a longer run would do better."
+        "kept it, and where the run ends. Bars: intervals over replicates, their variance from all cells "
+        "of an objective. Hollow: a minimum that is not bracketed, so that a longer run would do better."
     )
     title = f"{crossovers.title_name} against unique data"
     return Drawing(figure, pd.concat(data, ignore_index=True), title, caption)

@@ -167,7 +167,10 @@ def _outcome(d: Difference, seed: Any, definition: Definition, first: Arm, settl
         if not np.isfinite(d.se).all():
             why = "the error of the difference is unknown"
         elif not chosen.robust:
-            why = f"fewer than {EVALUATIONS} evaluations beyond three standard errors on one side"
+            why = (
+                f"on one side fewer than {EVALUATIONS} evaluations beyond three standard errors, or a lead "
+                "that training noise can make"
+            )
         return CrossingOutcome(
             seed=seed,
             definition=definition,

@@ -37,6 +37,7 @@ class Difference:
     ``parts`` [K, n] contributions of each sequence: their squares sum to se². ``draws`` [K, n', m] centred
     contributions of each Monte-Carlo draw, or None where there are fewer than eight. ``counted`` [K]: past
     both arms' start-up plateau, whose lower edge is ``threshold``. ``first``, ``second``: the arms' losses.
+    ``raw`` [K]: the difference of the curves themselves, where ``value`` is one of best values.
     """
 
     x: Mapping[str, Array]
@@ -51,6 +52,7 @@ class Difference:
     second: Array
     paired: bool
     threshold: float
+    raw: Array | None = None
 
     def __len__(self) -> int:
         return len(self.value)
@@ -68,6 +70,7 @@ def difference(
     """
     i, j, second = _align(first, second, axis)
     grid = i
+    raw = second.b.value[j] - first.b.value[i]
     counted = _left_plateau(first, entropy)[i] & _left_plateau(second, entropy)[j]
     if best:
         i, j = first.best_so_far()[i], second.best_so_far()[j]
@@ -93,6 +96,7 @@ def difference(
         second=b.value,
         paired=parts is not None,
         threshold=first.chance if np.isfinite(first.chance) else entropy - PLATEAU,
+        raw=raw,
     )
 
 

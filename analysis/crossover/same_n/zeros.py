@@ -1,24 +1,32 @@
 """Where a difference changes sign, with the error of the place, and whether that is robust.
 
-An evaluation speaks for an arm where it leads by three standard errors. Blocks of at least three such
-evaluations make the sequence of leads; shorter ones are flickers of training noise and are absorbed. Between
-two blocks lies a *robust* crossing: the middle one of the interpolated zeros there (their number is odd).
+An evaluation speaks for an arm where it leads by three standard errors of the validation text. Blocks of at
+least three such evaluations make the sequence of leads; shorter ones are flickers and are absorbed. Between
+two blocks lies a crossing: the middle one of the interpolated zeros there (their number is odd). It is
+*robust* if the mean lead on either side also exceeds two standard errors that include training noise, of
+which no validation text tells. How often two runs of one law then cross robustly is in
+``benchmarks/results/coverage_crossover.csv``.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from analysis.crossover.same_n.paired_difference import Difference
+from analysis.crossover.same_n.training_noise import TrainingNoise
 
 Array = NDArray[np.float64]
 
 MARGIN = 3.0
 """Standard errors by which an arm must lead for an evaluation to speak for it."""
+
+NOISE_MARGIN = 2.0
+"""Standard errors, training noise included, by which a side of a robust crossing must lead in the mean."""
 
 EVALUATIONS = 3
 """Such evaluations needed on either side of a robust crossing."""
@@ -100,15 +108,32 @@ def crossings(
     """The crossings between blocks of at least ``least`` evaluations, in order; those on the start-up plateau
     only if ``plateau``."""
     out = []
-    for one, two in itertools.pairwise(blocks(d, least, margin)):
+    sequence = blocks(d, least, margin)
+    sides = zip(sequence, _firm(d, sequence), strict=True)
+    for (one, before), (two, after) in itertools.pairwise(sides):
         low, high = one.members[-1], two.members[0]
         zeros = [k for k in range(low, high) if (d.value[k] > 0) != (d.value[k + 1] > 0)]
         k = zeros[len(zeros) // 2]
         if not plateau and not _counts(d, k):
             continue
-        robust = min(len(one.members), len(two.members)) >= EVALUATIONS and bool(np.isfinite(d.se).all())
+        robust = before and after and bool(np.isfinite(d.se).all())
         direction = "up" if two.sign < 0 else "down"
         out.append(_crossing(d, k, direction, len(one.members), len(two.members), robust))
+    return out
+
+
+def _firm(d: Difference, sequence: list[LeadBlock]) -> list[bool]:
+    """Whether each block has the evaluations and the mean lead that a side of a robust crossing needs. All
+    evaluations from its first to its last count, those too that speak for nobody."""
+    noise = TrainingNoise.of(d) if len(sequence) > 1 else None
+    out = []
+    for block in sequence:
+        first, last = block.members[0], block.members[-1]
+        span = slice(first, last + 1)
+        error = math.inf if noise is None else noise.error_of_mean(first, last)
+        error = math.hypot(error, float(np.nan_to_num(d.se[span]).mean()))
+        lead = block.sign * float(d.value[span].mean())
+        out.append(len(block.members) >= EVALUATIONS and lead > NOISE_MARGIN * error)
     return out
 
 

@@ -109,14 +109,14 @@ def _shaped(leads):
 
 
 def test_further_crossings_stand_beside_the_one_that_is_reported():
-    runs, curves = _shaped([0.2] * 4 + [-0.2] * 4 + [0.2] * 4 + [-0.2] * 4)
+    runs, curves = _shaped(0.2 * np.cos(2 * np.pi * (np.arange(30) + 0.5) / 20))
     (raw,) = locate(runs, curves).select("raw", "tokens")
     (replicate,) = raw.replicate_values  # the rows of JSON
     assert raw.censored is None and raw.robust
     assert [(o["direction"], o["robust"]) for o in replicate["others"]] == [("down", True), ("up", True)]
     places = [raw.value, *(o["tokens"] for o in replicate["others"])]
     tokens = np.sort(curves["tokens"].unique())
-    assert all(tokens[4 * k - 1] < p < tokens[4 * k] for k, p in zip((1, 2, 3), places, strict=True))
+    assert all(tokens[k - 1] < p < tokens[k] for k, p in zip((5, 15, 25), places, strict=True))
 
 
 def test_of_an_accuracy_more_is_better_all_the_way():

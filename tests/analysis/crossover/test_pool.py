@@ -14,6 +14,7 @@ from analysis.crossover.places.censored_law import fit_places
 from analysis.crossover.pooling import pool_places
 from analysis.crossover.same_n.cell_places import cell_place
 from analysis.crossover.same_n.efficiency import by_cell, data_efficiency
+from benchmarks import coverage_crossover
 from tests.analysis.synthetic import study
 from tests.paths import ROOT
 
@@ -79,7 +80,7 @@ def test_the_probability_of_unequal_variances_follows_the_evidence():
         y = np.random.default_rng(3).normal(0, 1, (6, 5)) * np.array(sds)[:, None]
         return pool_places([{str(r): v for r, v in enumerate(row)} for row in y]).unequal
 
-    assert unequal([0.05] * 6) < 0.3 < 0.99 < unequal([0.02, 0.02, 0.05, 0.05, 0.15, 0.15])
+    assert unequal([0.05] * 6) < 0.5 < 0.95 < unequal([0.02, 0.02, 0.05, 0.05, 0.15, 0.15])
     flat = pool_places([{"0": 0.1, "1": 0.1}, {"0": 0.3, "1": 0.3}])
     assert (flat.variance, flat.unequal) == (0.0, 0.0)
 
@@ -271,9 +272,16 @@ def _measured(name):
 
 def test_the_documented_coverage_is_the_measured_one():
     text, measured = _measured("coverage_crossover")
-    assert all(f"{100 * c:.1f} %" in text for c in measured["coverage"])
-    law = measured[(measured["interval"] == "law of the crossing") & (measured["replicates"] == 5)]
-    assert law["coverage"].between(0.93, 0.97).all()
+    assert coverage_crossover.table() in text
+    assert not measured.duplicated(["shape", "quantity", "replicates"]).any()
+    # Within twice the Monte-Carlo error of what is promised.
+    slack = 2 * measured["error_pp"] / 100
+    places = (measured["quantity"] == "place") & measured["shape"].isin([*coverage_crossover.SHAPES])
+    many = measured["replicates"] >= 5
+    low, high = np.where(many, 0.93, 0.90) - slack, np.where(many, 0.97, 0.98) + slack
+    assert measured["coverage"].between(low, high)[places].all()
+    false = measured["quantity"] == "robust crossings"
+    assert not ((measured["coverage"] - slack)[false] > 0.05).any()
 
 
 def test_the_documented_worth_of_suggestions_is_the_measured_one():
