@@ -10,6 +10,7 @@ import pandas as pd
 
 from analysis.crossover.gaps.wording import interaction_rows, ratio_tables
 from analysis.crossover.place import Place
+from analysis.crossover.same_n.efficiency import EfficiencyRatio
 from analysis.crossover.same_n.outcome import DEFINITIONS as OUTCOME_DEFINITIONS
 from analysis.crossover.sentences import entry
 from analysis.crossover.situations import CROSSES, CellSituation, Situation, cell_situations
@@ -57,7 +58,7 @@ def blocks(crossovers: Crossovers, unit: str) -> list[Block]:
     if crossovers.ratios:
         first, second = crossovers.names
         best = f"{second}'s best {crossovers.value_name}"
-        ratios = [[r.cell, place_text(r), "" if r.settled else "a lower bound"] for r in crossovers.ratios]
+        ratios = [[r.cell, place_text(r), _ratio_remark(r)] for r in crossovers.ratios]
         out.append(f"\nunique data that {first} needs for {best}, times its own")
         out.append(_words(["cell", "ratio", ""], ratios))
     out += _horizontal(crossovers)
@@ -92,6 +93,12 @@ def _assumptions(crossovers: Crossovers, unit: str) -> list[str]:
     """What the intervals and bounds that are shown assume, each once."""
     shown = [c for d in DEFINITIONS for c in crossovers.select(d, unit)]
     return [f"assumes: {text}" for text in dict.fromkeys(c.assumption for c in shown)]
+
+
+def _ratio_remark(ratio: EfficiencyRatio) -> str:
+    if ratio.value is None:
+        return ratio.assumption
+    return "" if ratio.settled else "a lower bound"
 
 
 def nothing(crossovers: Crossovers) -> str:

@@ -112,6 +112,7 @@ def _kinds(crossovers: SameNCrossovers) -> list[str]:
 
 def efficiency(crossovers: SameNCrossovers, ratios: list[EfficiencyRatio]) -> Drawing | None:
     """The data-efficiency ratio against U. None where no ratio could be formed."""
+    ratios = [r for r in ratios if r.value is not None]
     if not ratios:
         return None
     varying = varying_axes(crossovers)

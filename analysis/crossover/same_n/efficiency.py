@@ -1,7 +1,8 @@
 """What unique data buys: final and best loss against U, and how much more of it the other paradigm needs.
 
 The data-efficiency ratio at U is U'/U, where the first arm needs U' unique tokens to reach the loss that the
-second reaches on U, both at their best within the budget (early-stopped on half A, read on half B).
+second reaches on U, both at their best within the budget (early-stopped on half A, read on half B). Runs of
+different lengths compare only where the first arm's minima are bracketed.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from analysis.crossover.same_n.arm import Arm, influence
 from analysis.crossover.same_n.location import SameNCrossovers
 from analysis.fitting.estimate import Estimate
 from analysis.tables.json_values import plain
+from analysis.tables.wording import human
 
 Array = NDArray[np.float64]
 
@@ -139,7 +141,7 @@ def data_efficiency(crossovers: SameNCrossovers) -> list[EfficiencyRatio]:
 @dataclass(frozen=True)
 class _Ratio:
     """One replicate's ratio: ``log`` of it (or of its bound), the ``side`` on which it is one, ``parts`` [n]
-    what each validation sequence adds to its error."""
+    what each validation sequence adds to its error, ``refused`` why it is none."""
 
     log: float
     side: Side | None
@@ -148,6 +150,23 @@ class _Ratio:
     U: float
     N: float
     parts: Array | None
+    refused: str = ""
+
+
+HORIZON = 1.02
+"""Ratio of two runs' tokens up to which they count as equally long."""
+
+
+def _incomparable(one: pd.DataFrame, row: Mapping[Any, Any]) -> str:
+    """Why the best values of the first arm's runs ``one`` do not compare with that of ``row``. Empty if they
+    do: their minima are bracketed, or all are equally long."""
+    lengths = [*one["tokens"], float(row["tokens"])]
+    if one["bracketed"].all() or max(lengths) <= HORIZON * min(lengths):
+        return ""
+    return (
+        f"not compared: the first arm's minimum is not bracketed, and runs differ in length "
+        f"({human(min(lengths))} to {human(max(lengths))} tokens)"
+    )
 
 
 def _ratio(one: pd.DataFrame, row: Mapping[Any, Any], every: dict[str, Arm]) -> _Ratio:
@@ -156,9 +175,9 @@ def _ratio(one: pd.DataFrame, row: Mapping[Any, Any], every: dict[str, Arm]) -> 
     loss, own = float(row["best"]), math.log(float(row["U"]))
     facts = (bool(row["bracketed"]), str(row["seed"]), float(row["U"]), float(row["N"]))
     if loss < curve[-1]:
-        return _Ratio(float(log_u[-1]) - own, "right", *facts, None)
+        return _Ratio(float(log_u[-1]) - own, "right", *facts, None, _incomparable(one, row))
     if loss > curve[0]:
-        return _Ratio(float(log_u[0]) - own, "left", *facts, None)
+        return _Ratio(float(log_u[0]) - own, "left", *facts, None, _incomparable(one.iloc[:1], row))
     k = int(np.clip(np.searchsorted(-curve, -loss), 1, len(curve) - 1))
     drop = float(curve[k - 1] - curve[k])
     weight = (curve[k - 1] - loss) / drop if drop > 0 else 0.0
@@ -171,7 +190,7 @@ def _ratio(one: pd.DataFrame, row: Mapping[Any, Any], every: dict[str, Arm]) -> 
         if low is not None and high is not None and other is not None and len(low[0]) == len(other[0]):
             apart = other[0] - ((1 - weight) * low[0] + weight * high[0])
             parts = influence(apart, other[1]) * float(log_u[k] - log_u[k - 1]) / drop
-    return _Ratio(needed - own, None, *facts, parts)
+    return _Ratio(needed - own, None, *facts, parts, _incomparable(one.iloc[: k + 1], row))
 
 
 def _best(arm: Arm) -> tuple[Array, Array] | None:
@@ -183,7 +202,9 @@ def _best(arm: Arm) -> tuple[Array, Array] | None:
 
 
 def _ratios(crossovers: SameNCrossovers, cells: dict[str, list[_Ratio]]) -> list[EfficiencyRatio]:
-    spread = pool_places([{r.seed: r.log for r in rows if r.side is None} for rows in cells.values()])
+    spread = pool_places(
+        [{r.seed: r.log for r in rows if r.side is None and not r.refused} for rows in cells.values()]
+    )
     axes = {c.pair.name: c.pair.axes for c in crossovers.cells}
     return [
         EfficiencyRatio(
@@ -202,13 +223,19 @@ def _ratios(crossovers: SameNCrossovers, cells: dict[str, list[_Ratio]]) -> list
 def _mean(rows: list[_Ratio], spread: Spread | None, confidence: float, group: int) -> Estimate:
     """The geometric mean's logarithm with a t interval: the variance between replicates pooled over cells,
     and the validation text's share, which replicates have in common, added."""
+    if refused := [r.refused for r in rows if r.refused]:
+        return Estimate(assumption=refused[0], level=confidence)
     sides = {r.side for r in rows}
-    value = float(np.mean([r.log for r in rows]))
+    logs = [r.log for r in rows]
+    value = float(np.mean(logs))
     if sides != {None}:
-        words = "a bound: the loss lies outside what the first arm reached in this study"
+        words = "a bound, kept by every replicate: a loss lies outside what the first arm reached here"
+        if sides >= {"left", "right"}:
+            words = "no bound: losses lie outside what the first arm reached on both sides"
+            return Estimate(assumption=words, level=confidence)
         if "right" in sides:
-            return Estimate(value, low=value, bound="lower", assumption=words, level=confidence)
-        return Estimate(value, high=value, bound="upper", assumption=words, level=confidence)
+            return Estimate(min(logs), low=min(logs), bound="lower", assumption=words, level=confidence)
+        return Estimate(max(logs), high=max(logs), bound="upper", assumption=words, level=confidence)
     shared = _shared(rows)
     if spread is None and not shared:
         return Estimate(value, assumption="one replicate: no interval", level=confidence)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,7 +14,7 @@ from analysis.crossover import locate
 from analysis.crossover.places.censored_law import fit_places
 from analysis.crossover.pooling import pool_places
 from analysis.crossover.same_n.cell_places import cell_place
-from analysis.crossover.same_n.efficiency import by_cell, data_efficiency
+from analysis.crossover.same_n.efficiency import _mean, _Ratio, by_cell, data_efficiency
 from benchmarks import coverage_crossover
 from tests.analysis.synthetic import study
 from tests.paths import ROOT
@@ -263,6 +264,59 @@ def test_data_efficiency_of_a_known_ratio():
     worse = {round(r.U): r for r in data_efficiency(locate(runs, curves))}
     assert {r.censored for r in worse.values()} == {"left"}
     assert worse[20000].high == worse[20000].value == pytest.approx(0.25) and worse[20000].low is None
+
+
+def _level(runs, curves, best, horizon=None):
+    """``best(arm is first, U)`` + a parabola in log tokens; ``horizon(arm is first, U)`` cuts runs."""
+    first = curves["run"].str.startswith("au").to_numpy()
+    u = curves["run"].str.split("-").str[2].astype(float).to_numpy()
+    level = np.array([best(f, x) for f, x in zip(first, u, strict=True)])
+    curves["nll_a"] = curves["nll_b"] = level + 0.1 * np.log(curves["tokens"] / 2e5) ** 2
+    if horizon is None:
+        return runs, curves
+    end = np.array([horizon(f, x) for f, x in zip(first, u, strict=True)])
+    return runs, curves[curves["tokens"] <= end].reset_index(drop=True)
+
+
+def test_data_efficiency_takes_the_best_of_any_smaller_budget():
+    """The first arm's best is worse at 10k than at 5k, by chance: 5k then does for what 10k reaches."""
+    (runs, curves, _), _ = study(sizes=(190_000,), keep_scores=False)
+    loss = {5_000: 2.9, 10_000: 3.1, 20_000: 2.5}
+    both = _level(runs, curves, lambda first, u: loss[u] if first else 2.7)
+    ratios = {round(r.U): r for r in data_efficiency(locate(*both))}
+    # Half-way in loss from 2.9 to 2.5, between 10k and 20k unique tokens.
+    assert ratios[10_000].value == pytest.approx(2**0.5, rel=1e-3)
+    lower = _level(runs, curves, lambda first, u: loss[u] if first else 3.0)
+    assert {r.censored for r in data_efficiency(locate(*lower))} == {"left"}
+
+
+def test_data_efficiency_wants_equal_horizons_or_bracketed_minima():
+    """The first arm at 20k is cut before its minimum, or not; the second's runs are longer."""
+    (runs, curves, _), _ = study(sizes=(190_000,), keep_scores=False)
+
+    def ratios(first_ends, second_ends):
+        def ends(first, u):
+            return first_ends if first and u == 20_000 else second_ends
+
+        def loss(first, u):
+            return 3.0 - 0.3 * np.log(u / 1e4) - (0.0 if first else 0.3 * np.log(2))
+
+        crossovers = locate(*_level(runs.copy(), curves.copy(), loss, ends))
+        return {round(r.U): r for r in data_efficiency(crossovers)}
+
+    assert ratios(1e9, 1e9)[10_000].value == pytest.approx(2.0)
+    cut = ratios(1.5e5, 1e9)
+    assert cut[10_000].value is None and "not bracketed, and runs differ in length" in cut[10_000].assumption
+    assert cut[20_000].value is None
+    assert all(r.value is not None for r in ratios(1.5e5, 1.5e5).values())
+
+
+def test_a_cell_of_ratios_and_bounds_is_a_bound_that_every_replicate_keeps():
+    rows = [_Ratio(1.0, None, True, "0", 1e4, 1e6, None), _Ratio(0.2, "right", True, "1", 1e4, 1e6, None)]
+    estimate = _mean(rows, None, 0.95, 0)
+    assert (estimate.value, estimate.low, estimate.high, estimate.bound) == (0.2, 0.2, None, "lower")
+    mixed = [replace(rows[1], side="left"), rows[1]]
+    assert _mean(mixed, None, 0.95, 0).value is None
 
 
 def _measured(name):

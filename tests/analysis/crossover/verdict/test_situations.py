@@ -231,7 +231,7 @@ def test_twins_that_do_not_compare_are_none_and_the_reason_is_told(facts, reason
     ("cells", "sentence"),
     [
         ([[OVER]], "each cell has one: an interval is of evaluation error alone."),
-        ([[OVER, OVER]] * 2, "2 intervals rest on one variance for 2 cells"),
+        ([[OVER, OVER]] * 2, "2 intervals rest on the variances of 2 cells together"),
         ([[OVER, OVER]], None),
         ([[NEVER]], "How replicates scatter: each cell has one."),
         ([[NEVER, NEVER]] * 2, None),
