@@ -2,9 +2,10 @@
 
 A row is a place (normal about the linear predictor) or a bound (the probability of lying beyond it: Tobin
 1958). Effects of cells and replicates and the coefficients are integrated out by Laplace's approximation,
-exact where nothing is censored; the standard deviations are given, a row of ``grid`` each. With a *cure
-fraction* pi, a cell of which nothing but upper bounds is known either never crosses (probability pi: its
-bounds are then certain) or has not crossed yet (Boag 1949; Farewell 1982 for regression).
+exact where nothing is censored (with few cells and bounds it takes a skewed posterior for a symmetric
+one); the standard deviations are given, a row of ``grid`` each. With a *cure fraction* pi, a cell of which
+nothing but upper bounds is known either never crosses (probability pi: its bounds are then certain) or has
+not crossed yet (Boag 1949; Farewell 1982 for regression).
 """
 
 from __future__ import annotations

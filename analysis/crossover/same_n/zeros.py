@@ -17,8 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.crossover.same_n.paired_difference import Difference
-from analysis.crossover.same_n.training_noise import TrainingNoise
+from analysis.crossover.same_n.paired_difference import Difference, TrainingNoise
 
 Array = NDArray[np.float64]
 

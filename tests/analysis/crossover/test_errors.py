@@ -70,6 +70,18 @@ def test_one_replicate_gives_an_interval_that_says_what_it_is_conditional_on():
     assert "conditional on this data subset and seed" in raw.assumption
 
 
+def test_how_far_twins_of_one_objective_stand_apart_is_a_root_mean_square():
+    """Three pairs of three replicates at 0, 0 and .3: 0, .3 and .3 apart."""
+    (runs, curves, _), _ = one(replicates=3, keep_scores=False, jitter=0.0, spread=0.0)
+    runs = runs.drop(columns="unigram_entropy")
+    losses = ["nll_a", "nll_b"]
+    curves[losses] = 2.5
+    curves.loc[curves["run"].str.startswith("au") & curves["run"].str.endswith("-2"), losses] = 2.8
+    apart = {c.objective: c.apart for c in control(locate(runs, curves)) if c.definition == "raw"}
+    assert apart["autoregressive"] == pytest.approx(0.3 * math.sqrt(2 / 3))
+    assert apart["masked_diffusion"] == 0.0
+
+
 def test_a_a_control_counts_replicates_that_change_places():
     """Two AR replicates of which each leads for a time: one false crossing in one pair of AR, none of MDM."""
     (runs, curves, _), _ = one(keep_scores=False, spread=0.0, jitter=0.0, sequences=400)
@@ -77,9 +89,8 @@ def test_a_a_control_counts_replicates_that_change_places():
         curves["run"]
         == runs.loc[(runs["seed"] == 1) & (runs["objective"] == "autoregressive"), "run"].iloc[0]
     )
-    late = curves["tokens"] > 3e5
     for half in "ab":
-        curves.loc[swap, f"nll_{half}"] += np.where(late[swap], -0.3, 0.3)
+        curves.loc[swap, f"nll_{half}"] -= 0.3 * np.tanh(np.log(curves["tokens"][swap] / 3e5))
     curves[["se_a", "se_b", "mc_se_a", "mc_se_b"]] = 0.01
     result = locate(runs, curves)
     raw = {c.objective: c for c in control(result) if c.definition == "raw"}

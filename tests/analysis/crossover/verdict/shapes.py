@@ -24,14 +24,23 @@ SLOW = 3.3 - 0.025 * _X
 """Improves to the end, crosses ``OVERFITS`` past its minimum, and stays above the least of it."""
 FLAT = 2.5 + 0.3 * np.maximum(4 - _X, 0)
 """Falls, and then stays where it is."""
+BEND = 5
+"""Evaluations on either side over which a lead changes."""
 AHEAD, BEHIND = -0.2, 0.2
 """MDM's loss less AR's."""
 
 
 def lead(*parts: tuple[int, float]) -> np.ndarray:
-    """Differences of MDM's loss and AR's, ``(evaluations, value)`` one after the other; the last goes on."""
-    values = [value for count, value in parts for _ in range(count)]
-    return np.array((values + [parts[-1][1]] * K)[:K])
+    """Differences of MDM's loss and AR's, ``(evaluations, value)`` one after the other; the last goes on.
+
+    A change of sign takes some evaluations, as that of any two curves does: a jump would look like noise.
+    """
+    values = np.array(([value for count, value in parts for _ in range(count)] + [parts[-1][1]] * K)[:K])
+    width = min([BEND, *(count // 2 for count, _ in parts[:-1] if count > 2)])
+    if width < 2 or any(count <= 2 for count, _ in parts[:-1]):
+        return values
+    kernel = np.ones(2 * width + 1) / (2 * width + 1)
+    return np.convolve(np.pad(values, width, mode="edge"), kernel, mode="valid")
 
 
 def twins(ar: np.ndarray, difference: np.ndarray) -> Curves:

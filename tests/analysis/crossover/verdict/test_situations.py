@@ -28,7 +28,9 @@ IMPROVING = twins(FALLS, lead((12, BEHIND), (1, AHEAD)))
 NEVER = twins(FALLS, lead((1, BEHIND)))
 NEVER_OVER = twins(OVERFITS, lead((1, BEHIND)))
 SPIKE = twins(FALLS, lead((12, 0.05), (2, -0.03), (1, 0.0)))
-STOPPED = (OVERFITS, np.where(np.arange(K) < 12, OVERFITS + 0.2, 2.3 + 0.05 * np.abs(np.arange(K) - 16)))
+STOPPED = (OVERFITS, np.maximum(3.3 - 0.07 * np.arange(K), 2.18 + 0.05 * (np.arange(K) - 16)))
+TURNS = 0.05 * np.cos(2 * np.pi * (np.arange(K) + 0.5) / 16)
+"""AR leads, MDM, AR, MDM; on best values too, for it changes no faster than ``FALLS`` falls."""
 REVERSE = (
     np.maximum(2.409, 3.0 - 0.05 * np.arange(K)),
     2.158 + np.abs(np.arange(K) - 8) * 0.05,
@@ -112,7 +114,7 @@ CASES: dict[str, tuple[list[list[Curves]], str, tuple[str, ...], str]] = {
         "cross in both directions, AR ahead last: MDM first passes at",
     ),
     "several crossings, MDM last": (
-        [[twins(FALLS, lead((6, 0.05), (6, -0.05), (6, 0.05), (1, -0.05)))]],
+        [[twins(FALLS, TURNS)]],
         "MDM and AR pass each other in turn, MDM last; MDM and AR pass each other in turn on best "
         "values, MDM "
         "last",

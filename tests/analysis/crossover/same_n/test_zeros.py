@@ -7,8 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from analysis.crossover.same_n.paired_difference import Difference
-from analysis.crossover.same_n.training_noise import TrainingNoise
+from analysis.crossover.same_n.paired_difference import Difference, TrainingNoise
 from analysis.crossover.same_n.zeros import EVALUATIONS, blocks, crossings
 
 
