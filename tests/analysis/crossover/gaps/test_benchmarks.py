@@ -98,7 +98,7 @@ def test_a_crossing_does_not_count_before_both_arms_are_above_chance():
 
 
 def test_items_that_were_sampled_give_pass_at_k():
-    tables = study({"code": (rises(0.4, 0.5, 8), rises(0.1, 0.8, 8))}, choices=1)
+    tables = study({"code": (np.linspace(0.4, 0.5, 16), np.linspace(0.1, 0.8, 16))}, choices=1)
     located = locate(**tables, metric="code_pass@2", better="higher")
     (cell,) = located.select("raw", "tokens")
     assert cell.confirmed and any("better than chance (0)" in n for n in located.notes)
