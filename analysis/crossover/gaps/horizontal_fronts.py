@@ -48,10 +48,10 @@ def compute_gaps(
                 drawn = [_ratio(group, level, dict(zip(seeds, w, strict=True))) for w in weights]
                 sampled[i] = [math.nan if v is None or v.side is not None else v.value for v in drawn]
         spread = pool_draws(sampled, [g.crossing.replicates for g in groups])
-        for group, value in zip(groups, whole, strict=True):
+        for index, (group, value) in enumerate(zip(groups, whole, strict=True)):
             if value is None:
                 continue
-            estimate = _estimate(value, group.crossing.replicates, spread, crossovers.confidence)
+            estimate = _estimate(value, group.crossing.replicates, spread, crossovers.confidence, index)
             out.append(
                 HorizontalRatio(
                     estimate=natural(estimate, digits=None),
@@ -109,7 +109,9 @@ def _ratio(group: FrontPair, level: float, weights: dict[str, float] | None) -> 
     return log_ratio(first, second)
 
 
-def _estimate(value: ReplicateValue, replicates: int, spread: Spread | None, confidence: float) -> Estimate:
+def _estimate(
+    value: ReplicateValue, replicates: int, spread: Spread | None, confidence: float, index: int
+) -> Estimate:
     if value.side is not None:
         bound: Bound = "lower" if value.side == "right" else "upper"
         words = (
@@ -121,9 +123,9 @@ def _estimate(value: ReplicateValue, replicates: int, spread: Spread | None, con
     if replicates < 2 or spread is None:
         return Estimate(value.value, assumption="no interval: one replicate", level=confidence)
     words = (
-        f"bootstrap over {replicates} replicates, twins together, one variance for {spread.groups} groups, "
+        f"bootstrap over {replicates} replicates, twins together, {spread}; "
         "Student's t; conditional on the validation text"
     )
-    between = spread.of_mean(replicates)
+    between = spread.of_mean(replicates, index)
     estimate = t_interval(value.value, between, Variance(0.0, math.inf), confidence)
     return replace(estimate, assumption=words)

@@ -67,8 +67,8 @@ def over_replicates(group: Group, spread: Spread | None, confidence: float, inde
         words = "one replicate: the validation text's error alone, conditional on this subset and seed"
         estimate = t_interval(value, Variance(0.0, math.inf), shared, confidence)
     else:
-        estimate = t_interval(value, spread.of_mean(n), shared, confidence)
-        words = f"paired by replicate, one variance for {spread.groups} groups, Student's t; " + (
+        estimate = t_interval(value, spread.of_mean(n, index), shared, confidence)
+        words = f"paired by replicate, {spread}; Student's t; " + (
             "validation text included"
             if text
             else "the validation text's error left out: there are no scores"
