@@ -18,6 +18,7 @@ from orchestrator.study.retries import Retry
 from orchestrator.upkeep.doctor import examine
 from trainers.components.errors import UserError
 from trainers.components.source import SpecError
+from trainers.objectives.base import objectives
 
 Cli = Callable[..., Result]
 
@@ -56,7 +57,7 @@ def test_mistakes_of_a_dictionary_are_all_told_with_their_keys() -> None:
 def test_a_mistake_is_told_once_with_its_value(sweep: Any, told: str) -> None:
     with pytest.raises(UserError) as caught:
         Sweep.from_dict(sweep)
-    assert str(caught.value) == told
+    assert str(caught.value) == told.format(objectives=", ".join(objectives.names()))
 
 
 def test_one_text_is_no_list_of_texts() -> None:
