@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import click
 
-from orchestrator.commands.common import guarded, is_sweep, say, specs_of, store_option
+from orchestrator.commands.common import errors_as_messages, is_sweep, say, specs_of, store_option
 from orchestrator.store.store import Store
 
 
 @click.command("cancel")
 @click.argument("what", nargs=-1, required=True, metavar="SWEEP|KEY...")
 @store_option
-@guarded
+@errors_as_messages
 def command(what: tuple[str, ...], store: Store) -> None:
     """Ask whoever trains these sweeps or runs to stop at a checkpoint. `crossover run` goes on from there."""
     for item in what:

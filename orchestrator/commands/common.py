@@ -25,7 +25,7 @@ UNUSABLE = {errno.ENOTDIR, errno.EEXIST, errno.EACCES, errno.EPERM, errno.EROFS,
 """What the system says of a store or file that cannot be used as given; no fault of the code."""
 
 
-class Wrong(click.ClickException):
+class CommandError(click.ClickException):
     """A mistake of the caller: exit code 2."""
 
     exit_code = 2
@@ -34,7 +34,7 @@ class Wrong(click.ClickException):
         click.echo(self.message, err=True)
 
 
-def guarded(function: F) -> F:
+def errors_as_messages(function: F) -> F:
     """Errors in sweeps, keys and tables become messages and exit code 2."""
 
     @functools.wraps(function)
@@ -42,17 +42,17 @@ def guarded(function: F) -> F:
         try:
             return function(*args, **kwargs)
         except UserError as error:
-            raise Wrong(str(error)) from error
+            raise CommandError(str(error)) from error
         except ValueError as error:
             from analysis.tables.tables import TableError
 
             if not isinstance(error, TableError):
                 raise
-            raise Wrong(str(error)) from error
+            raise CommandError(str(error)) from error
         except OSError as error:
             if error.filename is None or error.errno not in UNUSABLE:
                 raise
-            raise Wrong(f"{error.filename}: {error.strerror}") from error
+            raise CommandError(f"{error.filename}: {error.strerror}") from error
 
     return call  # type: ignore[return-value]
 
@@ -63,7 +63,7 @@ def store_option(function: F) -> F:
         "--store",
         metavar="DIR",
         envvar=ENVIRONMENT,
-        callback=guarded(lambda context, option, address: Store.at(address)),
+        callback=errors_as_messages(lambda context, option, address: Store.at(address)),
         help=f"The store (default: ./store, or ${ENVIRONMENT}).",
     )(function)
 
@@ -100,7 +100,7 @@ def specs_of(
 def existing(store: Store) -> Store:
     """This store, for commands that have nothing to do where there is none."""
     if not store.exists():
-        raise Wrong(f"there is no store at {store}; run a sweep first, or give --store")
+        raise CommandError(f"there is no store at {store}; run a sweep first, or give --store")
     return store
 
 

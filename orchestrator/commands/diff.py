@@ -7,9 +7,9 @@ from typing import Any
 import click
 
 from orchestrator.commands.common import (
-    Wrong,
+    CommandError,
     emit,
-    guarded,
+    errors_as_messages,
     is_sweep,
     json_option,
     specs_of,
@@ -24,13 +24,13 @@ from orchestrator.store.store import Store
 @click.argument("b")
 @store_option
 @json_option
-@guarded
+@errors_as_messages
 def command(a: str, b: str, store: Store, as_json: bool) -> None:
     """What differs between two runs (keys or beginnings of keys), or between two sweeps (files or names)."""
     from orchestrator.study.sweeps import Sweep
 
     if is_sweep(store, a) != is_sweep(store, b):
-        raise Wrong(f"{a!r} and {b!r}: give two runs, or two sweeps")
+        raise CommandError(f"{a!r} and {b!r}: give two runs, or two sweeps")
     if is_sweep(store, a):
         (first,), (second,) = specs_of(store, [a]), specs_of(store, [b])
         difference = Sweep(first).difference(Sweep(second))

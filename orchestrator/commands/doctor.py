@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from orchestrator.commands.common import emit, guarded, json_option, store_option
+from orchestrator.commands.common import emit, errors_as_messages, json_option, store_option
 from orchestrator.store.store import Store
 
 
@@ -12,7 +12,7 @@ from orchestrator.store.store import Store
 @store_option
 @json_option
 @click.pass_context
-@guarded
+@errors_as_messages
 def command(ctx: click.Context, store: Store, as_json: bool) -> None:
     """Check this machine, the installation and the store. Exit code 1 if something is wrong."""
     from orchestrator.upkeep.doctor import examine

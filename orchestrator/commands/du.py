@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from orchestrator.commands.common import emit, guarded, json_option, size, store_option, table
+from orchestrator.commands.common import emit, errors_as_messages, json_option, size, store_option, table
 from orchestrator.store.store import Store
 
 
@@ -12,7 +12,7 @@ from orchestrator.store.store import Store
 @click.option("--all", "everything", is_flag=True, help="List every run; without it, the ten largest.")
 @store_option
 @json_option
-@guarded
+@errors_as_messages
 def command(everything: bool, store: Store, as_json: bool) -> None:
     """Print how many bytes the store holds: by kind, by sweep and by run.
 

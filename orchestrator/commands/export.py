@@ -6,7 +6,15 @@ from pathlib import Path
 
 import click
 
-from orchestrator.commands.common import emit, guarded, json_option, say, size, specs_of, store_option
+from orchestrator.commands.common import (
+    emit,
+    errors_as_messages,
+    json_option,
+    say,
+    size,
+    specs_of,
+    store_option,
+)
 from orchestrator.store.store import Store, writable
 
 
@@ -41,7 +49,7 @@ def command() -> None:
 @click.option("--mlflow", is_flag=True, help="From MLflow instead of run folders.")
 @store_option
 @json_option
-@guarded
+@errors_as_messages
 def tables_command(
     sweeps: tuple[str, ...], to: Path, form: str, mlflow: bool, store: Store, as_json: bool
 ) -> None:
@@ -86,7 +94,7 @@ def tables_command(
 @click.option("--at", type=click.IntRange(1), metavar="STEP", help="The checkpoint (default: the newest).")
 @store_option
 @json_option
-@guarded
+@errors_as_messages
 def weights_command(key: str, to: Path | None, at: int | None, store: Store, as_json: bool) -> None:
     """Write a run's weights as safetensors, with a config.
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator.commands.common import emit, guarded, json_option, say, specs_of, store_option
+from orchestrator.commands.common import emit, errors_as_messages, json_option, say, specs_of, store_option
 from orchestrator.commands.run import backend_options, execute
 from orchestrator.store.store import Store
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 @backend_options
 @json_option
 @click.pass_context
-@guarded
+@errors_as_messages
 def command(
     ctx: click.Context,
     sweep: str,

@@ -10,7 +10,13 @@ import click
 
 from orchestrator.commands.common import emit, json_option, say, store_option, table
 from orchestrator.commands.fit_options import FitRequest, fit_options
-from orchestrator.commands.table_options import by_option, labelled, numbers, plot_option, refusing
+from orchestrator.commands.table_options import (
+    by_option,
+    labelled,
+    numbers,
+    plot_option,
+    refusals_as_messages,
+)
 
 if TYPE_CHECKING:
     from analysis.fitting.result import Fit
@@ -52,7 +58,7 @@ STARTS = 64
 @click.option("--mlflow", is_flag=True, help="TABLE is a sweep's name; read it from MLflow.")
 @store_option
 @json_option
-@refusing
+@refusals_as_messages
 @click.pass_context
 def command(
     ctx: click.Context,

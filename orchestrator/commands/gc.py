@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.commands.common import emit, existing, guarded, json_option, say, size, store_option
+from orchestrator.commands.common import (
+    emit,
+    errors_as_messages,
+    existing,
+    json_option,
+    say,
+    size,
+    store_option,
+)
 from orchestrator.store.store import Store
 
 if TYPE_CHECKING:
@@ -25,7 +33,7 @@ if TYPE_CHECKING:
 @click.option("--dry-run", is_flag=True, help="Print what would be deleted, and delete nothing.")
 @store_option
 @json_option
-@guarded
+@errors_as_messages
 def command(keep: Keep | None, dry_run: bool, store: Store, as_json: bool) -> None:
     """Delete the files that killed attempts left behind.
 

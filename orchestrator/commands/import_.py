@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from orchestrator.commands.common import emit, json_option, say
-from orchestrator.commands.table_options import map_option, pairs, refusing
+from orchestrator.commands.table_options import map_option, pairs, refusals_as_messages
 
 
 @click.command("import")
@@ -60,7 +60,7 @@ from orchestrator.commands.table_options import map_option, pairs, refusing
 )
 @click.option("--parquet", is_flag=True, help="Parquet instead of CSV.")
 @json_option
-@refusing
+@refusals_as_messages
 def command(
     *,
     sources: tuple[Path, ...],

@@ -17,7 +17,7 @@ from orchestrator.commands.table_options import (
     pairs,
     plot_option,
     read_rows,
-    refusing,
+    refusals_as_messages,
     row_options,
     table_argument,
 )
@@ -66,7 +66,7 @@ if TYPE_CHECKING:
 )
 @plot_option
 @json_option
-@refusing
+@refusals_as_messages
 def command(
     *,
     table: str,

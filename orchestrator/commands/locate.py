@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator.commands.common import Wrong, emit, json_option
+from orchestrator.commands.common import CommandError, emit, json_option
 from orchestrator.commands.table_options import (
     TABLE_ENDINGS,
     map_option,
     pairs,
-    refusing,
+    refusals_as_messages,
     study_tables,
     table_argument,
 )
@@ -84,7 +84,7 @@ if TYPE_CHECKING:
     help="The map as FILE.png, or all figures in DIR.",
 )
 @json_option
-@refusing
+@refusals_as_messages
 def command(
     table: str,
     store: Store,
@@ -115,7 +115,7 @@ def command(
         if not crossovers.cells:
             from analysis.crossover.summary import nothing
 
-            raise Wrong(f"no two runs could be compared: {nothing(crossovers)}")
+            raise CommandError(f"no two runs could be compared: {nothing(crossovers)}")
         click.echo(crossovers.text(unit))
         for definition, c in cured.items():
             click.echo(f"{definition.replace('_', ' ')}: {c}")

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from orchestrator.commands.common import emit, guarded, json_option, store_option
+from orchestrator.commands.common import emit, errors_as_messages, json_option, store_option
 from orchestrator.store.store import Store, UnknownRun
 
 
@@ -15,7 +15,7 @@ from orchestrator.store.store import Store, UnknownRun
 @click.option("-n", "--last", type=click.IntRange(1), metavar="N", help="Print only the last N events.")
 @store_option
 @json_option
-@guarded
+@errors_as_messages
 def command(key: str, last: int | None, store: Store, as_json: bool) -> None:
     """Print what a run has committed, event by event, and how its failed attempts ended."""
     key = _key(store, key)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import click
 
-from orchestrator.commands.common import existing, guarded, say, store_option
+from orchestrator.commands.common import errors_as_messages, existing, say, store_option
 from orchestrator.store.store import Store
 
 
 @click.command("mirror")
 @click.option("--rebuild", is_flag=True, help="Write every run again, whatever MLflow is believed to have.")
 @store_option
-@guarded
+@errors_as_messages
 def command(rebuild: bool, store: Store) -> None:
     """Write to MLflow whatever the run folders hold and it lacks.
 

@@ -10,7 +10,7 @@ import click
 from analysis.tables.wording import human
 from orchestrator.commands.common import (
     emit,
-    guarded,
+    errors_as_messages,
     json_option,
     say,
     size,
@@ -36,7 +36,7 @@ UNITS = (("core", "core"), ("gpu", "GPU"))
 @sweep_options
 @store_option
 @json_option
-@guarded
+@errors_as_messages
 def command(
     sweeps: tuple[str, ...],
     settings: tuple[str, ...],

@@ -10,7 +10,7 @@ import click
 from analysis.plots.kinds import KINDS
 from orchestrator.commands.common import emit, json_option, say
 from orchestrator.commands.fit_options import FitRequest, fit_options
-from orchestrator.commands.table_options import method_option, refusing, table_argument
+from orchestrator.commands.table_options import method_option, refusals_as_messages, table_argument
 
 if TYPE_CHECKING:
     from analysis.plots.drawing import Drawing
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 )
 @click.option("--dpi", type=click.IntRange(30, 1200), help="Of the PNG (default: 180).")
 @json_option
-@refusing
+@refusals_as_messages
 def command(
     *,
     kind: str,

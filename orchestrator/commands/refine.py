@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from orchestrator.commands.common import guarded, specs_of, store_option
+from orchestrator.commands.common import errors_as_messages, specs_of, store_option
 from orchestrator.commands.run import backend_options, execute
 from orchestrator.store.store import Store
 from orchestrator.study.refinement import SPACING
@@ -24,7 +24,7 @@ from orchestrator.study.refinement import SPACING
 @store_option
 @backend_options
 @click.pass_context
-@guarded
+@errors_as_messages
 def command(
     ctx: click.Context, sweeps: tuple[str, ...], spacing: float, store: Store, **options: Any
 ) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator.commands.common import emit, guarded, json_option, say, specs_of, store_option
+from orchestrator.commands.common import emit, errors_as_messages, json_option, say, specs_of, store_option
 from orchestrator.commands.table_options import table_files
 from orchestrator.store.store import Store, writable
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 )
 @store_option
 @json_option
-@guarded
+@errors_as_messages
 def command(
     sweeps: tuple[str, ...],
     tables: Path | None,

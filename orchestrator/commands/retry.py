@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from orchestrator.commands.common import guarded, say, store_option
+from orchestrator.commands.common import errors_as_messages, say, store_option
 from orchestrator.commands.run import backend_options, execute
 from orchestrator.store.store import Store
 
@@ -16,7 +16,7 @@ from orchestrator.store.store import Store
 @store_option
 @backend_options
 @click.pass_context
-@guarded
+@errors_as_messages
 def command(ctx: click.Context, what: tuple[str, ...], store: Store, **options: Any) -> None:
     """Train the failed runs of these sweeps again, or these runs, and nothing else; then draw the reports."""
     from orchestrator.study.retries import Retry

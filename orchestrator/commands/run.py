@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator.commands.common import guarded, say, specs_of, store_option, sweep_options
+from orchestrator.commands.common import errors_as_messages, say, specs_of, store_option, sweep_options
 from orchestrator.store.store import Store
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def backend_options(function: Any) -> Any:
 @backend_options
 @click.option("--no-report", is_flag=True, help="Train only.")
 @click.pass_context
-@guarded
+@errors_as_messages
 def command(
     ctx: click.Context,
     sweeps: tuple[str, ...],

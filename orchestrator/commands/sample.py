@@ -6,7 +6,14 @@ from typing import Any
 
 import click
 
-from orchestrator.commands.common import Wrong, emit, guarded, json_option, say, store_option
+from orchestrator.commands.common import (
+    CommandError,
+    emit,
+    errors_as_messages,
+    json_option,
+    say,
+    store_option,
+)
 from orchestrator.store.store import Store
 
 
@@ -41,7 +48,7 @@ from orchestrator.store.store import Store
 @click.option("--at", type=click.IntRange(1), metavar="STEP", help="The checkpoint (default: the newest).")
 @store_option
 @json_option
-@guarded
+@errors_as_messages
 def command(
     key: str,
     prompt: str,
@@ -70,7 +77,7 @@ def command(
         trained = Trained.load(store.run(key), at, data_root=store.data)
         text = trained.sample(prompt, length, seed, suffix=suffix, sampler=sampler, **options)
     except ValueError as error:
-        raise Wrong(str(error)) from error
+        raise CommandError(str(error)) from error
     if as_json:
         emit({"run": key, "step": trained.step, "prompt": prompt, "text": text, "seed": seed})
         return

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from orchestrator.commands.common import emit, guarded, json_option, size, store_option, table
+from orchestrator.commands.common import emit, errors_as_messages, json_option, size, store_option, table
 from orchestrator.store.store import Store
 
 
@@ -14,7 +14,7 @@ from orchestrator.store.store import Store
 @click.argument("key")
 @store_option
 @json_option
-@guarded
+@errors_as_messages
 def command(key: str, store: Store, as_json: bool) -> None:
     """Everything about one run; KEY is a training key or the beginning of one."""
     from orchestrator.results.description import describe

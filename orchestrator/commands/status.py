@@ -7,7 +7,15 @@ from typing import Any
 import click
 
 from analysis.tables.wording import human
-from orchestrator.commands.common import emit, guarded, json_option, say, specs_of, store_option, table
+from orchestrator.commands.common import (
+    emit,
+    errors_as_messages,
+    json_option,
+    say,
+    specs_of,
+    store_option,
+    table,
+)
 from orchestrator.store.store import Store
 
 
@@ -15,7 +23,7 @@ from orchestrator.store.store import Store
 @click.argument("sweeps", nargs=-1, metavar="[SWEEP]...")
 @store_option
 @json_option
-@guarded
+@errors_as_messages
 def command(sweeps: tuple[str, ...], store: Store, as_json: bool) -> None:
     """How the runs of these sweeps stand (all sweeps of the store, if none is named).
 

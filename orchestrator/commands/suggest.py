@@ -9,7 +9,7 @@ import click
 from orchestrator.commands.common import emit, json_option, say
 from orchestrator.commands.fit_options import FitRequest, fit_options
 from orchestrator.commands.locate import split_pair
-from orchestrator.commands.table_options import refusing, table_argument
+from orchestrator.commands.table_options import refusals_as_messages, table_argument
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,7 +65,7 @@ if TYPE_CHECKING:
 @click.option("--objective", metavar="NAME", help="The runs' objective (default: the rows', or the base's).")
 @click.option("--name", default="next", show_default=True, help="The new sweep's name.")
 @json_option
-@refusing
+@refusals_as_messages
 def command(
     *,
     table: str,

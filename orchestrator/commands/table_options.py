@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from analysis.fitting.options import COLUMNS, ROWS, Option
-from orchestrator.commands.common import Wrong, guarded, store_option
+from orchestrator.commands.common import CommandError, errors_as_messages, store_option
 from orchestrator.store.store import Store
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9.]+")
 _NEXT_NAME = re.compile(r",(?=\s*[A-Za-z_][\w.]*\s*=)")
 
 
-def refusing(function: F) -> F:
-    """What `analysis` refuses becomes a message and exit code 2, on top of what `guarded` does."""
+def refusals_as_messages(function: F) -> F:
+    """What `analysis` refuses becomes a message and exit code 2, on top of what `errors_as_messages` does."""
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -36,12 +36,12 @@ def refusing(function: F) -> F:
         try:
             return function(*args, **kwargs)
         except (ValueError, NotConverged) as error:  # FitError and TableError are ValueErrors
-            raise Wrong(str(error)) from error
+            raise CommandError(str(error)) from error
         except OSError as error:
             where = error.filename or ""
-            raise Wrong(f"{where}: {error.strerror}" if where else str(error)) from error
+            raise CommandError(f"{where}: {error.strerror}" if where else str(error)) from error
 
-    return guarded(call)  # type: ignore[return-value]
+    return errors_as_messages(call)  # type: ignore[return-value]
 
 
 def table_argument(function: F) -> F:
@@ -209,11 +209,11 @@ def study_tables(table: str, store: Store, mlflow: bool) -> dict[str, pd.DataFra
 
         study = tables.of_mlflow(Tracker(store), table)
         if not len(study.runs):
-            raise Wrong(f"MLflow has no run of a sweep {table!r}; `crossover ui` shows what it has")
+            raise CommandError(f"MLflow has no run of a sweep {table!r}; `crossover ui` shows what it has")
         return {"runs": study.runs, "curves": study.curves}
     if not path.is_file() and table not in store.sweep_names():
         known = ", ".join(store.sweep_names())
-        raise Wrong(
+        raise CommandError(
             f"{table!r} is no file, and no sweep of {store}"
             + (f" (it has {known})" if known else "")
             + f"; give a table ({', '.join(TABLE_ENDINGS)}), a folder with runs.csv and curves.csv, or a"
@@ -239,5 +239,7 @@ def table_files(folder: Path) -> dict[str, Path]:
         if (file := folder / f"{name}.{end}").exists()
     }
     if not {"runs", "curves"} <= set(files):
-        raise Wrong(f"{folder}: needs runs.csv and curves.csv (or .parquet); `crossover import` makes them")
+        raise CommandError(
+            f"{folder}: needs runs.csv and curves.csv (or .parquet); `crossover import` makes them"
+        )
     return files

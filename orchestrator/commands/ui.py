@@ -11,7 +11,7 @@ import urllib.request
 
 import click
 
-from orchestrator.commands.common import Wrong, existing, guarded, say, store_option
+from orchestrator.commands.common import CommandError, errors_as_messages, existing, say, store_option
 from orchestrator.store.store import Store
 from orchestrator.tracking import experiment as tracking
 
@@ -26,7 +26,7 @@ from orchestrator.tracking import experiment as tracking
     help="A further host name that browsers may use (MLflow refuses others).",
 )
 @store_option
-@guarded
+@errors_as_messages
 def command(host: str, port: int, allow: tuple[str, ...], store: Store) -> None:
     """Open MLflow on the store, and print the address of each sweep's page. Ctrl-C ends it."""
     running = os.environ.get(tracking.URI_ENVIRONMENT, "").rstrip("/")
@@ -38,7 +38,7 @@ def command(host: str, port: int, allow: tuple[str, ...], store: Store) -> None:
         try:
             click.echo("\n".join(pages(store, running)))
         except MlflowException as error:
-            raise Wrong(f"MLflow does not answer as it should: {error}") from error
+            raise CommandError(f"MLflow does not answer as it should: {error}") from error
         return
     existing(store)
     tracking.create_database(store)
@@ -77,11 +77,11 @@ def serve(store: Store, host: str, port: int, allow: tuple[str, ...] = ()) -> su
 
 
 def wait(process: subprocess.Popen[bytes], address: str, patience: float = 120.0) -> None:
-    """Return once the server answers. Wrong where it ended instead, as on a port in use."""
+    """Return once the server answers. Raises CommandError where it ended instead, as on a port in use."""
     end = time.monotonic() + patience
     while time.monotonic() < end:
         if process.poll() is not None:
-            raise Wrong(
+            raise CommandError(
                 "MLflow's server ended at once (is the port in use?); see logs/mlflow-server.log in the store"
             )
         try:
@@ -89,7 +89,7 @@ def wait(process: subprocess.Popen[bytes], address: str, patience: float = 120.0
                 return
         except (urllib.error.URLError, OSError):
             time.sleep(0.2)
-    raise Wrong(f"MLflow's server did not answer within {patience:g} s")
+    raise CommandError(f"MLflow's server did not answer within {patience:g} s")
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:

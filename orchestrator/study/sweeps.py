@@ -205,8 +205,8 @@ class Sweep:
 
 def _says(spec: SweepSpec) -> dict[str, Any]:
     """A sweep as plain values, each field of its base under one name however it is written."""
-    told = {key: value for key, value in spec.snapshot().items() if key != "resources"}
-    return {**told, "base": spec.base.plain}
+    written = {key: value for key, value in spec.snapshot().items() if key != "resources"}
+    return {**written, "base": spec.base.plain}
 
 
 def _opened(store: Address) -> Store:

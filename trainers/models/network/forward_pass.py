@@ -87,8 +87,8 @@ class ForwardPass:
         return (self.noise.uniform(stream, *x.shape[1:]) >= p).to(x.dtype) / (1 - p)
 
 
-def _summed(told: dict[tuple[str, int], Term]) -> dict[str, Term]:
+def _summed(terms: dict[tuple[str, int], Term]) -> dict[str, Term]:
     total: dict[str, Term] = {}
-    for (name, _), term in told.items():
+    for (name, _), term in terms.items():
         total[name] = total[name] + term if name in total else term
     return total
