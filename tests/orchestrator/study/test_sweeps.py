@@ -49,7 +49,7 @@ def test_mistakes_of_a_dictionary_are_all_told_with_their_keys() -> None:
         (
             {"axes": {"objective": ["autoregresive"]}},
             "sweep: axes.objective[0]: unknown objective 'autoregresive'; did you mean 'autoregressive'? "
-            "Known: autoregressive, masked_diffusion",
+            "Known: {objectives}",
         ),
         (3, "sweep: a sweep is a mapping of keys to values, not 3"),
     ],
