@@ -71,14 +71,17 @@ def test_one_replicate_gives_an_interval_that_says_what_it_is_conditional_on():
 
 
 def test_how_far_twins_of_one_objective_stand_apart_is_a_root_mean_square():
-    """Three pairs of three replicates at 0, 0 and .3: 0, .3 and .3 apart."""
+    """Three pairs of three replicates, of which the third is 0 and .3 off in turn: the mean square is over
+    evaluations as well as over pairs."""
     (runs, curves, _), _ = one(replicates=3, keep_scores=False, jitter=0.0, spread=0.0)
     runs = runs.drop(columns="unigram_entropy")
     losses = ["nll_a", "nll_b"]
     curves[losses] = 2.5
-    curves.loc[curves["run"].str.startswith("au") & curves["run"].str.endswith("-2"), losses] = 2.8
+    third = curves.index[curves["run"].str.startswith("au") & curves["run"].str.endswith("-2")]
+    off = np.resize([0.0, 0.3], len(third))
+    curves.loc[third, losses] = 2.5 + np.column_stack([off, off])
     apart = {c.objective: c.apart for c in control(locate(runs, curves)) if c.definition == "raw"}
-    assert apart["autoregressive"] == pytest.approx(0.3 * math.sqrt(2 / 3))
+    assert apart["autoregressive"] == pytest.approx(math.sqrt((off**2).mean() * 2 / 3))
     assert apart["masked_diffusion"] == 0.0
 
 
